@@ -1,0 +1,19 @@
+//! What a task computes, fully resolved: nothing here depends on names chosen by a user, on paths, or on defaults still to be filled in.
+//!
+//! Everything in [`TaskSpec`] is part of the task's identity, and nothing else is.
+
+mod attack;
+mod dataset;
+mod model;
+mod recipe;
+mod result;
+mod spec;
+mod threat;
+
+pub use attack::{AttackConfig, AttackMethod};
+pub use dataset::{DatasetSource, DatasetSpec, Fit, GlyphOptions, ImageShape, Split};
+pub use model::{Backbone, CheckpointFormat, Head, ModelSpec, Normalize, ParameterShape, ResNetLayout, Stem, Weights};
+pub use recipe::{Augmentation, Decay, InnerAttack, Length, Objective, Optimizer, Recipe, Schedule, Start};
+pub use result::{ArtifactRef, AttackResult, EpochMetrics, InvalidOutcomes, Outcomes, TaskResult, TrainResult};
+pub use spec::{AttackSpec, NUMERICS_VERSION, TaskSpec, TrainSpec};
+pub use threat::{Epsilon, InvalidEpsilon, Norm};

@@ -1,0 +1,104 @@
+//! What a task computes, and the identity that follows from it.
+
+use serde::{Deserialize, Serialize};
+
+use super::attack::AttackConfig;
+use super::dataset::DatasetSpec;
+use super::model::{ModelSpec, Weights};
+use super::recipe::Recipe;
+use crate::digest::Digest;
+use crate::ids::TaskId;
+
+/// Version of the numerics of the lab. Raised whenever a change makes any task's numbers different, so that old results are never taken for new ones.
+pub const NUMERICS_VERSION: u32 = 1;
+
+/// What a task computes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "computes", rename_all = "kebab-case")]
+pub enum TaskSpec {
+    /// A training: weights → checkpoint.
+    Train(TrainSpec),
+    /// An evaluation of a model under one attack → outcomes per example.
+    Attack(AttackSpec),
+}
+
+/// A training.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainSpec {
+    /// Training examples.
+    pub dataset: DatasetSpec,
+    /// The model.
+    pub model: ModelSpec,
+    /// Where its weights start.
+    pub weights: Weights,
+    /// How it is trained.
+    pub recipe: Recipe,
+    /// Seed of everything random in it.
+    pub seed: u64,
+    /// [`NUMERICS_VERSION`] of the build that planned it.
+    pub numerics: u32,
+}
+
+/// An evaluation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AttackSpec {
+    /// Examples to attack.
+    pub dataset: DatasetSpec,
+    /// The model.
+    pub model: ModelSpec,
+    /// Its weights.
+    pub weights: Weights,
+    /// The attack.
+    pub attack: AttackConfig,
+    /// Seed of everything random in it.
+    pub seed: u64,
+    /// [`NUMERICS_VERSION`] of the build that planned it.
+    pub numerics: u32,
+}
+
+impl TaskSpec {
+    /// The text that is hashed: JSON with the fields in the order of their declaration and floats in their shortest exact form.
+    pub fn canonical_json(&self) -> String {
+        serde_json::to_string(self).expect("a spec holds only strings, numbers, lists and maps with text keys")
+    }
+
+    /// The task's identity: the SHA-256 of [`canonical_json`](Self::canonical_json).
+    pub fn id(&self) -> TaskId {
+        TaskId::from_digest(Digest::of(self.canonical_json().as_bytes()))
+    }
+
+    /// Where its weights come from.
+    pub const fn weights(&self) -> &Weights {
+        match self {
+            Self::Train(spec) => &spec.weights,
+            Self::Attack(spec) => &spec.weights,
+        }
+    }
+
+    /// Its examples.
+    pub const fn dataset(&self) -> &DatasetSpec {
+        match self {
+            Self::Train(spec) => &spec.dataset,
+            Self::Attack(spec) => &spec.dataset,
+        }
+    }
+
+    /// Tasks whose checkpoint it starts from.
+    pub fn inputs(&self) -> Vec<TaskId> {
+        match self.weights() {
+            Weights::Task { task, .. } => vec![*task],
+            Weights::Scratch | Weights::Imported { .. } => Vec::new(),
+        }
+    }
+
+    /// Digests of the user's files it reads: data and imported checkpoint.
+    pub fn files(&self) -> Vec<Digest> {
+        let mut files = self.dataset().source.files();
+        if let Weights::Imported { checkpoint, .. } = self.weights() {
+            files.push(*checkpoint);
+        }
+        files
+    }
+}

@@ -1,0 +1,248 @@
+//! What a sweep says about the study's first claim: is the fine-tuned model more accurate and less robust than the standard one?
+//!
+//! Computed from the rows alone; it can come out either way.
+
+use serde::Serialize;
+
+use crate::experiment::Objective;
+use crate::results::ResultRow;
+use crate::sweep::{AttackTemplate, InitStart, RecipeRef, RecipeSection, Sweep};
+
+/// What was found for one data set and model under one attack.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Finding {
+    /// Name of the data set.
+    pub dataset: String,
+    /// Name of the model.
+    pub backbone: String,
+    /// Name of the attack.
+    pub attack: String,
+    /// Its norm.
+    pub norm: String,
+    /// Examples per seed.
+    pub examples: u32,
+    /// The init of the fine-tuned model; the recipe is the same as the standard model's.
+    pub fine_tuned: String,
+    /// The init of the standard model.
+    pub standard: String,
+    /// AOI of the fine-tuned model against the standard one.
+    pub aoi: Comparison,
+    /// AAI of the same at each ε, in the order of the sweep.
+    pub aai: Vec<AtEpsilon>,
+    /// Every other way of training from a pre-trained model, at the ε where the fine-tuned model lost most.
+    pub remedies: Vec<Remedy>,
+}
+
+/// Two means over the same seeds.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Comparison {
+    /// Mean of the fine-tuned model.
+    pub fine_tuned: f64,
+    /// Mean of the standard model.
+    pub standard: f64,
+    /// Seeds in which both were measured.
+    pub seeds: usize,
+    /// Seeds in which the fine-tuned model was above.
+    pub above: usize,
+    /// Seeds in which it was below.
+    pub below: usize,
+}
+
+/// A comparison at one radius.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct AtEpsilon {
+    /// The radius, as written.
+    pub eps: String,
+    /// AAI.
+    pub aai: Comparison,
+}
+
+/// Another way of training.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Remedy {
+    /// Name of its init.
+    pub init: String,
+    /// Name of its recipe.
+    pub recipe: String,
+    /// Mean AOI.
+    pub aoi: f64,
+    /// Mean AAI at the ε where the fine-tuned model lost most.
+    pub aai: f64,
+}
+
+impl Comparison {
+    fn of(pairs: &[(f64, f64)]) -> Option<Self> {
+        if pairs.is_empty() {
+            return None;
+        }
+        let mean = |of: fn(&(f64, f64)) -> f64| pairs.iter().map(of).sum::<f64>() / pairs.len() as f64;
+        Some(Self {
+            fine_tuned: mean(|pair| pair.0),
+            standard: mean(|pair| pair.1),
+            seeds: pairs.len(),
+            above: pairs.iter().filter(|(fine_tuned, standard)| fine_tuned > standard).count(),
+            below: pairs.iter().filter(|(fine_tuned, standard)| fine_tuned < standard).count(),
+        })
+    }
+
+    /// Fine-tuned minus standard.
+    pub fn difference(&self) -> f64 {
+        self.fine_tuned - self.standard
+    }
+}
+
+/// Finds, for each data set, model and gradient attack of the sweep, what standard pre-training did to the models fine-tuned from it.
+pub fn findings(sweep: &Sweep, rows: &[ResultRow]) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for dataset in &sweep.datasets {
+        for model in &sweep.models {
+            for attack in sweep.attacks.iter().filter(|attack| !matches!(attack.method, AttackTemplate::Noise { .. })) {
+                let of_attack = |row: &&ResultRow| {
+                    row.dataset == dataset.name && row.backbone == model.name && row.attack == attack.name
+                };
+                let rows: Vec<&ResultRow> = rows.iter().filter(of_attack).collect();
+                found.extend(finding(sweep, &rows));
+            }
+        }
+    }
+    found
+}
+
+fn finding(sweep: &Sweep, rows: &[&ResultRow]) -> Option<Finding> {
+    let scratch = sweep.inits.iter().find(|init| matches!(init.start, InitStart::Scratch))?;
+    let pretrained = sweep.inits.iter().find(|init| is_standard_pretraining(sweep, &init.start))?;
+    let recipe = sweep.recipes.iter().find(|recipe| is_standard(recipe))?;
+    let first = rows.first()?;
+    let mut radii: Vec<&str> = Vec::new();
+    for row in rows {
+        if !radii.contains(&row.eps.as_str()) {
+            radii.push(&row.eps);
+        }
+    }
+    let pairs = |eps: &str, of: fn(&ResultRow) -> f64| {
+        let at = |init: &str, seed: u64| {
+            rows.iter()
+                .find(|row| row.eps == eps && row.recipe == recipe.name && row.init == init && row.seed == seed)
+                .map(|row| of(row))
+        };
+        sweep
+            .seeds
+            .iter()
+            .filter_map(|seed| Some((at(&pretrained.name, *seed)?, at(&scratch.name, *seed)?)))
+            .collect::<Vec<_>>()
+    };
+    let aoi = Comparison::of(&pairs(radii.first()?, |row| row.aoi))?;
+    let aai: Vec<AtEpsilon> = radii
+        .iter()
+        .filter_map(|eps| Some(AtEpsilon { eps: (*eps).to_owned(), aai: Comparison::of(&pairs(eps, |row| row.aai))? }))
+        .collect();
+    let worst = worst(&aai)?.eps.clone();
+    Some(Finding {
+        dataset: first.dataset.clone(),
+        backbone: first.backbone.clone(),
+        attack: first.attack.clone(),
+        norm: first.norm.clone(),
+        examples: first.examples,
+        remedies: remedies(rows, &worst, &[(&scratch.name, None), (&pretrained.name, Some(&recipe.name))]),
+        fine_tuned: pretrained.name.clone(),
+        standard: scratch.name.clone(),
+        aoi,
+        aai,
+    })
+}
+
+fn worst(aai: &[AtEpsilon]) -> Option<&AtEpsilon> {
+    aai.iter().min_by(|a, b| a.aai.difference().total_cmp(&b.aai.difference()))
+}
+
+fn remedies(rows: &[&ResultRow], eps: &str, without: &[(&str, Option<&str>)]) -> Vec<Remedy> {
+    let mut ways: Vec<(&str, &str)> = Vec::new();
+    for row in rows {
+        let way = (row.init.as_str(), row.recipe.as_str());
+        let left_out =
+            without.iter().any(|(init, recipe)| *init == way.0 && recipe.is_none_or(|recipe| recipe == way.1));
+        if !left_out && !ways.contains(&way) {
+            ways.push(way);
+        }
+    }
+    let remedy = |(init, recipe): (&str, &str)| {
+        let of: Vec<_> = rows
+            .iter()
+            .filter(|row| (row.init.as_str(), row.recipe.as_str(), row.eps.as_str()) == (init, recipe, eps))
+            .collect();
+        let mean = |value: fn(&ResultRow) -> f64| of.iter().map(|row| value(row)).sum::<f64>() / of.len() as f64;
+        (!of.is_empty()).then(|| Remedy {
+            init: init.to_owned(),
+            recipe: recipe.to_owned(),
+            aoi: mean(|row| row.aoi),
+            aai: mean(|row| row.aai),
+        })
+    };
+    ways.into_iter().filter_map(remedy).collect()
+}
+
+fn is_standard(recipe: &RecipeSection) -> bool {
+    recipe.training.as_ref().is_some_and(|training| matches!(training.objective, Objective::Standard))
+}
+
+fn is_standard_pretraining(sweep: &Sweep, start: &InitStart) -> bool {
+    let InitStart::Pretrain(stage) = start else { return false };
+    let recipe = match &stage.recipe.value {
+        RecipeRef::Section(index) => sweep.recipes.get(*index),
+        RecipeRef::Own(recipe) => Some(recipe.as_ref()),
+    };
+    stage.init.is_none() && recipe.is_some_and(is_standard)
+}
+
+impl Finding {
+    /// The finding in a sentence, with every number's attack, ε, examples and seeds.
+    pub fn sentence(&self) -> String {
+        let Some(worst) = worst(&self.aai) else { return String::new() };
+        let lower = self.aai.iter().filter(|at| at.aai.difference() < 0.0).count();
+        let verdict = match (self.aoi.difference() > 0.0, lower > 0) {
+            (true, true) => "pre-training raised accuracy and transferred non-robustness",
+            (false, true) => "pre-training transferred non-robustness, without raising accuracy",
+            (true, false) => "pre-training raised accuracy and did not transfer non-robustness",
+            (false, false) => "pre-training neither raised accuracy nor transferred non-robustness",
+        };
+        let mut text = format!(
+            "{}, {}, {} seeds × {} examples, {} ({}): fine-tuned from {} against {}, AOI is {} and AAI is lower at {lower} of {} ε (at {}: {}): {verdict}.",
+            self.dataset,
+            self.backbone,
+            self.aoi.seeds,
+            self.examples,
+            self.attack,
+            self.norm,
+            self.fine_tuned,
+            self.standard,
+            against(&self.aoi),
+            self.aai.len(),
+            worst.eps,
+            against(&worst.aai),
+        );
+        if !self.remedies.is_empty() {
+            let list: Vec<String> = self
+                .remedies
+                .iter()
+                .map(|way| format!("{} + {} {} (AOI {})", way.init, way.recipe, percent(way.aai), percent(way.aoi)))
+                .collect();
+            text.push_str(&format!(" AAI at {} of the other ways: {}.", worst.eps, list.join(", ")));
+        }
+        text
+    }
+}
+
+fn against(comparison: &Comparison) -> String {
+    let sign = if comparison.difference() < 0.0 { comparison.below } else { comparison.above };
+    format!(
+        "{} against {}, {:+.1} points, that way in {sign} of {} seeds",
+        percent(comparison.fine_tuned),
+        percent(comparison.standard),
+        100.0 * comparison.difference(),
+        comparison.seeds,
+    )
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.1} %", 100.0 * share)
+}

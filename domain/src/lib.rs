@@ -1,0 +1,27 @@
+//! What Gauntlet talks about and how it decides, as pure functions.
+//!
+//! * [`experiment`]: what a task computes, fully resolved, and what comes out of it;
+//! * [`sweep`]: the file a user writes, read and checked;
+//! * [`plan`]: sweep → runs → graph of tasks named by the hash of what they compute;
+//! * [`results`]: rows of the results, their summary over seeds, and what they say;
+//! * [`findings`]: what the rows say about the claim;
+//! * [`task`]: the state machine of a task;
+//! * [`schedule`]: which ready task goes to which worker;
+//! * [`catalogue`]: the data sets, backbones, recipes and attacks there are, with their parameters.
+//!
+//! This crate must **not** know: the clock, randomness, files, the network, async, SQL, the wire format, or tch. Time comes in as an argument.
+
+pub mod catalogue;
+pub mod digest;
+pub mod experiment;
+pub mod findings;
+pub mod ids;
+pub mod plan;
+pub mod results;
+pub mod schedule;
+pub mod statistics;
+pub mod sweep;
+pub mod task;
+
+pub use digest::Digest;
+pub use ids::{AttemptNumber, AttemptRef, SweepId, TaskId, WorkerId};

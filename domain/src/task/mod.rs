@@ -1,0 +1,16 @@
+//! The state machine of a task, as one pure function: [`apply`].
+//!
+//! ```text
+//! Pending ──inputs ready──▶ Ready ──lease──▶ Leased ──result accepted──▶ Succeeded
+//!    │                        ▲                │ ├─ permanent error, or attempts used up ─▶ Failed
+//!    │                        └─ lease lost, ──┘ │
+//!    │                           transient error │
+//!    └──────── cancel, or an input failed ───────┴──▶ Cancelled / Skipped (with the reason)
+//! ```
+//! Failed, Cancelled and Skipped tasks come back by [`Event::Retry`]. The database's CHECK constraints state the same.
+
+mod state;
+mod transition;
+
+pub use state::{Failure, FailureClass, FailureCounts, Lease, Task, TaskState, Timestamp};
+pub use transition::{Event, Rejected, RetryPolicy, apply};

@@ -1,0 +1,314 @@
+//! What may happen to a task, and what follows.
+
+use std::time::Duration;
+
+use super::state::{Failure, FailureClass, FailureCounts, Lease, Task, TaskState, Timestamp};
+use crate::ids::{AttemptNumber, WorkerId};
+
+/// Something that happened to a task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// One of its inputs succeeded.
+    InputSucceeded,
+    /// One of its inputs will never come.
+    InputLost {
+        /// Which, and why.
+        reason: String,
+    },
+    /// The scheduler gave it to a worker.
+    Leased {
+        /// Who runs it.
+        worker: WorkerId,
+    },
+    /// A worker reports the result of an attempt.
+    Succeeded {
+        /// Which attempt.
+        attempt: AttemptNumber,
+    },
+    /// A worker reports that an attempt failed.
+    Failed {
+        /// Which attempt.
+        attempt: AttemptNumber,
+        /// Why.
+        failure: Failure,
+    },
+    /// The worker of an attempt is gone, or came back without it.
+    LeaseLost {
+        /// Which attempt.
+        attempt: AttemptNumber,
+        /// What became of the worker.
+        reason: String,
+    },
+    /// The worker of an attempt hands it back unfinished, at a drain or shutdown. No failure.
+    HandedBack {
+        /// Which attempt.
+        attempt: AttemptNumber,
+    },
+    /// A user stops it.
+    Cancelled {
+        /// Who and why.
+        reason: String,
+    },
+    /// A user asks for another try, or submits a sweep that needs it.
+    Retry {
+        /// Inputs that have not succeeded at this moment.
+        pending_inputs: u32,
+    },
+}
+
+/// Why an event changes nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Rejected {
+    /// It speaks of an attempt that is no longer the current one, or has ended.
+    #[error("attempt {found} is not running: the task is {state}, its latest attempt is {latest}")]
+    Stale {
+        /// The attempt spoken of.
+        found: AttemptNumber,
+        /// The task's state.
+        state: TaskState,
+        /// Its latest attempt.
+        latest: AttemptNumber,
+    },
+    /// It makes no sense in this state.
+    #[error("a {state} task cannot be {what}")]
+    NotAllowed {
+        /// The task's state.
+        state: TaskState,
+        /// What was to be done.
+        what: &'static str,
+    },
+    /// Too early after a failure.
+    #[error("the task may not be leased yet")]
+    TooEarly,
+}
+
+/// How often and how fast failures are retried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetryPolicy {
+    /// Lost leases and transient failures after which a task is given up.
+    pub max_transient: u32,
+    /// Resource failures after which it is given up.
+    pub max_resource: u32,
+    /// Wait after the first failure; doubled by each further one.
+    pub backoff_base: Duration,
+    /// Longest wait.
+    pub backoff_max: Duration,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self {
+            max_transient: 10,
+            max_resource: 3,
+            backoff_base: Duration::from_secs(1),
+            backoff_max: Duration::from_secs(60),
+        }
+    }
+}
+
+impl RetryPolicy {
+    /// Wait before the next attempt after so many failures.
+    pub fn backoff(&self, failures: u32) -> Duration {
+        let doublings = failures.saturating_sub(1).min(20);
+        self.backoff_base.saturating_mul(1 << doublings).min(self.backoff_max)
+    }
+}
+
+/// What becomes of `task` when `event` happens at `now`.
+///
+/// # Errors
+/// The event is stale or makes no sense in the task's state; the task stays as it is.
+pub fn apply(task: &Task, event: Event, policy: &RetryPolicy, now: Timestamp) -> Result<Task, Rejected> {
+    match event {
+        Event::InputSucceeded => input_succeeded(task, now),
+        Event::InputLost { reason } => match task.state {
+            TaskState::Pending => Ok(ended(task, TaskState::Skipped, reason)),
+            _ => not_allowed(task, "skipped"),
+        },
+        Event::Leased { worker } => lease(task, worker, now),
+        Event::Succeeded { attempt } => {
+            current(task, attempt)?;
+            Ok(Task { state: TaskState::Succeeded, lease: None, reason: None, ..task.clone() })
+        }
+        Event::Failed { attempt, failure } => {
+            current(task, attempt)?;
+            Ok(failed(task, failure, policy, now))
+        }
+        Event::LeaseLost { attempt, reason } => {
+            current(task, attempt)?;
+            Ok(failed(task, Failure { class: FailureClass::Transient, message: reason }, policy, now))
+        }
+        Event::HandedBack { attempt } => {
+            current(task, attempt)?;
+            Ok(Task { state: TaskState::Ready, lease: None, not_before: now, ..task.clone() })
+        }
+        Event::Cancelled { reason } => match task.state {
+            TaskState::Pending | TaskState::Ready | TaskState::Leased => Ok(ended(task, TaskState::Cancelled, reason)),
+            _ => not_allowed(task, "cancelled"),
+        },
+        Event::Retry { pending_inputs } => retry(task, pending_inputs, now),
+    }
+}
+
+fn current(task: &Task, attempt: AttemptNumber) -> Result<(), Rejected> {
+    if task.state == TaskState::Leased && task.attempt == attempt {
+        Ok(())
+    } else {
+        Err(Rejected::Stale { found: attempt, state: task.state, latest: task.attempt })
+    }
+}
+
+fn not_allowed(task: &Task, what: &'static str) -> Result<Task, Rejected> {
+    Err(Rejected::NotAllowed { state: task.state, what })
+}
+
+fn ended(task: &Task, state: TaskState, reason: String) -> Task {
+    Task { state, lease: None, reason: Some(reason), ..task.clone() }
+}
+
+fn input_succeeded(task: &Task, now: Timestamp) -> Result<Task, Rejected> {
+    if task.state != TaskState::Pending {
+        return not_allowed(task, "given an input");
+    }
+    let pending_inputs = task.pending_inputs.saturating_sub(1);
+    let state = if pending_inputs == 0 { TaskState::Ready } else { TaskState::Pending };
+    Ok(Task { state, pending_inputs, not_before: now, ..task.clone() })
+}
+
+fn lease(task: &Task, worker: WorkerId, now: Timestamp) -> Result<Task, Rejected> {
+    if task.state != TaskState::Ready {
+        return not_allowed(task, "leased");
+    }
+    if task.not_before > now {
+        return Err(Rejected::TooEarly);
+    }
+    Ok(Task { state: TaskState::Leased, attempt: task.attempt.next(), lease: Some(Lease { worker }), ..task.clone() })
+}
+
+fn failed(task: &Task, failure: Failure, policy: &RetryPolicy, now: Timestamp) -> Task {
+    let mut failures = task.failures;
+    let (count, limit) = match failure.class {
+        FailureClass::Permanent => return ended(task, TaskState::Failed, failure.message),
+        FailureClass::Transient => (&mut failures.transient, policy.max_transient),
+        FailureClass::Resource => (&mut failures.resource, policy.max_resource),
+    };
+    *count += 1;
+    if *count >= limit {
+        let reason = format!("gave up after {count} {} failures; the last: {}", failure.class.name(), failure.message);
+        return Task { failures, ..ended(task, TaskState::Failed, reason) };
+    }
+    let not_before = now + policy.backoff(*count);
+    Task { state: TaskState::Ready, lease: None, not_before, failures, reason: Some(failure.message), ..task.clone() }
+}
+
+fn retry(task: &Task, pending_inputs: u32, now: Timestamp) -> Result<Task, Rejected> {
+    if !task.state.ended_without_result() {
+        return not_allowed(task, "retried");
+    }
+    Ok(Task { attempt: task.attempt, failures: FailureCounts::default(), ..Task::submitted(pending_inputs, now) })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp(1_000_000);
+
+    fn worker() -> WorkerId {
+        "w1".parse().unwrap()
+    }
+
+    fn step(task: &Task, event: Event) -> Task {
+        apply(task, event, &RetryPolicy::default(), NOW).unwrap()
+    }
+
+    fn leased() -> Task {
+        step(&Task::submitted(0, NOW), Event::Leased { worker: worker() })
+    }
+
+    #[test]
+    fn a_zombies_report_changes_nothing() {
+        let second = step(&leased(), Event::HandedBack { attempt: AttemptNumber(1) });
+        let second = step(&second, Event::Leased { worker: worker() });
+        let late = apply(&second, Event::Succeeded { attempt: AttemptNumber(1) }, &RetryPolicy::default(), NOW);
+        assert!(matches!(late, Err(Rejected::Stale { latest: AttemptNumber(2), .. })));
+    }
+
+    #[test]
+    fn transient_failures_back_off_and_end_at_the_limit() {
+        let policy = RetryPolicy { max_transient: 2, ..RetryPolicy::default() };
+        let lost = Event::LeaseLost { attempt: AttemptNumber(1), reason: "worker w1 is gone".into() };
+        let once = apply(&leased(), lost, &policy, NOW).unwrap();
+        assert_eq!((once.state, once.not_before), (TaskState::Ready, NOW + Duration::from_secs(1)));
+        assert_eq!(apply(&once, Event::Leased { worker: worker() }, &policy, NOW), Err(Rejected::TooEarly));
+        let again = apply(&once, Event::Leased { worker: worker() }, &policy, once.not_before).unwrap();
+        let lost = Event::LeaseLost { attempt: AttemptNumber(2), reason: "worker w1 is gone".into() };
+        let twice = apply(&again, lost, &policy, NOW).unwrap();
+        assert_eq!(twice.reason.as_deref(), Some("gave up after 2 transient failures; the last: worker w1 is gone"));
+        assert_eq!(twice.state, TaskState::Failed);
+    }
+
+    #[test]
+    fn a_permanent_failure_ends_the_task_at_once() {
+        let failure = Failure { class: FailureClass::Permanent, message: "the loss is NaN".into() };
+        let task = step(&leased(), Event::Failed { attempt: AttemptNumber(1), failure });
+        assert_eq!((task.state, task.reason.as_deref()), (TaskState::Failed, Some("the loss is NaN")));
+    }
+
+    #[test]
+    fn a_retried_task_keeps_counting_its_attempts() {
+        let cancelled = step(&leased(), Event::Cancelled { reason: "by the user".into() });
+        let retried = step(&cancelled, Event::Retry { pending_inputs: 0 });
+        assert_eq!(step(&retried, Event::Leased { worker: worker() }).attempt, AttemptNumber(2));
+    }
+
+    fn any_event() -> impl Strategy<Value = Event> {
+        let attempt = (0u32..5).prop_map(AttemptNumber);
+        let class =
+            prop_oneof![Just(FailureClass::Transient), Just(FailureClass::Resource), Just(FailureClass::Permanent)];
+        prop_oneof![
+            Just(Event::InputSucceeded),
+            Just(Event::InputLost { reason: "input failed".into() }),
+            Just(Event::Leased { worker: worker() }),
+            attempt.clone().prop_map(|attempt| Event::Succeeded { attempt }),
+            (attempt.clone(), class).prop_map(|(attempt, class)| Event::Failed {
+                attempt,
+                failure: Failure { class, message: "x".into() }
+            }),
+            attempt.clone().prop_map(|attempt| Event::LeaseLost { attempt, reason: "gone".into() }),
+            attempt.prop_map(|attempt| Event::HandedBack { attempt }),
+            Just(Event::Cancelled { reason: "by the user".into() }),
+            (0u32..3).prop_map(|pending_inputs| Event::Retry { pending_inputs }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn every_history_keeps_the_rules(inputs in 0u32..3, events in prop::collection::vec(any_event(), 0..60)) {
+            let mut task = Task::submitted(inputs, NOW);
+            let mut now = NOW;
+            for event in events {
+                now = now + Duration::from_secs(120);
+                let Ok(next) = apply(&task, event.clone(), &RetryPolicy::default(), now) else { continue };
+                prop_assert_eq!(next.check(), Ok(()));
+                prop_assert!(next.attempt >= task.attempt, "the fencing token never falls");
+                let leases = matches!(event, Event::Leased { .. });
+                prop_assert_eq!(next.attempt > task.attempt, leases, "an attempt starts with a lease and only then");
+                prop_assert!(task.state != TaskState::Succeeded, "nothing follows success");
+                task = next;
+            }
+        }
+
+        #[test]
+        fn only_the_current_attempt_of_a_leased_task_is_heard(inputs in 0u32..2, events in prop::collection::vec(any_event(), 0..20), attempt in 0u32..6) {
+            let mut task = Task::submitted(inputs, NOW);
+            for event in events {
+                task = apply(&task, event, &RetryPolicy::default(), NOW + Duration::from_secs(9999)).unwrap_or(task);
+            }
+            let heard = apply(&task, Event::Succeeded { attempt: AttemptNumber(attempt) }, &RetryPolicy::default(), NOW).is_ok();
+            prop_assert_eq!(heard, task.state == TaskState::Leased && task.attempt.0 == attempt);
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! Conversions between wire and domain. A failed one names the field.
+
+use std::str::FromStr;
+
+use gauntlet_domain::experiment::{ArtifactRef, EpochMetrics, Outcomes, ParameterShape};
+use gauntlet_domain::results::ResultRow;
+use gauntlet_domain::sweep::{Facts, FileContent, FileFacts, FilePlace};
+use gauntlet_domain::task::{Failure, FailureClass};
+use gauntlet_domain::{AttemptNumber, AttemptRef, Digest};
+
+use crate::v1;
+
+/// A field of a message that cannot be understood.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("field `{field}`: {problem}")]
+pub struct InvalidField {
+    /// Its name, such as `files[2].digest`.
+    pub field: String,
+    /// What is wrong with it.
+    pub problem: String,
+}
+
+impl InvalidField {
+    /// `field` is wrong for this reason.
+    pub fn new(field: impl Into<String>, problem: impl ToString) -> Self {
+        Self { field: field.into(), problem: problem.to_string() }
+    }
+
+    fn inside(self, parent: impl std::fmt::Display) -> Self {
+        Self { field: format!("{parent}.{}", self.field), ..self }
+    }
+}
+
+/// The value of a field that must be there.
+///
+/// # Errors
+/// It is not.
+pub fn required<T>(value: Option<T>, field: &str) -> Result<T, InvalidField> {
+    value.ok_or_else(|| InvalidField::new(field, "missing"))
+}
+
+/// A text field that must parse: an id or a digest.
+///
+/// # Errors
+/// It does not.
+pub fn parse<T>(text: &str, field: &str) -> Result<T, InvalidField>
+where
+    T: FromStr,
+    T::Err: ToString,
+{
+    text.parse().map_err(|error: T::Err| InvalidField::new(field, error))
+}
+
+impl From<AttemptRef> for v1::AttemptRef {
+    fn from(attempt: AttemptRef) -> Self {
+        Self { task_id: attempt.task.to_string(), attempt: attempt.attempt.0 }
+    }
+}
+
+impl TryFrom<v1::AttemptRef> for AttemptRef {
+    type Error = InvalidField;
+
+    fn try_from(wire: v1::AttemptRef) -> Result<Self, InvalidField> {
+        Ok(Self { task: parse(&wire.task_id, "task_id")?, attempt: AttemptNumber(wire.attempt) })
+    }
+}
+
+/// An attempt that must be there.
+///
+/// # Errors
+/// It is missing or malformed.
+pub fn attempt_ref(wire: Option<v1::AttemptRef>) -> Result<AttemptRef, InvalidField> {
+    required(wire, "attempt")?.try_into().map_err(|error: InvalidField| error.inside("attempt"))
+}
+
+impl From<ArtifactRef> for v1::Artifact {
+    fn from(artifact: ArtifactRef) -> Self {
+        Self { digest: artifact.digest.to_string(), size_bytes: artifact.size_bytes }
+    }
+}
+
+impl TryFrom<v1::Artifact> for ArtifactRef {
+    type Error = InvalidField;
+
+    fn try_from(wire: v1::Artifact) -> Result<Self, InvalidField> {
+        Ok(Self { digest: parse(&wire.digest, "digest")?, size_bytes: wire.size_bytes })
+    }
+}
+
+/// An artifact in field `field` that must be there.
+///
+/// # Errors
+/// It is missing or malformed.
+pub fn artifact(wire: Option<v1::Artifact>, field: &str) -> Result<ArtifactRef, InvalidField> {
+    required(wire, field)?.try_into().map_err(|error: InvalidField| error.inside(field))
+}
+
+impl From<EpochMetrics> for v1::EpochMetrics {
+    fn from(metrics: EpochMetrics) -> Self {
+        let EpochMetrics { epoch, iterations, learning_rate, train_loss, train_accuracy } = metrics;
+        Self { epoch, iterations, learning_rate, train_loss, train_accuracy }
+    }
+}
+
+impl From<v1::EpochMetrics> for EpochMetrics {
+    fn from(wire: v1::EpochMetrics) -> Self {
+        let v1::EpochMetrics { epoch, iterations, learning_rate, train_loss, train_accuracy } = wire;
+        Self { epoch, iterations, learning_rate, train_loss, train_accuracy }
+    }
+}
+
+impl From<Outcomes> for v1::Outcomes {
+    fn from(outcomes: Outcomes) -> Self {
+        let Outcomes { label, clean_prediction, adversarial_prediction, clean_loss, adversarial_loss, distance } = outcomes;
+        Self { label, clean_prediction, adversarial_prediction, clean_loss, adversarial_loss, distance }
+    }
+}
+
+impl From<v1::Outcomes> for Outcomes {
+    fn from(wire: v1::Outcomes) -> Self {
+        let v1::Outcomes { label, clean_prediction, adversarial_prediction, clean_loss, adversarial_loss, distance } = wire;
+        Self { label, clean_prediction, adversarial_prediction, clean_loss, adversarial_loss, distance }
+    }
+}
+
+impl From<Failure> for v1::Failed {
+    fn from(failure: Failure) -> Self {
+        Self { failure_class: failure.class.name().to_owned(), message: failure.message }
+    }
+}
+
+impl TryFrom<v1::Failed> for Failure {
+    type Error = InvalidField;
+
+    fn try_from(wire: v1::Failed) -> Result<Self, InvalidField> {
+        let class = FailureClass::from_name(&wire.failure_class)
+            .ok_or_else(|| InvalidField::new("failure_class", format!("`{}` is none of transient, resource, permanent", wire.failure_class)))?;
+        Ok(Self { class, message: wire.message })
+    }
+}
+
+/// A file with its facts and the path under which workers find it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocatedFile {
+    /// Where the sweep says it lies.
+    pub place: FilePlace,
+    /// What it holds.
+    pub facts: FileFacts,
+    /// Absolute path.
+    pub location: String,
+}
+
+impl From<LocatedFile> for v1::FileFacts {
+    fn from(file: LocatedFile) -> Self {
+        use v1::file_facts::{Content, Place};
+        let content = match file.facts.content {
+            FileContent::IdxImages { examples, height, width } => Content::IdxImages(v1::IdxImages { examples, height, width }),
+            FileContent::IdxLabels { examples, max_label } => Content::IdxLabels(v1::IdxLabels { examples, max_label }),
+            FileContent::SafeTensorsDataset { examples, channels, height, width, max_label } => {
+                Content::SafetensorsDataset(v1::SafeTensorsDataset { examples, channels, height, width, max_label })
+            }
+            FileContent::Checkpoint { tensors } => Content::Checkpoint(v1::Checkpoint {
+                tensors: tensors.into_iter().map(|ParameterShape { name, shape }| v1::TensorShape { name, shape }).collect(),
+            }),
+        };
+        let place = match file.place {
+            FilePlace::Sweep(path) => Place::SweepPath(path),
+            FilePlace::Data(path) => Place::DataPath(path),
+        };
+        Self { place: Some(place), digest: file.facts.digest.to_string(), location: file.location, content: Some(content) }
+    }
+}
+
+impl TryFrom<v1::FileFacts> for LocatedFile {
+    type Error = InvalidField;
+
+    fn try_from(wire: v1::FileFacts) -> Result<Self, InvalidField> {
+        use v1::file_facts::{Content, Place};
+        let content = match required(wire.content, "content")? {
+            Content::IdxImages(v1::IdxImages { examples, height, width }) => FileContent::IdxImages { examples, height, width },
+            Content::IdxLabels(v1::IdxLabels { examples, max_label }) => FileContent::IdxLabels { examples, max_label },
+            Content::SafetensorsDataset(v1::SafeTensorsDataset { examples, channels, height, width, max_label }) => {
+                FileContent::SafeTensorsDataset { examples, channels, height, width, max_label }
+            }
+            Content::Checkpoint(v1::Checkpoint { tensors }) => FileContent::Checkpoint {
+                tensors: tensors.into_iter().map(|v1::TensorShape { name, shape }| ParameterShape { name, shape }).collect(),
+            },
+        };
+        let place = match required(wire.place, "place")? {
+            Place::SweepPath(path) => FilePlace::Sweep(path),
+            Place::DataPath(path) => FilePlace::Data(path),
+        };
+        let digest: Digest = parse(&wire.digest, "digest")?;
+        Ok(Self { place, facts: FileFacts { digest, content }, location: wire.location })
+    }
+}
+
+/// All files of a sweep's source.
+///
+/// # Errors
+/// One of them is malformed.
+pub fn located_files(wire: Vec<v1::FileFacts>) -> Result<Vec<LocatedFile>, InvalidField> {
+    let convert = |(index, file): (usize, v1::FileFacts)| {
+        file.try_into().map_err(|error: InvalidField| error.inside(format_args!("source.files[{index}]")))
+    };
+    wire.into_iter().enumerate().map(convert).collect()
+}
+
+/// What the planner needs to know of them.
+pub fn facts(files: &[LocatedFile]) -> Facts {
+    Facts { files: files.iter().map(|file| (file.place.clone(), file.facts.clone())).collect() }
+}
+
+impl From<ResultRow> for v1::ResultRow {
+    fn from(row: ResultRow) -> Self {
+        let ResultRow {
+            sweep, dataset, backbone, init, recipe, seed, attack, norm, eps, examples, clean_correct, robust_correct, aoi, aai,
+            decline_ratio, aai_low, aai_high,
+        } = row;
+        Self {
+            sweep, dataset, backbone, init, recipe, seed, attack, norm, eps, examples, clean_correct, robust_correct, aoi, aai,
+            decline_ratio, aai_low, aai_high,
+        }
+    }
+}
+
+impl From<v1::ResultRow> for ResultRow {
+    fn from(row: v1::ResultRow) -> Self {
+        let v1::ResultRow {
+            sweep, dataset, backbone, init, recipe, seed, attack, norm, eps, examples, clean_correct, robust_correct, aoi, aai,
+            decline_ratio, aai_low, aai_high,
+        } = row;
+        Self {
+            sweep, dataset, backbone, init, recipe, seed, attack, norm, eps, examples, clean_correct, robust_correct, aoi, aai,
+            decline_ratio, aai_low, aai_high,
+        }
+    }
+}
