@@ -1,0 +1,70 @@
+# The few commands that users and developers of Gauntlet need. `make` alone lists them.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+CARGO ?= cargo
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+SETUP := $(PYTHON) scripts/setup.py
+
+.PHONY: help demo test lint build setup reference sqlx check-tools check-python
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: build ## set up, build and run the quickstart sweep: does pre-training transfer non-robustness?
+	$(TARGET)/release/gauntlet run sweeps/quickstart.toml
+
+test: check-tools setup ## set up and run every test
+	@$(SETUP) python
+	$(CARGO) build --locked --workspace --bins
+	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
+	    set -x; $(CARGO) nextest run --locked --workspace; \
+	    if grep -rqE '^\s*//[/!] ```(rust|no_run|should_panic)?$$' --include='*.rs' --exclude-dir=target .; then \
+	        $(CARGO) test --locked --workspace --doc; \
+	    fi; \
+	else \
+	    set -x; $(CARGO) test --locked --workspace; \
+	fi
+
+lint: check-tools check-python ## formatting, clippy, licences and sources of the dependencies
+	@$(SETUP) libtorch
+	@$(SETUP) tools
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	@# cargo-deny looks at the packages of every platform, so those that were not built have to be here too.
+	$(CARGO) fetch --locked --quiet
+	PATH="$(CURDIR)/.deps/tools:$$PATH" $(CARGO) deny --offline --locked check licenses bans sources
+
+build: check-tools setup ## optimised build of all programs
+	$(CARGO) build --locked --release --workspace --bins
+
+setup: check-python ## bring libtorch, Postgres and the data, pinned and checksummed; nothing to do when there
+	@$(SETUP) libtorch
+	@$(SETUP) postgres
+	@$(SETUP) data
+
+sqlx: check-tools setup ## check every query against a fresh database and rewrite .sqlx/
+	CARGO=$(CARGO) scripts/sqlx-prepare.sh
+
+ifneq ($(wildcard lab/tests/reference/Makefile),)
+reference: setup # make the golden values of the lab anew with PyTorch
+	$(MAKE) -C lab/tests/reference PYTHON=$(PYTHON)
+endif
+
+check-python:
+	@command -v $(PYTHON) >/dev/null \
+	    || { echo "make: $(PYTHON) was not found; install Python 3.9 or newer with pip (apt-get install python3 python3-pip)" >&2; exit 1; }
+	@$(PYTHON) -c 'import pip' 2>/dev/null \
+	    || { echo "make: $(PYTHON) has no pip; install it (apt-get install python3-pip)" >&2; exit 1; }
+
+check-tools: check-python
+	@command -v $(CARGO) >/dev/null \
+	    || { echo "make: $(CARGO) was not found; install the Rust toolchain that rust-toolchain.toml names, with rustup" >&2; exit 1; }
+	@$(CARGO) --version >/dev/null \
+	    || { echo "make: the Rust toolchain of rust-toolchain.toml is not installed; run: rustup toolchain install" >&2; exit 1; }
+	@command -v c++ >/dev/null || command -v g++ >/dev/null || command -v clang++ >/dev/null || test -n "$${CXX:-}" \
+	    || { echo "make: no C++ compiler was found, and libtorch's binding needs one; install one (apt-get install g++)" >&2; exit 1; }
