@@ -246,3 +246,63 @@ fn against(comparison: &Comparison) -> String {
 fn percent(share: f64) -> String {
     format!("{:.1} %", 100.0 * share)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::results::tests::row;
+    use crate::sweep::parse;
+
+    const SWEEP: &str = r#"
+name = "s"
+seeds = [0, 1]
+[[dataset]]
+name = "glyphs"
+[[model]]
+backbone = "resnet18-w16"
+[[init]]
+name = "scratch"
+[[init]]
+name = "pretrained"
+pretrain = { dataset = "fashion-mnist", recipe = "standard" }
+[[recipe]]
+name = "standard"
+method = "standard"
+[[recipe]]
+name = "dm"
+method = "dm"
+[[attack]]
+name = "pgd10"
+method = "pgd"
+eps = ["2/255", "4/255"]
+[[attack]]
+name = "noise"
+method = "noise"
+eps = "4/255"
+"#;
+
+    fn rows(fine_tuned: [u32; 4], remedy: u32) -> Vec<ResultRow> {
+        let mut rows = Vec::new();
+        for (seed, at) in [0, 1].into_iter().zip(fine_tuned.chunks(2)) {
+            rows.push(row("scratch", "standard", seed, "2/255", 80, 60));
+            rows.push(row("scratch", "standard", seed, "4/255", 80, 50));
+            rows.push(row("pretrained", "standard", seed, "2/255", 84, at[0]));
+            rows.push(row("pretrained", "standard", seed, "4/255", 84, at[1]));
+            rows.push(row("pretrained", "dm", seed, "4/255", 78, remedy));
+        }
+        rows
+    }
+
+    #[test]
+    fn a_fine_tuned_model_that_falls_earlier_is_said_to_have_inherited_it() {
+        let found = findings(&parse(SWEEP).unwrap(), &rows([58, 20, 61, 30], 70));
+        insta::assert_snapshot!(found[0].sentence(), @"glyphs, resnet18-w16, 2 seeds × 100 examples, pgd10 (linf): fine-tuned from pretrained against scratch, AOI is 84.0 % against 80.0 %, +4.0 points, that way in 2 of 2 seeds and AAI is lower at 2 of 2 ε (at 4/255: 25.0 % against 50.0 %, -25.0 points, that way in 2 of 2 seeds): pre-training raised accuracy and transferred non-robustness. AAI at 4/255 of the other ways: pretrained + dm 70.0 % (AOI 78.0 %).");
+    }
+
+    #[test]
+    fn it_can_come_out_against_the_study() {
+        let found = findings(&parse(SWEEP).unwrap(), &rows([65, 55, 61, 52], 70));
+        assert!(found[0].sentence().contains("raised accuracy and did not transfer non-robustness"), "{}", found[0].sentence());
+        assert_eq!(found.len(), 1, "noise proves nothing");
+    }
+}

@@ -160,7 +160,8 @@ mod tests {
             prop_assert_eq!(tasks.len(), decisions.len());
             for worker in &snapshot.workers {
                 let given = decisions.iter().filter(|d| d.worker == worker.id).count();
-                prop_assert!(given <= if worker.takes_work { worker.free_slots as usize } else { 0 });
+                let room = if worker.takes_work { worker.free_slots as usize } else { 0 };
+                prop_assert!(given <= room);
             }
         }
 
@@ -172,9 +173,9 @@ mod tests {
 
         #[test]
         fn no_task_waits_behind_one_of_lower_priority(snapshot in snapshots()) {
-            let given: BTreeSet<_> = decide(&snapshot).into_iter().map(|d| d.task).collect();
-            let best = |taken: bool| snapshot.ready.iter().filter(|t| given.contains(&t.id) == taken).map(|t| t.priority);
-            if let (Some(lowest), Some(highest)) = (best(true).min(), best(false).max()) {
+            let given: &BTreeSet<_> = &decide(&snapshot).into_iter().map(|d| d.task).collect();
+            let of = |taken: bool| snapshot.ready.iter().filter(move |t| given.contains(&t.id) == taken).map(|t| t.priority);
+            if let (Some(lowest), Some(highest)) = (of(true).min(), of(false).max()) {
                 prop_assert!(lowest >= highest);
             }
         }

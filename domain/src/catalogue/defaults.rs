@@ -1,0 +1,68 @@
+//! Values that stand where a sweep file says nothing.
+
+/// Seed of the only run where no seeds are given.
+pub const SEED: u64 = 0;
+/// Mean and standard deviation of a model's normalisation, for every channel.
+pub const NORMALIZE: f64 = 0.5;
+
+/// Glyphs: examples of the train split.
+pub const GLYPH_TRAIN_EXAMPLES: u32 = 2_600;
+/// Glyphs: examples of the test split.
+pub const GLYPH_TEST_EXAMPLES: u32 = 1_300;
+/// Glyphs: side of an image.
+pub const GLYPH_IMAGE_SIZE: u32 = 32;
+/// Glyphs: seed of the random streams.
+pub const GLYPH_SEED: u64 = 0;
+/// Glyphs: largest rotation, in degrees.
+pub const GLYPH_ROTATION_DEGREES: f64 = 15.0;
+/// Glyphs: smallest font size.
+pub const GLYPH_MIN_SIZE: f64 = 0.5;
+/// Glyphs: largest font size.
+pub const GLYPH_MAX_SIZE: f64 = 0.78;
+/// Glyphs: largest shift.
+pub const GLYPH_SHIFT: f64 = 0.0625;
+/// Glyphs: standard deviation of the noise.
+pub const GLYPH_NOISE: f64 = 0.05;
+
+/// Recipes: epochs (the study's protocol).
+pub const EPOCHS: u32 = 90;
+/// Recipes: examples per step (the study's protocol).
+pub const BATCH_SIZE: u32 = 128;
+/// Adam: peak learning rate (the study's protocol).
+pub const ADAM_LEARNING_RATE: f64 = 3e-4;
+/// SGD: momentum.
+pub const MOMENTUM: f64 = 0.9;
+/// Optimisers: L2 penalty.
+pub const WEIGHT_DECAY: f64 = 0.0;
+/// Schedules: share of the steps that warm up.
+pub const WARMUP: f64 = 0.0;
+/// Cosine, for Adam: learning rate after the last step (the study's protocol).
+pub const ADAM_FINAL_LEARNING_RATE: f64 = 1e-6;
+/// Cosine, for SGD: learning rate after the last step.
+pub const SGD_FINAL_LEARNING_RATE: f64 = 0.0;
+
+/// pgd-at: steps of the inner attack (Madry et al.).
+pub const PGD_AT_STEPS: u32 = 7;
+/// pgd-at: step of the inner attack, as a multiple of its ε.
+pub const PGD_AT_STEP_OF_EPS: f64 = 0.25;
+/// dm: β (the study).
+pub const DM_BETA: f64 = 500.0;
+/// dm: ε of the inner attack (the study).
+pub const DM_EPS: &str = "0.5/255";
+/// dm: steps of the inner attack (the study).
+pub const DM_STEPS: u32 = 10;
+/// dm: step of the inner attack, as a multiple of its ε (the study).
+pub const DM_STEP_OF_EPS: f64 = 0.125;
+
+/// pgd: steps per restart.
+pub const PGD_STEPS: u32 = 20;
+/// pgd: length of a step, as a multiple of ε.
+pub const PGD_STEP_OF_EPS: f64 = 0.25;
+/// pgd: whether it starts at a random point of the ball.
+pub const PGD_RANDOM_START: bool = true;
+/// pgd: independent tries.
+pub const PGD_RESTARTS: u32 = 1;
+/// noise: independent points tried.
+pub const NOISE_DRAWS: u32 = 1;
+/// Attacks: whether an example leaves as soon as it is fooled.
+pub const EARLY_STOP: bool = true;

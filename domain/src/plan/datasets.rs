@@ -1,0 +1,271 @@
+//! Data sets, resolved by what is known of their files.
+
+use super::planner::Mistakes;
+use crate::catalogue::{GLYPH_GENERATOR, glyph_fonts};
+use crate::digest::Digest;
+use crate::experiment::{DatasetSource, DatasetSpec, Fit, GlyphOptions, ImageShape, Split};
+use crate::sweep::{
+    DatasetSection, Facts, FileContent, FilePlace, GlyphSection, IdxFiles, Located, Origin, SplitUse, counted, grouped,
+};
+
+/// More classes than this come from wrong labels.
+const MOST_CLASSES: u32 = 65_536;
+
+/// A data set of which everything is known.
+pub(super) struct Dataset {
+    pub(super) classes: u32,
+    /// Whether the number of classes is certain; otherwise there are at least so many, as the labels tell.
+    pub(super) classes_declared: bool,
+    pub(super) image: ImageShape,
+    pub(super) train: Option<DatasetSpec>,
+    pub(super) test: Option<DatasetSpec>,
+}
+
+/// A split before it is cut and brought to size.
+struct RawSplit {
+    source: DatasetSource,
+    examples: u32,
+    image: ImageShape,
+}
+
+/// Resolves the splits of a data set that are in use.
+pub(super) fn resolve(
+    section: &DatasetSection,
+    splits: SplitUse,
+    facts: &Facts,
+    mistakes: &mut Mistakes,
+) -> Option<Dataset> {
+    let mut resolver = Resolver { section, facts, mistakes };
+    let classes = resolver.classes();
+    let train = splits.train.then(|| resolver.raw(Split::Train));
+    let test = splits.test.then(|| resolver.raw(Split::Test));
+    let [train, test] = [train, test].map(|split| split.map_or(Some(None), |split| split.map(Some)));
+    let (classes, [train, test]) = (classes?, [train?, test?]);
+    let image = resolver.image(train.as_ref(), test.as_ref())?;
+    let mut cut = |split: Option<RawSplit>, wanted: Option<&Located<u32>>, what: &str| match split {
+        None => Some(None),
+        Some(split) => resolver.cut(split, wanted, what, classes, image).map(Some),
+    };
+    let train = cut(train, section.train_examples.as_ref(), "train");
+    let test = cut(test, section.test_examples.as_ref(), "test");
+    Some(Dataset { classes, classes_declared: section.classes.is_some(), image, train: train?, test: test? })
+}
+
+struct Resolver<'a> {
+    section: &'a DatasetSection,
+    facts: &'a Facts,
+    mistakes: &'a mut Mistakes,
+}
+
+impl<'a> Resolver<'a> {
+    /// What is known of a file.
+    fn content(&mut self, file: &Located<FilePlace>) -> Option<(Digest, &'a FileContent)> {
+        let found = self.facts.files.get(&file.value);
+        if found.is_none() {
+            self.mistakes.push(file.at.mistake(format!("nothing is known of the file `{}`", file.value)));
+        }
+        found.map(|facts| (facts.digest, &facts.content))
+    }
+
+    fn wrong_content<T>(&mut self, file: &Located<FilePlace>, expected: &str) -> Option<T> {
+        self.mistakes.push(file.at.mistake(format!("`{}` does not hold {expected}", file.value)));
+        None
+    }
+
+    /// The number of classes: as declared, or one more than the largest label of any split.
+    fn classes(&mut self) -> Option<u32> {
+        let labels = self.largest_labels()?;
+        if let Some(declared) = &self.section.classes {
+            let beyond = labels.iter().filter(|(_, largest)| *largest >= declared.value);
+            let said = beyond.map(|(file, largest)| {
+                let message =
+                    format!("`{}` holds the label {largest}, and there are {} classes", file.value, declared.value);
+                self.mistakes.push(declared.at.mistake(message).with_help("labels are 0 … classes − 1"));
+            });
+            return (said.count() == 0).then_some(declared.value);
+        }
+        let (file, largest) = labels.into_iter().max_by_key(|(_, largest)| *largest)?;
+        if largest >= MOST_CLASSES {
+            let message = format!("`{}` holds the label {largest}: more than {MOST_CLASSES} classes", file.value);
+            self.mistakes.push(file.at.mistake(message));
+            return None;
+        }
+        if largest == 0 {
+            let message =
+                format!("all labels of the data set `{}` are 0, and a classifier needs two classes", self.section.name);
+            self.mistakes
+                .push(self.section.at.mistake(message).with_help("if there are more classes, say so: classes = …"));
+            return None;
+        }
+        Some(largest + 1)
+    }
+
+    /// The largest label of each file of labels of which something is known or must be.
+    fn largest_labels(&mut self) -> Option<Vec<(&'a Located<FilePlace>, u32)>> {
+        let files: Vec<&'a Located<FilePlace>> = match &self.section.origin {
+            Origin::Glyphs(_) => Vec::new(),
+            Origin::Idx { train, test } => train.iter().chain(test).map(|files| &files.labels).collect(),
+            Origin::SafeTensors { train, test } => train.iter().chain(test).collect(),
+        };
+        let optional = self.section.classes.is_some();
+        let mut labels = Vec::new();
+        for file in files {
+            if optional && !self.facts.files.contains_key(&file.value) {
+                continue;
+            }
+            match self.content(file)?.1 {
+                FileContent::IdxLabels { max_label, .. } | FileContent::SafeTensorsDataset { max_label, .. } => {
+                    labels.push((file, *max_label));
+                }
+                FileContent::IdxImages { .. } | FileContent::Checkpoint { .. } => {
+                    return self.wrong_content(file, "labels");
+                }
+            }
+        }
+        Some(labels)
+    }
+
+    fn raw(&mut self, split: Split) -> Option<RawSplit> {
+        let section = self.section;
+        match &section.origin {
+            Origin::Glyphs(glyphs) => Some(drawn(section, glyphs, split)),
+            Origin::Idx { train, test } => self.raw_idx(of_split(split, train, test)?),
+            Origin::SafeTensors { train, test } => self.raw_safetensors(of_split(split, train, test)?),
+        }
+    }
+
+    fn raw_idx(&mut self, files: &IdxFiles) -> Option<RawSplit> {
+        let images = self.content(&files.images);
+        let labels = self.content(&files.labels);
+        let ((images, image_content), (labels, label_content)) = (images?, labels?);
+        let &FileContent::IdxImages { examples, height, width } = image_content else {
+            return self.wrong_content(&files.images, "images in IDX format");
+        };
+        let &FileContent::IdxLabels { examples: label_count, .. } = label_content else {
+            return self.wrong_content(&files.labels, "labels in IDX format");
+        };
+        if examples != label_count {
+            let message = format!(
+                "`{}` holds {} images and `{}` {} labels",
+                files.images.value,
+                grouped(examples),
+                files.labels.value,
+                grouped(label_count),
+            );
+            self.mistakes.push(files.images.at.mistake(message));
+            return None;
+        }
+        let image = ImageShape { channels: 1, height, width };
+        Some(RawSplit { source: DatasetSource::Idx { images, labels }, examples, image })
+    }
+
+    fn raw_safetensors(&mut self, file: &Located<FilePlace>) -> Option<RawSplit> {
+        let (digest, content) = self.content(file)?;
+        let &FileContent::SafeTensorsDataset { examples, channels, height, width, .. } = content else {
+            return self.wrong_content(file, "`images` u8 [N,C,H,W] and `labels` i64 [N]");
+        };
+        let image = ImageShape { channels, height, width };
+        Some(RawSplit { source: DatasetSource::SafeTensors { file: digest }, examples, image })
+    }
+
+    /// The shape of an image as the model sees it.
+    fn image(&mut self, train: Option<&RawSplit>, test: Option<&RawSplit>) -> Option<ImageShape> {
+        let section = self.section;
+        let native = train.or(test)?.image;
+        if let (Some(train), Some(test)) = (train, test) {
+            let same_size = (train.image.height, train.image.width) == (test.image.height, test.image.width);
+            let same_channels = train.image.channels == test.image.channels;
+            if !same_size && section.image_size.is_none() || !same_channels && section.channels.is_none() {
+                let (train, test) = (shape(train.image), shape(test.image));
+                let message =
+                    format!("images of `{}` are {train} in the train split and {test} in the test split", section.name);
+                self.mistakes.push(section.at.mistake(message).with_help("set image_size and channels"));
+                return None;
+            }
+        }
+        let side = section.image_size.as_ref().map(|size| size.value);
+        let channels = section.channels.as_ref().map_or(native.channels, |channels| channels.value);
+        Some(ImageShape { channels, height: side.unwrap_or(native.height), width: side.unwrap_or(native.width) })
+    }
+
+    /// The first examples of a split, brought to size.
+    fn cut(
+        &mut self,
+        raw: RawSplit,
+        wanted: Option<&Located<u32>>,
+        what: &str,
+        classes: u32,
+        image: ImageShape,
+    ) -> Option<DatasetSpec> {
+        let name = &self.section.name;
+        if raw.examples == 0 || raw.image.height == 0 || raw.image.width == 0 {
+            self.mistakes.push(self.section.at.mistake(format!("the {what} split of `{name}` is empty")));
+            return None;
+        }
+        if let Some(wanted) = wanted.filter(|wanted| wanted.value > raw.examples) {
+            let (has, wants) = (counted(raw.examples, "example"), grouped(wanted.value));
+            let message = format!("the {what} split of `{name}` has {has}, fewer than {wants}");
+            self.mistakes.push(wanted.at.mistake(message));
+            return None;
+        }
+        let examples = wanted.map_or(raw.examples, |wanted| wanted.value);
+        let fit = self.fit(raw.image, image)?;
+        Some(DatasetSpec { source: raw.source, examples, classes, image, fit })
+    }
+
+    /// How images come from one shape to the other. Where there is nothing to do the answer is always the same, so that it makes no other identity.
+    fn fit(&mut self, from: ImageShape, to: ImageShape) -> Option<Fit> {
+        let section = self.section;
+        let channels_at = section.channels.as_ref().map_or(&section.at, |channels| &channels.at);
+        if from.channels != to.channels && from.channels != 1 {
+            let message =
+                format!("images of `{}` have {} channels and can't have {}", section.name, from.channels, to.channels);
+            self.mistakes.push(channels_at.mistake(message).with_help("grey images can be repeated: channels = 3"));
+            return None;
+        }
+        if (from.height, from.width) == (to.height, to.width) {
+            return Some(Fit::Resize);
+        }
+        if section.fit == Fit::Pad && (from.height > to.height || from.width > to.width) {
+            let at = section.image_size.as_ref().map_or(&section.at, |size| &size.at);
+            let message = format!(
+                "images of `{}` are {}×{}: a border can't bring them to {}×{}",
+                section.name, from.height, from.width, to.height, to.width
+            );
+            self.mistakes.push(at.mistake(message).with_help("say fit = \"resize\""));
+            return None;
+        }
+        Some(section.fit)
+    }
+}
+
+const fn of_split<'a, T>(split: Split, train: &'a Option<T>, test: &'a Option<T>) -> Option<&'a T> {
+    match split {
+        Split::Train => train.as_ref(),
+        Split::Test => test.as_ref(),
+    }
+}
+
+/// Letters are drawn at the wanted size, and as many as wanted; the catalogue filled in what the file left out.
+fn drawn(section: &DatasetSection, glyphs: &GlyphSection, split: Split) -> RawSplit {
+    let examples = if split == Split::Train { &section.train_examples } else { &section.test_examples };
+    let side = section.image_size.as_ref().map_or(0, |size| size.value);
+    let source = DatasetSource::Glyphs(GlyphOptions {
+        split,
+        fonts: glyph_fonts(),
+        generator: GLYPH_GENERATOR,
+        seed: glyphs.seed,
+        rotation_degrees: glyphs.rotation_degrees,
+        min_size: glyphs.min_size,
+        max_size: glyphs.max_size,
+        shift: glyphs.shift,
+        noise: glyphs.noise,
+    });
+    let examples = examples.as_ref().map_or(0, |examples| examples.value);
+    RawSplit { source, examples, image: ImageShape { channels: 1, height: side, width: side } }
+}
+
+fn shape(image: ImageShape) -> String {
+    let kind = if image.channels == 1 { "grey".to_owned() } else { format!("of {} channels", image.channels) };
+    format!("{}×{} and {kind}", image.height, image.width)
+}

@@ -1,0 +1,14 @@
+//! Sweep → runs → graph of tasks, each named by the hash of what it computes.
+
+mod checkpoint;
+mod cost;
+mod datasets;
+mod graph;
+mod models;
+mod planner;
+mod summary;
+mod tasks;
+
+pub use graph::{Cell, Plan, PlannedTask, TaskKind};
+pub use planner::plan;
+pub use summary::{KindSummary, Summary};

@@ -1,0 +1,261 @@
+//! `[[dataset]]`.
+
+use super::names::required_name;
+use crate::catalogue::{self, DatasetEntry, GLYPH_CLASSES, PLANNED_FORMATS, defaults};
+use crate::experiment::{Fit, Split};
+use crate::sweep::FilePlace;
+use crate::sweep::field::{Field, NumberRange, shortened};
+use crate::sweep::place::{Located, Place};
+use crate::sweep::report::suggest;
+use crate::sweep::sections::{DatasetSection, GlyphSection, IdxFiles, Origin};
+use crate::sweep::table::Table;
+
+/// Counts of examples must fit into every table they are stored in.
+const MOST_EXAMPLES: u32 = i32::MAX as u32;
+const MOST_GLYPHS: u32 = 10_000_000;
+const MOST_CLASSES: u32 = 65_536;
+const LARGEST_IMAGE: u32 = 1024;
+
+const GLYPH_KEYS: [&str; 6] = ["glyph_seed", "rotation_degrees", "min_size", "max_size", "shift", "noise"];
+
+/// What `format` can say.
+#[derive(Clone, Copy)]
+enum Format {
+    Idx,
+    SafeTensors,
+    Glyphs,
+    Catalogue(&'static str),
+}
+
+const FORMATS: [(&str, Format); 6] = [
+    ("idx", Format::Idx),
+    ("safetensors", Format::SafeTensors),
+    ("glyphs", Format::Glyphs),
+    ("fashion-mnist", Format::Catalogue("fashion-mnist")),
+    ("mnist", Format::Catalogue("mnist")),
+    ("mnist-10k", Format::Catalogue("mnist-10k")),
+];
+
+/// Reads a data set.
+pub(super) fn read(mut table: Table<'_>) -> Option<DatasetSection> {
+    let name = required_name(&mut table, "fashion-mnist");
+    let format = match table.field("format") {
+        Some(field) => field.one_of_or_planned("format", &FORMATS, &PLANNED_FORMATS),
+        None => format_of_name(&table),
+    };
+    let Some(format) = format else {
+        table.accept_all();
+        common(&mut table, MOST_EXAMPLES);
+        return None;
+    };
+    let at = table.at.clone();
+    let origin = origin(&mut table, format);
+    let most_examples = if matches!(format, Format::Glyphs) { MOST_GLYPHS } else { MOST_EXAMPLES };
+    let mut section = common(&mut table, most_examples);
+    if let Some(classes) = section.classes.as_ref().filter(|classes| classes.value < GLYPH_CLASSES)
+        && matches!(format, Format::Glyphs)
+    {
+        table.report.mistake(&classes.at, format!("there are {GLYPH_CLASSES} letters, more than {}", classes.value));
+    }
+    table.finish();
+    match format {
+        Format::Catalogue(entry) => complete(&mut section, catalogue::dataset(entry).as_ref(), &at),
+        Format::Glyphs => complete(&mut section, catalogue::dataset("glyphs").as_ref(), &at),
+        Format::Idx | Format::SafeTensors => {}
+    }
+    Some(DatasetSection { name: name?, origin: origin?, ..section })
+}
+
+/// The section that a catalogue name alone stands for.
+pub(super) fn from_catalogue(field: &Field<'_>, name: &str) -> Option<DatasetSection> {
+    let entry = catalogue::dataset(name)?;
+    let origin = match entry.files {
+        Some(_) => catalogue_files(&entry, &field.at)?,
+        None => Origin::Glyphs(default_glyphs()),
+    };
+    let mut section = empty(&field.at);
+    complete(&mut section, Some(&entry), &field.at);
+    Some(DatasetSection { name: name.to_owned(), origin, ..section })
+}
+
+/// A data set without a format is one of the catalogue.
+fn format_of_name(table: &Table<'_>) -> Option<Format> {
+    let field = table.peek("name")?;
+    let name = name_text_silently(&field)?;
+    let found = FORMATS
+        .iter()
+        .find(|(known, format)| *known == name && matches!(format, Format::Glyphs | Format::Catalogue(_)));
+    if found.is_none() {
+        unknown(&field, name, &[]);
+    }
+    found.map(|(_, format)| *format)
+}
+
+/// Says that `name` is neither declared nor in the catalogue.
+pub(super) fn unknown(field: &Field<'_>, name: &str, declared: &[&str]) {
+    let catalogue = catalogue::datasets();
+    let others = catalogue.iter().map(|entry| entry.name).filter(|name| !declared.contains(name));
+    let known: Vec<&str> = declared.iter().copied().chain(others).collect();
+    let message = format!("unknown data set `{}`: it is not in the catalogue and has no `format`", shortened(name));
+    let help = suggest(name, "known", &known)
+        .map(|help| format!("{help}; for your own files say format = \"idx\" or \"safetensors\""));
+    field.report.push(field.at.mistake(message).with_optional_help(help));
+}
+
+fn name_text_silently<'a>(field: &Field<'a>) -> Option<&'a str> {
+    field.value.as_str().filter(|text| crate::ids::is_name(text))
+}
+
+fn origin(table: &mut Table<'_>, format: Format) -> Option<Origin> {
+    let own_files = ["train", "test"];
+    match format {
+        Format::Glyphs => {
+            table.refuse(&own_files, "names files, and glyphs are drawn");
+            Some(Origin::Glyphs(glyphs(table)))
+        }
+        Format::Catalogue(name) => {
+            table.refuse(&own_files, "names your own files: say format = \"idx\" or \"safetensors\" with it");
+            table.refuse(&GLYPH_KEYS, "belongs to format = \"glyphs\"");
+            let named = table.peek("format").or_else(|| table.peek("name"));
+            let at = named.map_or_else(|| table.at.clone(), |field| field.at);
+            catalogue::dataset(name).and_then(|entry| catalogue_files(&entry, &at))
+        }
+        Format::Idx => {
+            table.refuse(&GLYPH_KEYS, "belongs to format = \"glyphs\"");
+            let [train, test] = own_files.map(|key| table.field(key).map(|field| idx_files(&field)));
+            require_a_split(table, train.is_some() || test.is_some());
+            Some(Origin::Idx { train: swap(train)?, test: swap(test)? })
+        }
+        Format::SafeTensors => {
+            table.refuse(&GLYPH_KEYS, "belongs to format = \"glyphs\"");
+            let [train, test] = own_files.map(|key| table.field(key).map(|field| path(&field)));
+            require_a_split(table, train.is_some() || test.is_some());
+            Some(Origin::SafeTensors { train: swap(train)?, test: swap(test)? })
+        }
+    }
+}
+
+/// A split that is there and could not be read makes the data set unreadable.
+fn swap<T>(split: Option<Option<T>>) -> Option<Option<T>> {
+    split.map_or(Some(None), |split| split.map(Some))
+}
+
+fn require_a_split(table: &Table<'_>, found: bool) {
+    if !found {
+        let at = table.at.clone();
+        table.report.mistake_with_help(
+            &at,
+            "neither `train` nor `test` is given",
+            "an attack needs `test`, a training `train`",
+        );
+    }
+}
+
+/// A path relative to the sweep file.
+pub(super) fn path(field: &Field<'_>) -> Option<Located<FilePlace>> {
+    let text = field.text("a path")?;
+    if text.is_empty() || text.contains('\0') {
+        return field.expected("a path");
+    }
+    Some(field.located(FilePlace::Sweep(text.to_owned())))
+}
+
+fn idx_files(field: &Field<'_>) -> Option<IdxFiles> {
+    let example = "{ images = \"…\", labels = \"…\" }";
+    let mut table = field.table(example)?;
+    let [images, labels] = ["images", "labels"].map(|key| table.required(key, example).and_then(|field| path(&field)));
+    table.finish();
+    Some(IdxFiles { images: images?, labels: labels? })
+}
+
+fn catalogue_files(entry: &DatasetEntry, at: &Place) -> Option<Origin> {
+    let files = |split: Split| {
+        let files = entry.files.as_ref()?.iter().find(|files| files.split == split)?;
+        let place = |path: &str| Located { value: FilePlace::Data(path.to_owned()), at: at.clone() };
+        Some(IdxFiles { images: place(&files.images.path), labels: place(&files.labels.path) })
+    };
+    Some(Origin::Idx { train: Some(files(Split::Train)?), test: Some(files(Split::Test)?) })
+}
+
+const fn default_glyphs() -> GlyphSection {
+    GlyphSection {
+        seed: defaults::GLYPH_SEED,
+        rotation_degrees: defaults::GLYPH_ROTATION_DEGREES,
+        min_size: defaults::GLYPH_MIN_SIZE,
+        max_size: defaults::GLYPH_MAX_SIZE,
+        shift: defaults::GLYPH_SHIFT,
+        noise: defaults::GLYPH_NOISE,
+    }
+}
+
+fn glyphs(table: &mut Table<'_>) -> GlyphSection {
+    let share = NumberRange::of((std::ops::Bound::Excluded(0.0), std::ops::Bound::Included(1.0)));
+    let default = default_glyphs();
+    let seed = table.field("glyph_seed").and_then(|field| field.integer(0, i64::MAX));
+    let section = GlyphSection {
+        seed: seed.map_or(default.seed, i64::unsigned_abs),
+        rotation_degrees: table.number("rotation_degrees", default.rotation_degrees, &NumberRange::of(0.0..=180.0)),
+        min_size: table.number("min_size", default.min_size, &share),
+        max_size: table.number("max_size", default.max_size, &share),
+        shift: table.number("shift", default.shift, &NumberRange::of(0.0..=0.5)),
+        noise: table.number("noise", default.noise, &NumberRange::of(0.0..=1.0)),
+    };
+    if section.min_size > section.max_size {
+        let at = ["min_size", "max_size"]
+            .iter()
+            .find_map(|key| table.peek(key))
+            .map_or_else(|| table.at.clone(), |field| field.at);
+        let message = format!("min_size ({}) is larger than max_size ({})", section.min_size, section.max_size);
+        table.report.mistake(&at, message);
+    }
+    section
+}
+
+fn empty(at: &Place) -> DatasetSection {
+    DatasetSection {
+        name: String::new(),
+        at: at.clone(),
+        origin: Origin::SafeTensors { train: None, test: None },
+        train_examples: None,
+        test_examples: None,
+        classes: None,
+        image_size: None,
+        channels: None,
+        fit: Fit::Resize,
+    }
+}
+
+fn common(table: &mut Table<'_>, most_examples: u32) -> DatasetSection {
+    DatasetSection {
+        train_examples: table.optional_count("train_examples", 1, most_examples),
+        test_examples: table.optional_count("test_examples", 1, most_examples),
+        classes: table.optional_count("classes", 2, MOST_CLASSES),
+        image_size: table.optional_count("image_size", 1, LARGEST_IMAGE),
+        channels: channels(table),
+        fit: table.one_of("fit", Fit::Resize, "fit", &[("resize", Fit::Resize), ("pad", Fit::Pad)]),
+        ..empty(&table.at)
+    }
+}
+
+/// 1 or 3.
+pub(super) fn channels(table: &mut Table<'_>) -> Option<Located<u32>> {
+    let field = table.field("channels")?;
+    let count = field.value.as_integer().and_then(|integer| integer.as_str().parse::<u32>().ok());
+    match count {
+        Some(count @ (1 | 3)) => Some(field.located(count)),
+        _ => field.expected("1 (grey) or 3 (RGB)"),
+    }
+}
+
+/// Fills in what the catalogue knows.
+fn complete(section: &mut DatasetSection, entry: Option<&DatasetEntry>, at: &Place) {
+    let Some(entry) = entry else { return };
+    let located = |value| Some(Located { value, at: at.clone() });
+    section.classes = section.classes.take().or_else(|| located(entry.classes));
+    if entry.files.is_none() {
+        section.train_examples = section.train_examples.take().or_else(|| located(entry.train_examples));
+        section.test_examples = section.test_examples.take().or_else(|| located(entry.test_examples));
+        section.image_size = section.image_size.take().or_else(|| located(entry.image.height));
+        section.channels = section.channels.take().or_else(|| located(entry.image.channels));
+    }
+}

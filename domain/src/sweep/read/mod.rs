@@ -1,0 +1,13 @@
+//! TOML → typed sections.
+
+mod attack;
+mod dataset;
+mod document;
+mod epsilon;
+mod init;
+mod model;
+mod names;
+mod recipe;
+mod rule;
+
+pub(super) use document::read;

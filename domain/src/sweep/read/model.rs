@@ -1,0 +1,67 @@
+//! `[[model]]`.
+
+use super::dataset::channels;
+use super::names::name_text;
+use crate::catalogue::{defaults, input_channels};
+use crate::experiment::Backbone;
+use crate::sweep::field::{Field, NumberRange};
+use crate::sweep::place::{Located, Place};
+use crate::sweep::sections::{ModelSection, PerChannel};
+use crate::sweep::table::Table;
+use crate::sweep::words::counted;
+
+/// Reads a model.
+pub(super) fn read(mut table: Table<'_>) -> Option<ModelSection> {
+    let backbones = Backbone::ALL.map(|backbone| (backbone.name(), backbone));
+    let backbone = table.required("backbone", "for example: backbone = \"resnet18\"");
+    let backbone = backbone.and_then(|field| field.one_of("backbone", &backbones));
+    let name = table.field("name").map(|field| name_text(&field).map(str::to_owned));
+    let channels = channels(&mut table);
+    if let (Some(backbone), Some(channels)) = (backbone, &channels) {
+        refuse_channels(&table, backbone, channels);
+    }
+    let [mean, std] = normalize(&mut table);
+    let at = table.at.clone();
+    table.finish();
+    let backbone = backbone?;
+    let name = name.unwrap_or_else(|| Some(backbone.name().to_owned()))?;
+    Some(ModelSection { name, at, backbone, channels, mean, std })
+}
+
+fn refuse_channels(table: &Table<'_>, backbone: Backbone, channels: &Located<u32>) {
+    let possible = input_channels(backbone);
+    if !possible.contains(&channels.value) {
+        let possible: Vec<String> = possible.iter().map(u32::to_string).collect();
+        let message =
+            format!("{backbone} takes images of {}, not {}", possible.join(" or "), counted(channels.value, "channel"));
+        table.report.mistake(&channels.at, message);
+    }
+}
+
+fn normalize(table: &mut Table<'_>) -> [Located<PerChannel>; 2] {
+    let default = |at: &Place| Located { value: PerChannel::All(defaults::NORMALIZE), at: at.clone() };
+    let here = table.at.clone();
+    let field = table.field("normalize");
+    let Some(mut table) = field.and_then(|field| field.table("{ mean = …, std = … }")) else {
+        return [default(&here), default(&here)];
+    };
+    let mut read = |key, range: NumberRange| {
+        let field = table.field(key);
+        let value = field.and_then(|field| per_channel(&field, &range).map(|value| field.located(value)));
+        value.unwrap_or_else(|| default(&here))
+    };
+    let read = [read("mean", NumberRange::of(..)), read("std", NumberRange::above_zero())];
+    table.finish();
+    read
+}
+
+fn per_channel(field: &Field<'_>, range: &NumberRange) -> Option<PerChannel> {
+    if !field.value.is_array() {
+        return field.number(range).map(PerChannel::All);
+    }
+    let entries = field.list("a number, or a list of one per channel")?;
+    if entries.len() != 1 && entries.len() != 3 {
+        return field.expected("a number, or a list of 1 or 3");
+    }
+    entries.iter().map(|entry| entry.number(range)).collect::<Option<Vec<_>>>().map(PerChannel::Each)
+}

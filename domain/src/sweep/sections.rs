@@ -1,0 +1,292 @@
+//! The typed sections of a sweep file. What needs no other file to be resolved is resolved.
+
+use super::FilePlace;
+use super::grid::Grid;
+use super::place::{Located, Place};
+use crate::experiment::{AttackConfig, AttackMethod, Backbone, CheckpointFormat, Epsilon, Fit, Norm, Recipe};
+
+/// A sweep file, read and checked by [`parse`](super::parse).
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Sweep {
+    /// Its name.
+    pub name: String,
+    /// What its author says of it.
+    pub description: Option<String>,
+    /// Seeds of the runs; at least one, all different.
+    pub seeds: Vec<u64>,
+    /// Target data sets; at least one.
+    pub datasets: Vec<DatasetSection>,
+    /// Models; at least one.
+    pub models: Vec<ModelSection>,
+    /// Inits; at least one.
+    pub inits: Vec<InitSection>,
+    /// Recipes; at least one.
+    pub recipes: Vec<RecipeSection>,
+    /// Attacks; at least one.
+    pub attacks: Vec<AttackSection>,
+    pub(crate) grid: Grid,
+}
+
+impl Sweep {
+    /// The runs that the `[[include]]` and `[[exclude]]` rules leave, in the order of the file.
+    pub const fn grid(&self) -> &Grid {
+        &self.grid
+    }
+
+    /// The source of a pre-training.
+    pub(crate) fn dataset_of<'a>(&'a self, reference: &'a DatasetRef) -> &'a DatasetSection {
+        match reference {
+            DatasetRef::Section(index) => &self.datasets[*index],
+            DatasetRef::Own(section) => section,
+        }
+    }
+
+    /// The recipe that a pre-training names.
+    pub(crate) fn recipe_of<'a>(&'a self, reference: &'a RecipeRef) -> &'a RecipeSection {
+        match reference {
+            RecipeRef::Section(index) => &self.recipes[*index],
+            RecipeRef::Own(section) => section,
+        }
+    }
+}
+
+/// A data set: `[[dataset]]`, or the source of a pre-training.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DatasetSection {
+    /// Its name.
+    pub name: String,
+    /// The section.
+    pub at: Place,
+    /// Where its examples come from.
+    pub origin: Origin,
+    /// First so many of the train split; all if none.
+    pub train_examples: Option<Located<u32>>,
+    /// First so many of the test split; all if none.
+    pub test_examples: Option<Located<u32>>,
+    /// Number of classes; as many as the labels tell if none.
+    pub classes: Option<Located<u32>>,
+    /// Side of the images; their own if none.
+    pub image_size: Option<Located<u32>>,
+    /// Channels of the images; their own if none.
+    pub channels: Option<Located<u32>>,
+    /// How images of another size come to this one.
+    pub fit: Fit,
+}
+
+/// Where the examples of a data set come from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Origin {
+    /// IDX files: the user's or the catalogue's.
+    Idx {
+        /// For fitting.
+        train: Option<IdxFiles>,
+        /// For measuring.
+        test: Option<IdxFiles>,
+    },
+    /// `.safetensors` files.
+    SafeTensors {
+        /// For fitting.
+        train: Option<Located<FilePlace>>,
+        /// For measuring.
+        test: Option<Located<FilePlace>>,
+    },
+    /// Drawn letters.
+    Glyphs(GlyphSection),
+}
+
+/// The two files of a split.
+#[derive(Debug, Clone, PartialEq)]
+pub struct IdxFiles {
+    /// Images.
+    pub images: Located<FilePlace>,
+    /// Labels.
+    pub labels: Located<FilePlace>,
+}
+
+/// How letters are drawn.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GlyphSection {
+    /// Seed of the random streams.
+    pub seed: u64,
+    /// Largest rotation to either side, in degrees.
+    pub rotation_degrees: f64,
+    /// Smallest font size, as a share of the side.
+    pub min_size: f64,
+    /// Largest font size, as a share of the side.
+    pub max_size: f64,
+    /// Largest shift along each axis, as a share of the side.
+    pub shift: f64,
+    /// Standard deviation of the noise.
+    pub noise: f64,
+}
+
+/// A model: `[[model]]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelSection {
+    /// Its name: the backbone's unless the file gives one.
+    pub name: String,
+    /// The section.
+    pub at: Place,
+    /// Architecture.
+    pub backbone: Backbone,
+    /// Channels of its images; the data set's if none.
+    pub channels: Option<Located<u32>>,
+    /// Mean of the pixels.
+    pub mean: Located<PerChannel>,
+    /// Standard deviation of the pixels.
+    pub std: Located<PerChannel>,
+}
+
+/// A number for all channels, or one for each.
+#[derive(Debug, Clone, PartialEq)]
+pub enum PerChannel {
+    /// The same for all.
+    All(f64),
+    /// One for each.
+    Each(Vec<f64>),
+}
+
+/// Where runs start: `[[init]]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InitSection {
+    /// Its name.
+    pub name: String,
+    /// The section.
+    pub at: Place,
+    /// Where the weights come from.
+    pub start: InitStart,
+}
+
+/// Where the weights of an init come from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum InitStart {
+    /// Freshly drawn.
+    Scratch,
+    /// A file.
+    Checkpoint {
+        /// Its path.
+        file: Located<FilePlace>,
+        /// How it is read.
+        format: CheckpointFormat,
+    },
+    /// A pre-training.
+    Pretrain(Box<Pretrain>),
+}
+
+/// A pre-training stage.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pretrain {
+    /// The source.
+    pub dataset: Located<DatasetRef>,
+    /// How it is trained.
+    pub recipe: Located<RecipeRef>,
+    /// Number of the init it starts from; scratch if none.
+    pub init: Option<usize>,
+    /// Its seed; the run's if none.
+    pub seed: Option<u64>,
+}
+
+/// The source of a pre-training.
+#[derive(Debug, Clone, PartialEq)]
+pub enum DatasetRef {
+    /// A `[[dataset]]`, by number.
+    Section(usize),
+    /// Declared where it is used, or taken from the catalogue.
+    Own(Box<DatasetSection>),
+}
+
+/// The recipe of a pre-training.
+#[derive(Debug, Clone, PartialEq)]
+pub enum RecipeRef {
+    /// A `[[recipe]]`, by number.
+    Section(usize),
+    /// Declared where it is used.
+    Own(Box<RecipeSection>),
+}
+
+/// How runs are trained: `[[recipe]]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RecipeSection {
+    /// Its name.
+    pub name: String,
+    /// The section.
+    pub at: Place,
+    /// The training; none where the method is `none`.
+    pub training: Option<Recipe>,
+}
+
+/// An attack: `[[attack]]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AttackSection {
+    /// Its name.
+    pub name: String,
+    /// The section.
+    pub at: Place,
+    /// Method and parameters.
+    pub method: AttackTemplate,
+    /// Norm of the ball.
+    pub norm: Norm,
+    /// Radii: an axis of the grid; at least one, all different.
+    pub eps: Vec<Epsilon>,
+    /// Whether an example leaves as soon as it is fooled.
+    pub early_stop: bool,
+    /// First so many of the test split; all if none.
+    pub examples: Option<Located<u32>>,
+}
+
+/// An attack method whose step may still depend on ε.
+#[derive(Debug, Clone, PartialEq)]
+pub enum AttackTemplate {
+    /// Random points of the ball.
+    Noise {
+        /// Independent points tried.
+        draws: u32,
+    },
+    /// One gradient step.
+    Fgsm,
+    /// Projected gradient ascent.
+    Pgd {
+        /// Steps per restart.
+        steps: u32,
+        /// Length of a step.
+        step_size: StepSize,
+        /// Start uniformly in the ball.
+        random_start: bool,
+        /// Independent tries.
+        restarts: u32,
+    },
+}
+
+/// Length of a step.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum StepSize {
+    /// In pixel space.
+    Absolute(f64),
+    /// As a multiple of ε.
+    OfEps(f64),
+}
+
+impl StepSize {
+    /// In pixel space, for a ball of radius `eps`.
+    pub const fn resolve(self, eps: f64) -> f64 {
+        match self {
+            Self::Absolute(length) => length,
+            Self::OfEps(multiple) => multiple * eps,
+        }
+    }
+}
+
+impl AttackSection {
+    /// The attack at one radius, fully resolved.
+    pub fn config(&self, eps: &Epsilon) -> AttackConfig {
+        let method = match self.method {
+            AttackTemplate::Noise { draws } => AttackMethod::Noise { draws },
+            AttackTemplate::Fgsm => AttackMethod::Fgsm,
+            AttackTemplate::Pgd { steps, step_size, random_start, restarts } => {
+                AttackMethod::Pgd { steps, step_size: step_size.resolve(eps.value()), random_start, restarts }
+            }
+        };
+        AttackConfig { method, norm: self.norm, eps: eps.value(), early_stop: self.early_stop }
+    }
+}

@@ -1,0 +1,54 @@
+//! What of a sweep its grid uses.
+
+use super::sections::{DatasetRef, InitStart, Pretrain, Sweep};
+
+/// Which splits of a data set are read, and for whom.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct SplitUse {
+    /// A training reads the train split.
+    pub(crate) train: bool,
+    /// An attack reads the test split.
+    pub(crate) test: bool,
+}
+
+/// What the grid uses.
+pub(crate) struct Usage {
+    /// Per `[[dataset]]`.
+    pub(crate) datasets: Vec<SplitUse>,
+    /// Per `[[init]]`, those included that only others start from.
+    pub(crate) inits: Vec<bool>,
+}
+
+impl Usage {
+    pub(crate) fn of(sweep: &Sweep) -> Self {
+        let mut usage =
+            Self { datasets: vec![SplitUse::default(); sweep.datasets.len()], inits: vec![false; sweep.inits.len()] };
+        for run in &sweep.grid.runs {
+            usage.datasets[run.dataset].test = true;
+            usage.datasets[run.dataset].train |= sweep.recipes[run.recipe].training.is_some();
+            usage.take_init(sweep, run.init);
+        }
+        usage
+    }
+
+    fn take_init(&mut self, sweep: &Sweep, first: usize) {
+        let mut next = Some(first);
+        while let Some(init) = next.filter(|&init| !self.inits[init]) {
+            self.inits[init] = true;
+            let InitStart::Pretrain(pretrain) = &sweep.inits[init].start else { return };
+            if let DatasetRef::Section(dataset) = pretrain.dataset.value {
+                self.datasets[dataset].train = true;
+            }
+            next = pretrain.init;
+        }
+    }
+
+    /// The pre-trainings in use.
+    pub(crate) fn pretrains<'a>(&'a self, sweep: &'a Sweep) -> impl Iterator<Item = &'a Pretrain> {
+        let used = sweep.inits.iter().zip(&self.inits).filter(|(_, used)| **used);
+        used.filter_map(|(init, _)| match &init.start {
+            InitStart::Pretrain(pretrain) => Some(pretrain.as_ref()),
+            InitStart::Scratch | InitStart::Checkpoint { .. } => None,
+        })
+    }
+}

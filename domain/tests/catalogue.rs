@@ -1,0 +1,107 @@
+//! The catalogue says what the reader does.
+
+mod common;
+
+use std::path::Path;
+
+use common::parsed;
+use gauntlet_domain::Digest;
+use gauntlet_domain::catalogue::{self, Entry};
+use gauntlet_domain::experiment::Backbone;
+use gauntlet_domain::sweep::{FilePlace, Sweep};
+
+fn sweep(dataset: &str, backbone: &str, recipe: &str, attack: &str) -> Sweep {
+    parsed(&format!(
+        "name = \"x\"\n[[dataset]]\n{dataset}\n[[model]]\nbackbone = \"{backbone}\"\n\
+         [[recipe]]\nname = \"r\"\n{recipe}\n[[attack]]\nname = \"a\"\neps = \"8/255\"\n{attack}\n"
+    ))
+}
+
+const DATASET: &str = "name = \"glyphs\"";
+const BACKBONE: &str = "resnet18-w16";
+const RECIPE: &str = "method = \"standard\"";
+const ATTACK: &str = "method = \"fgsm\"";
+
+/// Every key of the entry with its default, but for those that `skip`.
+fn written_out(entry: &Entry, skip: &[&str]) -> String {
+    let parameters = entry.parameters.iter().filter(|parameter| !skip.contains(&parameter.key));
+    parameters.filter_map(|parameter| Some(format!("{} = {}\n", parameter.key, parameter.default.as_ref()?))).collect()
+}
+
+#[test]
+fn every_data_set_and_backbone_can_be_named() {
+    for entry in catalogue::datasets() {
+        assert_eq!(sweep(&format!("name = \"{}\"", entry.name), BACKBONE, RECIPE, ATTACK).datasets[0].name, entry.name);
+    }
+    for entry in catalogue::backbones() {
+        assert_eq!(sweep(DATASET, entry.name, RECIPE, ATTACK).models[0].backbone.name(), entry.name);
+    }
+    assert_eq!(catalogue::backbones().len(), Backbone::ALL.len());
+}
+
+#[test]
+fn attacks_with_their_defaults_written_out_are_the_same_attacks() {
+    for entry in catalogue::attacks() {
+        let short = format!("method = \"{}\"", entry.name);
+        let long = format!("{short}\n{}", written_out(&entry, &["eps", "examples"]));
+        let [short, long] = [short, long].map(|attack| sweep(DATASET, BACKBONE, RECIPE, &attack).attacks.remove(0));
+        assert_eq!(
+            (short.method, short.norm, short.early_stop),
+            (long.method, long.norm, long.early_stop),
+            "{}",
+            entry.name
+        );
+    }
+}
+
+#[test]
+fn recipes_with_their_defaults_written_out_are_the_same_recipes() {
+    for entry in catalogue::recipes() {
+        let needs_eps = entry.parameters.iter().any(|key| key.key == "inner.eps" && key.default.is_none());
+        let eps = if needs_eps { "inner.eps = 0.1\n" } else { "" };
+        let sgd = if entry.name == "none" { "" } else { "optimizer.kind = \"sgd\"\noptimizer.learning_rate = 0.1\n" };
+        let short = format!("method = \"{}\"\n{sgd}{eps}", entry.name);
+        let skip = ["iterations", "optimizer", "coefficient", "schedule.final_learning_rate"];
+        let long = format!("{short}{}", written_out(&entry, &skip));
+        let [short, long] = [short, long].map(|recipe| sweep(DATASET, BACKBONE, &recipe, ATTACK).recipes.remove(0));
+        assert_eq!(short.training, long.training, "{}", entry.name);
+    }
+}
+
+#[test]
+fn glyphs_with_their_defaults_written_out_are_the_same_glyphs() {
+    let formats = catalogue::formats();
+    let glyphs = formats.iter().find(|format| format.name == "glyphs").unwrap();
+    let common = ["train_examples", "test_examples", "classes", "image_size", "channels"];
+    let long = format!("{DATASET}\n{}", written_out(glyphs, &common));
+    let [short, long] = [DATASET, &long].map(|dataset| sweep(dataset, BACKBONE, RECIPE, ATTACK).datasets.remove(0));
+    assert_eq!((short.origin, short.fit), (long.origin, long.fit));
+}
+
+#[test]
+fn pinned_files_have_the_digests_of_those_that_set_up_brings() {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.gauntlet/data");
+    let facts = catalogue::pinned_facts();
+    assert_eq!(facts.files.len(), 4);
+    for (place, facts) in facts.files {
+        let FilePlace::Data(path) = place else { panic!("{place} is not below the data directory") };
+        match std::fs::read(data.join(&path)) {
+            Ok(content) => assert_eq!(Digest::of(&content), facts.digest, "{path}"),
+            Err(error) => eprintln!("not compared: {path}: {error}"),
+        }
+    }
+}
+
+#[test]
+fn the_lists_that_people_read_can_be_printed_as_json() {
+    insta::assert_snapshot!(serde_json::to_string_pretty(&catalogue::backbones()).unwrap());
+    assert!(
+        serde_json::to_string(&(
+            catalogue::datasets(),
+            catalogue::formats(),
+            catalogue::recipes(),
+            catalogue::attacks()
+        ))
+        .is_ok()
+    );
+}
