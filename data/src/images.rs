@@ -1,0 +1,222 @@
+//! Splits of data sets as a spec wants them.
+
+use gauntlet_domain::Digest;
+use gauntlet_domain::experiment::{DatasetSource, DatasetSpec, ImageShape};
+
+use crate::error::{DataError, InFile};
+use crate::file::{Places, read_verified};
+use crate::fit;
+use crate::glyphs;
+use crate::idx::{IdxFile, IdxKind};
+use crate::labelled_tensors::LabelledTensors;
+
+/// Labelled images of one split, as a spec wants them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Images {
+    /// \[N,C,H,W\], row by row; 0 is black and 255 is 1.0 in pixel space.
+    pub pixels: Vec<u8>,
+    /// \[N\]; each below the spec's number of classes.
+    pub labels: Vec<u32>,
+    /// C, H and W.
+    pub shape: ImageShape,
+}
+
+impl Images {
+    /// Their number.
+    pub fn examples(&self) -> usize {
+        self.labels.len()
+    }
+}
+
+/// Why a data set is not what the spec wants.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DatasetProblem {
+    /// A tensor is not there.
+    #[error("has no tensor `{tensor}`; it holds {present}")]
+    MissingTensor {
+        /// The tensor.
+        tensor: &'static str,
+        /// What is there, for people.
+        present: String,
+    },
+    /// A tensor of another type.
+    #[error("`{tensor}` has type {found}, expected {expected}")]
+    ElementType {
+        /// The tensor.
+        tensor: &'static str,
+        /// What it has, by the format's name.
+        found: String,
+        /// What it should have.
+        expected: &'static str,
+    },
+    /// A tensor of another shape.
+    #[error("`{tensor}` has shape {found:?}, expected {expected}")]
+    Shape {
+        /// The tensor.
+        tensor: &'static str,
+        /// What it has.
+        found: Vec<u64>,
+        /// What it should have.
+        expected: &'static str,
+    },
+    /// Not one label to each image.
+    #[error("holds {labels} labels for {images} images")]
+    Unpaired {
+        /// Number of images.
+        images: u64,
+        /// Number of labels.
+        labels: u64,
+    },
+    /// A label that is no class at all.
+    #[error("label {found} at index {index}: labels are 0, 1, 2, …")]
+    NotALabel {
+        /// Of the example.
+        index: usize,
+        /// What is there.
+        found: i64,
+    },
+    /// A label that is none of the spec's classes.
+    #[error("label {found} at index {index}, with {classes} classes: expected 0 to {}", classes.saturating_sub(1))]
+    LabelOutOfRange {
+        /// Of the example.
+        index: usize,
+        /// What is there.
+        found: u32,
+        /// Number of classes.
+        classes: u32,
+    },
+    /// A split of fewer examples than the spec wants.
+    #[error("holds {found} examples, and {expected} are wanted")]
+    TooFew {
+        /// Number of examples.
+        found: u32,
+        /// Number the spec wants.
+        expected: u32,
+    },
+    /// RGB where grey is wanted: no way leads back from one channel to three.
+    #[error("its images have {found} channels, and {expected} are wanted")]
+    Channels {
+        /// What they have.
+        found: u32,
+        /// What the spec wants.
+        expected: u32,
+    },
+    /// Images that no border brings to the wanted size.
+    #[error(
+        "its images of {height}×{width} do not fit into {wanted_height}×{wanted_width}: `pad` only enlarges; `resize` also shrinks"
+    )]
+    TooLargeToPad {
+        /// Rows they have.
+        height: u32,
+        /// Columns they have.
+        width: u32,
+        /// Rows the spec wants.
+        wanted_height: u32,
+        /// Columns the spec wants.
+        wanted_width: u32,
+    },
+}
+
+/// The first examples of a split as they lie in its file.
+pub(crate) struct RawImages {
+    /// u8 \[N,C,H,W\].
+    pub(crate) pixels: Vec<u8>,
+    /// \[N\].
+    pub(crate) labels: Vec<u32>,
+    /// C, H and W.
+    pub(crate) shape: ImageShape,
+}
+
+/// The first examples of a split, as the spec wants them: in number, channels, size and labels.
+///
+/// Glyphs are drawn in the spec's shape; its `fit` says nothing about them.
+///
+/// # Errors
+/// A file that is missing, is not the one the spec names by its digest, is malformed, or does not hold what the spec wants.
+pub fn load(spec: &DatasetSpec, places: &Places) -> Result<Images, DataError> {
+    match &spec.source {
+        DatasetSource::Idx { images, labels } => load_idx(spec, places, images, labels),
+        DatasetSource::SafeTensors { file } => load_tensors(spec, places, file),
+        DatasetSource::Glyphs(options) => {
+            let images = glyphs::draw(options, spec.image, spec.examples, &places.data_dir)?;
+            glyphs::check_classes(spec.classes)?;
+            Ok(images)
+        }
+    }
+}
+
+fn load_idx(spec: &DatasetSpec, places: &Places, images: &Digest, labels: &Digest) -> Result<Images, DataError> {
+    let (images_path, labels_path) = (places.path(images)?, places.path(labels)?);
+    let (image_bytes, label_bytes) = (read_verified(images_path, images)?, read_verified(labels_path, labels)?);
+
+    let image_file = IdxFile::open(&image_bytes, IdxKind::Images).in_file(images_path)?;
+    let [count, height, width] = [0, 1, 2].map(|axis| image_file.axes.0[axis]);
+    enough(count, spec.examples).in_file(images_path)?;
+    let image_bytes = u64::from(spec.examples) * u64::from(height) * u64::from(width);
+    let mut pixels = Vec::new();
+    image_file.read(|chunk| keep(&mut pixels, chunk, image_bytes)).in_file(images_path)?;
+
+    let label_file = IdxFile::open(&label_bytes, IdxKind::Labels).in_file(labels_path)?;
+    paired(count.into(), label_file.axes.0[0].into()).in_file(labels_path)?;
+    let mut kept = Vec::new();
+    label_file.read(|chunk| keep(&mut kept, chunk, spec.examples.into())).in_file(labels_path)?;
+
+    let labels: Vec<u32> = kept.into_iter().map(u32::from).collect();
+    check_labels(&labels, spec.classes).in_file(labels_path)?;
+    let shape = ImageShape { channels: 1, height, width };
+    fitted(RawImages { pixels, labels, shape }, spec, images_path)
+}
+
+fn load_tensors(spec: &DatasetSpec, places: &Places, file: &Digest) -> Result<Images, DataError> {
+    let path = places.path(file)?;
+    let bytes = read_verified(path, file)?;
+    let tensors = LabelledTensors::read(&bytes, path)?;
+    enough(tensors.examples(), spec.examples).in_file(path)?;
+    let raw = tensors.first(spec.examples);
+    check_labels(&raw.labels, spec.classes).in_file(path)?;
+    fitted(raw, spec, path)
+}
+
+fn fitted(raw: RawImages, spec: &DatasetSpec, path: &std::path::Path) -> Result<Images, DataError> {
+    let wanted = spec.image;
+    if raw.shape.channels != wanted.channels && raw.shape.channels != 1 {
+        let problem = DatasetProblem::Channels { found: raw.shape.channels, expected: wanted.channels };
+        return Err(problem).in_file(path);
+    }
+    let pixels = fit::fit(raw.pixels, raw.shape, wanted, spec.fit, path)?;
+    Ok(Images { pixels, labels: raw.labels, shape: wanted })
+}
+
+/// Appends what still lacks of the first `limit` bytes.
+fn keep(kept: &mut Vec<u8>, chunk: &[u8], limit: u64) {
+    let lacking = usize::try_from(limit - kept.len() as u64).unwrap_or(usize::MAX);
+    kept.extend_from_slice(&chunk[..lacking.min(chunk.len())]);
+}
+
+fn enough(found: u32, expected: u32) -> Result<(), DatasetProblem> {
+    if found < expected { Err(DatasetProblem::TooFew { found, expected }) } else { Ok(()) }
+}
+
+/// Whether there is one label to each image.
+pub(crate) fn paired(images: u64, labels: u64) -> Result<(), DatasetProblem> {
+    if images == labels { Ok(()) } else { Err(DatasetProblem::Unpaired { images, labels }) }
+}
+
+fn check_labels(labels: &[u32], classes: u32) -> Result<(), DatasetProblem> {
+    match labels.iter().position(|label| *label >= classes) {
+        Some(index) => Err(DatasetProblem::LabelOutOfRange { index, found: labels[index], classes }),
+        None => Ok(()),
+    }
+}
+
+/// A black buffer of so many bytes.
+pub(crate) fn black(examples: usize, shape: ImageShape) -> Result<Vec<u8>, DataError> {
+    let sides = [shape.channels, shape.height, shape.width].map(|side| side as usize);
+    let bytes = sides.into_iter().try_fold(examples, usize::checked_mul);
+    let out_of_memory = || DataError::OutOfMemory { bytes: bytes.map_or(u64::MAX, |bytes| bytes as u64) };
+    let length = bytes.ok_or_else(out_of_memory)?;
+    let mut pixels = Vec::new();
+    pixels.try_reserve_exact(length).map_err(|_| out_of_memory())?;
+    pixels.resize(length, 0);
+    Ok(pixels)
+}

@@ -1,0 +1,61 @@
+//! What a file holds, for the planner.
+
+use std::path::Path;
+
+use gauntlet_domain::Digest;
+use gauntlet_domain::experiment::{CheckpointFormat, ParameterShape};
+use gauntlet_domain::sweep::{FileContent, FileFacts, FileRole};
+
+use crate::checkpoint;
+use crate::error::{DataError, InFile};
+use crate::file::read;
+use crate::idx::{IdxFile, IdxKind};
+use crate::labelled_tensors::LabelledTensors;
+
+/// What a file holds, and its digest, both found in the same bytes.
+///
+/// # Errors
+/// A file that cannot be read, or that does not hold what its role says: malformed, of other types or shapes, without examples, with a
+/// negative label, or with weights that are not finite.
+pub fn inspect(role: FileRole, path: &Path) -> Result<FileFacts, DataError> {
+    let bytes = read(path)?;
+    let content = match role {
+        FileRole::IdxImages => idx_images(&bytes, path)?,
+        FileRole::IdxLabels => idx_labels(&bytes, path)?,
+        FileRole::SafeTensorsDataset => labelled_tensors(&bytes, path)?,
+        FileRole::Checkpoint(format) => weights(&bytes, format, path)?,
+    };
+    Ok(FileFacts { digest: Digest::of(&bytes), content })
+}
+
+fn idx_images(bytes: &[u8], path: &Path) -> Result<FileContent, DataError> {
+    let file = IdxFile::open(bytes, IdxKind::Images).in_file(path)?;
+    let axes = file.read(|_| ()).in_file(path)?.0;
+    Ok(FileContent::IdxImages { examples: axes[0], height: axes[1], width: axes[2] })
+}
+
+fn idx_labels(bytes: &[u8], path: &Path) -> Result<FileContent, DataError> {
+    let file = IdxFile::open(bytes, IdxKind::Labels).in_file(path)?;
+    let mut max_label = 0;
+    let axes = file.read(|labels| max_label = labels.iter().copied().fold(max_label, u8::max)).in_file(path)?.0;
+    Ok(FileContent::IdxLabels { examples: axes[0], max_label: max_label.into() })
+}
+
+fn labelled_tensors(bytes: &[u8], path: &Path) -> Result<FileContent, DataError> {
+    let tensors = LabelledTensors::read(bytes, path)?;
+    let shape = tensors.shape();
+    Ok(FileContent::SafeTensorsDataset {
+        examples: tensors.examples(),
+        channels: shape.channels,
+        height: shape.height,
+        width: shape.width,
+        max_label: tensors.max_label(),
+    })
+}
+
+fn weights(bytes: &[u8], format: CheckpointFormat, path: &Path) -> Result<FileContent, DataError> {
+    let tensors = checkpoint::parse(bytes, format, path)?;
+    checkpoint::check_finite(&tensors).in_file(path)?;
+    let shape = |tensor: checkpoint::NamedTensor| ParameterShape { name: tensor.name, shape: tensor.shape };
+    Ok(FileContent::Checkpoint { tensors: tensors.into_iter().map(shape).collect() })
+}

@@ -1,0 +1,12 @@
+//! What the crate makes of files: right ones, wrong ones, and hostile ones.
+
+#![allow(clippy::unwrap_used, reason = "a test may stop at once, and so may its helpers")]
+
+mod glyphs;
+mod idx;
+mod places;
+mod resample;
+mod safetensors;
+mod support;
+mod torch;
+mod torch_hostile;
