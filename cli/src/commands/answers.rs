@@ -1,0 +1,63 @@
+//! `gauntlet results` and `gauntlet outcomes`.
+
+use std::process::ExitCode;
+
+use gauntlet_domain::results::ResultRow;
+use gauntlet_proto::v1;
+use tonic::Streaming;
+
+use super::connection::Connection;
+use crate::args::{Global, OutcomesArgs, ResultsArgs};
+use crate::client::{Client, refused};
+use crate::render::{Sink, write_outcomes, write_results};
+
+/// Prints the results of a sweep.
+///
+/// # Errors
+/// The sweep is unknown, or the answer cannot be written.
+pub async fn results(global: &Global, args: &ResultsArgs) -> anyhow::Result<ExitCode> {
+    let mut connection = Connection::to_any(global).await?;
+    let rows = fetch_results(&mut connection.client, &args.id).await;
+    connection.close().await;
+    write_results(&rows?, args.format, Sink::open(args.out.as_deref())?)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints the outcomes of a sweep.
+///
+/// # Errors
+/// The sweep is unknown, or the answer cannot be written.
+pub async fn outcomes(global: &Global, args: &OutcomesArgs) -> anyhow::Result<ExitCode> {
+    let mut connection = Connection::to_any(global).await?;
+    let written = async {
+        let batches = outcomes_stream(&mut connection.client, &args.id).await?;
+        write_outcomes(batches, args.format, Sink::open(args.out.as_deref())?).await
+    }
+    .await;
+    connection.close().await;
+    written?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// All rows of a sweep.
+///
+/// # Errors
+/// The sweep is unknown, or the stream breaks.
+pub async fn fetch_results(client: &mut Client, sweep_id: &str) -> anyhow::Result<Vec<ResultRow>> {
+    let request = v1::StreamResultsRequest { sweep_id: sweep_id.to_owned() };
+    let mut stream = client.sweeps.stream_results(request).await.map_err(refused)?.into_inner();
+    let mut rows = Vec::new();
+    while let Some(row) = stream.message().await.map_err(refused)? {
+        rows.push(row.into());
+    }
+    Ok(rows)
+}
+
+/// The outcomes of a sweep, a batch per row of its results.
+///
+/// # Errors
+/// The sweep is unknown.
+pub async fn outcomes_stream(client: &mut Client, sweep_id: &str) -> anyhow::Result<Streaming<v1::OutcomeBatch>> {
+    let request = v1::StreamOutcomesRequest { sweep_id: sweep_id.to_owned() };
+    Ok(client.sweeps.stream_outcomes(request).await.map_err(refused)?.into_inner())
+}

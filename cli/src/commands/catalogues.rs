@@ -1,0 +1,99 @@
+//! `gauntlet datasets`, `backbones`, `recipes` and `attacks`: what a sweep file may name.
+
+use std::process::ExitCode;
+
+use gauntlet_domain::catalogue::{self, Entry, Parameter};
+use serde::Serialize;
+
+use crate::args::{ListArgs, ListFormat};
+
+/// Lists data sets and file formats.
+///
+/// # Errors
+/// None in practice.
+pub fn datasets(args: &ListArgs) -> anyhow::Result<ExitCode> {
+    let known = catalogue::datasets();
+    let formats = catalogue::formats();
+    if args.format == ListFormat::Json {
+        return json(&serde_json::json!({ "datasets": known, "formats": formats }));
+    }
+    println!("[[dataset]] name = …: data sets known by name\n");
+    for entry in &known {
+        let image = entry.image;
+        println!("{}: {}", entry.name, entry.summary);
+        println!(
+            "    {} classes, {}×{}×{}, {} train and {} test examples",
+            entry.classes, image.channels, image.height, image.width, entry.train_examples, entry.test_examples
+        );
+        parameters(&entry.parameters);
+    }
+    println!("[[dataset]] format = …: your own files\n");
+    entries(&formats);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Lists backbones.
+///
+/// # Errors
+/// None in practice.
+pub fn backbones(args: &ListArgs) -> anyhow::Result<ExitCode> {
+    let known = catalogue::backbones();
+    if args.format == ListFormat::Json {
+        return json(&known);
+    }
+    println!("[[model]] backbone = …\n");
+    for entry in &known {
+        let channels: Vec<String> = entry.channels.iter().map(ToString::to_string).collect();
+        println!("{}: {}", entry.name, entry.summary);
+        println!(
+            "    {:.1} M parameters, images of {} channels from {} pixels\n",
+            entry.parameters as f64 / 1e6, channels.join(" or "), entry.min_image_size
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Lists recipes.
+///
+/// # Errors
+/// None in practice.
+pub fn recipes(args: &ListArgs) -> anyhow::Result<ExitCode> {
+    list("[[recipe]] method = …", &catalogue::recipes(), args)
+}
+
+/// Lists attacks.
+///
+/// # Errors
+/// None in practice.
+pub fn attacks(args: &ListArgs) -> anyhow::Result<ExitCode> {
+    list("[[attack]] method = …", &catalogue::attacks(), args)
+}
+
+fn list(title: &str, known: &[Entry], args: &ListArgs) -> anyhow::Result<ExitCode> {
+    if args.format == ListFormat::Json {
+        return json(&known);
+    }
+    println!("{title}\n");
+    entries(known);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn json(value: &impl Serialize) -> anyhow::Result<ExitCode> {
+    println!("{}", serde_json::to_string_pretty(value)?);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn entries(entries: &[Entry]) {
+    for entry in entries {
+        println!("{}: {}", entry.name, entry.summary);
+        parameters(&entry.parameters);
+    }
+}
+
+fn parameters(parameters: &[Parameter]) {
+    for Parameter { key, default, meaning } in parameters {
+        let default = default.as_ref().map_or_else(|| "required".to_owned(), |default| format!("default {default}"));
+        println!("    {key}: {meaning} ({default})");
+    }
+    println!();
+}

@@ -1,0 +1,48 @@
+//! One function per command.
+
+mod answers;
+mod catalogues;
+mod connection;
+mod doctor;
+mod explain;
+mod fleet;
+mod plan;
+mod roles;
+mod run;
+mod sweeps;
+mod up;
+mod watching;
+
+use std::process::ExitCode;
+
+use crate::args::{Args, Command};
+
+/// Does what the user asks.
+///
+/// # Errors
+/// Whatever went wrong, for people.
+pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let Args { global, command } = args;
+    match command {
+        Command::Run(args) => run::run(&global, &args).await,
+        Command::Up(args) => up::up(&global, &args).await,
+        Command::Coordinator(args) => roles::coordinator(&global, &args).await,
+        Command::Worker(args) => roles::worker(&global, &args).await,
+        Command::Plan(args) => plan::plan(&global, &args).await,
+        Command::Submit(args) => sweeps::submit(&global, &args).await,
+        Command::Watch(args) => sweeps::watch(&global, &args).await,
+        Command::Cancel(args) => sweeps::cancel(&global, &args).await,
+        Command::Retry(args) => sweeps::retry(&global, &args).await,
+        Command::Sweeps(args) => sweeps::list(&global, &args).await,
+        Command::Results(args) => answers::results(&global, &args).await,
+        Command::Outcomes(args) => answers::outcomes(&global, &args).await,
+        Command::Explain(args) => explain::explain(&global, &args).await,
+        Command::Workers(args) => fleet::workers(&global, &args).await,
+        Command::Drain(args) => fleet::drain(&global, &args).await,
+        Command::Datasets(args) => catalogues::datasets(&args),
+        Command::Backbones(args) => catalogues::backbones(&args),
+        Command::Recipes(args) => catalogues::recipes(&args),
+        Command::Attacks(args) => catalogues::attacks(&args),
+        Command::Doctor(args) => doctor::doctor(&global, &args).await,
+    }
+}

@@ -1,0 +1,74 @@
+//! `gauntlet run`: everything on this machine, for one sweep.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use gauntlet_domain::findings::findings;
+use gauntlet_domain::results::{ResultRow, summarize};
+use gauntlet_proto::v1;
+
+use super::answers::{fetch_results, outcomes_stream};
+use super::watching::{follow, verdict};
+use crate::args::{Global, OutcomeFormat, ResultFormat, RunArgs};
+use crate::client::refused;
+use crate::local::{Local, LocalWorker, executor_program, slots};
+use crate::render::{Sink, summary_table, write_outcomes, write_results};
+use crate::source::{self, GoodSweep};
+
+/// Runs a sweep and prints its results.
+///
+/// # Errors
+/// The sweep is bad, or a part does not start.
+pub async fn run(global: &Global, args: &RunArgs) -> anyhow::Result<ExitCode> {
+    let sweep = source::read(&args.sweep, &global.data_dir())?;
+    executor_program(&args.executor)?;
+    let local = Local::start(global, "127.0.0.1:0").await?;
+    eprintln!("database: {}", local.database_url());
+    let done = run_on(global, args, &sweep, &local).await;
+    local.stop().await;
+    done
+}
+
+async fn run_on(global: &Global, args: &RunArgs, sweep: &GoodSweep, local: &Local) -> anyhow::Result<ExitCode> {
+    let mut client = local.client().await?;
+    let submitted = client.sweeps.submit_sweep(v1::SubmitSweepRequest { source: Some(sweep.wire()) }).await.map_err(refused)?.into_inner();
+    eprintln!("{}", submission(&submitted));
+    let mut worker = LocalWorker::start(global, &args.executor, slots(args.workers), local.endpoint())?;
+    let ended = tokio::select! {
+        ended = follow(&mut client, &submitted.sweep_id) => ended,
+        error = worker.ended() => return Err(error),
+        _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted; what is done is kept: the same command goes on from there")),
+    };
+    worker.stop().await;
+    let ended = ended?;
+    let rows = fetch_results(&mut client, &submitted.sweep_id).await?;
+    print_results(args, sweep, &rows)?;
+    if let Some(path) = &args.outcomes {
+        let batches = outcomes_stream(&mut client, &submitted.sweep_id).await?;
+        write_outcomes(batches, OutcomeFormat::Csv, Sink::open(Some(path))?).await?;
+    }
+    Ok(verdict(&ended))
+}
+
+/// What a submission meant, for people.
+pub fn submission(submitted: &v1::SubmitSweepResponse) -> String {
+    let v1::SubmitSweepResponse { sweep_id, tasks, new_tasks, retried_tasks, done_tasks } = submitted;
+    let mut text = format!("sweep {sweep_id}: {tasks} tasks, {new_tasks} new, {done_tasks} done already");
+    if *retried_tasks > 0 {
+        text.push_str(&format!(", {retried_tasks} tried again"));
+    }
+    text
+}
+
+fn print_results(args: &RunArgs, sweep: &GoodSweep, rows: &[ResultRow]) -> anyhow::Result<()> {
+    let mut sink = Sink::open(args.out.as_deref())?;
+    if args.format != ResultFormat::Table {
+        return write_results(rows, args.format, sink);
+    }
+    writeln!(sink, "{}", summary_table(&summarize(rows))).context("the table cannot be written")?;
+    for finding in findings(&sweep.sweep, rows) {
+        writeln!(sink, "{}", finding.sentence()).context("the finding cannot be written")?;
+    }
+    sink.finish()
+}

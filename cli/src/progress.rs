@@ -1,0 +1,171 @@
+//! How far a sweep is: bars on a terminal, plain lines elsewhere; on stderr.
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal as _;
+use std::time::{Duration, Instant};
+
+use gauntlet_proto::v1;
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+
+use crate::render::tables::duration;
+
+/// Plain lines come at most this often.
+const LINE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Shows the progress of one sweep.
+pub enum Progress {
+    Bars(Bars),
+    Lines(Lines),
+}
+
+impl Progress {
+    /// Bars where stderr is a terminal, lines otherwise.
+    pub fn new() -> Self {
+        if std::io::stderr().is_terminal() { Self::Bars(Bars::new()) } else { Self::Lines(Lines::new()) }
+    }
+
+    /// Shows where the sweep stands.
+    pub fn show(&mut self, sweep: &v1::Sweep) {
+        match self {
+            Self::Bars(bars) => bars.show(sweep),
+            Self::Lines(lines) => lines.show(sweep),
+        }
+    }
+
+    /// Takes the bars away.
+    pub fn finish(&mut self) {
+        if let Self::Bars(bars) = self {
+            bars.finish();
+        }
+    }
+}
+
+/// Rate of work since the first look, in units of cost per second.
+struct Pace {
+    started: Instant,
+    done_at_start: Option<f64>,
+}
+
+impl Pace {
+    fn new() -> Self {
+        Self { started: Instant::now(), done_at_start: None }
+    }
+
+    /// Seconds left, once enough was seen to tell.
+    fn seconds_left(&mut self, sweep: &v1::Sweep) -> Option<f64> {
+        let done = done_cost(sweep);
+        let worked = done - *self.done_at_start.get_or_insert(done);
+        let elapsed = self.started.elapsed().as_secs_f64();
+        (worked > 0.0 && elapsed > 3.0).then(|| (sweep.total_cost - done).max(0.0) * elapsed / worked)
+    }
+}
+
+/// Cost of what is done, running tasks counted by their progress.
+fn done_cost(sweep: &v1::Sweep) -> f64 {
+    let share = |task: &v1::RunningTask| if task.total == 0 { 0.0 } else { task.done as f64 / task.total as f64 };
+    sweep.done_cost + sweep.running.iter().map(|task| task.cost * share(task).min(1.0)).sum::<f64>()
+}
+
+fn ended(counts: &v1::TaskCounts) -> u32 {
+    counts.succeeded + counts.failed + counts.cancelled + counts.skipped
+}
+
+fn total(counts: &v1::TaskCounts) -> u32 {
+    ended(counts) + counts.pending + counts.ready + counts.leased
+}
+
+fn counts_text(counts: &v1::TaskCounts) -> String {
+    let mut text = format!("{}/{} tasks done, {} running", counts.succeeded, total(counts), counts.leased);
+    for (count, what) in [(counts.failed, "failed"), (counts.skipped, "skipped"), (counts.cancelled, "cancelled")] {
+        if count > 0 {
+            text.push_str(&format!(", {count} {what}"));
+        }
+    }
+    text
+}
+
+/// Bars on a terminal.
+pub struct Bars {
+    all: MultiProgress,
+    overall: ProgressBar,
+    tasks: BTreeMap<String, ProgressBar>,
+    pace: Pace,
+}
+
+/// Steps of a bar's full length.
+const FULL: u64 = 10_000;
+
+impl Bars {
+    fn new() -> Self {
+        let all = MultiProgress::new();
+        let overall = all.add(ProgressBar::new(FULL));
+        overall.set_style(style("{bar:40.green} {percent:>3} % │ {elapsed} │ {msg}"));
+        overall.enable_steady_tick(Duration::from_millis(500));
+        Self { all, overall, tasks: BTreeMap::new(), pace: Pace::new() }
+    }
+
+    fn show(&mut self, sweep: &v1::Sweep) {
+        let counts = sweep.tasks.unwrap_or_default();
+        let share = if sweep.total_cost > 0.0 { done_cost(sweep) / sweep.total_cost } else { 1.0 };
+        self.overall.set_position((share * FULL as f64) as u64);
+        let left = self.pace.seconds_left(sweep).map_or_else(String::new, |left| format!(", about {} left", duration(left)));
+        self.overall.set_message(format!("{}{left}", counts_text(&counts)));
+        self.tasks.retain(|id, bar| {
+            let running = sweep.running.iter().any(|task| &task.task_id == id);
+            if !running {
+                bar.finish_and_clear();
+            }
+            running
+        });
+        for task in &sweep.running {
+            let bar = self.tasks.entry(task.task_id.clone()).or_insert_with(|| {
+                let bar = self.all.add(ProgressBar::new(task.total));
+                bar.set_style(style("{bar:20.cyan} {msg} {pos}/{len} {prefix} ({per_sec})"));
+                bar
+            });
+            bar.set_length(task.total);
+            bar.set_position(task.done);
+            bar.set_prefix(task.unit.clone());
+            bar.set_message(format!("{} · {}", task.kind, task.label));
+        }
+    }
+
+    fn finish(&mut self) {
+        for bar in self.tasks.values() {
+            bar.finish_and_clear();
+        }
+        self.overall.finish_and_clear();
+    }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+/// Lines elsewhere.
+pub struct Lines {
+    started: Instant,
+    last: Option<(Instant, String)>,
+    pace: Pace,
+}
+
+impl Lines {
+    fn new() -> Self {
+        Self { started: Instant::now(), last: None, pace: Pace::new() }
+    }
+
+    fn show(&mut self, sweep: &v1::Sweep) {
+        let counts = sweep.tasks.unwrap_or_default();
+        let text = counts_text(&counts);
+        let left = self.pace.seconds_left(sweep);
+        let due = match &self.last {
+            None => true,
+            Some((at, last)) => (at.elapsed() >= LINE_INTERVAL && *last != text) || sweep.state != "running",
+        };
+        if due {
+            let left = left.filter(|_| sweep.state == "running").map_or_else(String::new, |left| format!(", about {} left", duration(left)));
+            eprintln!("[{}] {text}{left}", duration(self.started.elapsed().as_secs_f64()));
+            self.last = Some((Instant::now(), text));
+        }
+    }
+}

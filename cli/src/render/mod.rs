@@ -1,0 +1,11 @@
+//! Answers as tables, CSV, JSON and Parquet.
+
+mod columns;
+mod outcomes;
+mod results;
+mod sink;
+pub mod tables;
+
+pub use outcomes::write_outcomes;
+pub use results::{summary_table, write_results};
+pub use sink::Sink;

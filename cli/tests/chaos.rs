@@ -1,0 +1,115 @@
+//! `kill -9` of everything in mid-sweep: the table is the one of an undisturbed run, to the byte.
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use common::{Running, RunningCoordinator, children, fixture, gauntlet, kill, psql, rows, succeed, wait_until};
+use gauntlet_postgres::testing::TestDatabase;
+
+const PATIENCE: Duration = Duration::from_secs(180);
+
+struct Cluster {
+    folder: PathBuf,
+    database: TestDatabase,
+    coordinator: RunningCoordinator,
+    workers: Vec<Running>,
+}
+
+impl Cluster {
+    fn start(folder: &Path) -> Self {
+        let database = TestDatabase::create_durable().unwrap();
+        let coordinator = RunningCoordinator::start(folder, &database, "127.0.0.1:0");
+        let mut cluster = Self { folder: folder.to_owned(), database, coordinator, workers: Vec::new() };
+        cluster.workers = vec![cluster.worker(0), cluster.worker(1)];
+        cluster
+    }
+
+    fn worker(&self, number: usize) -> Running {
+        let mut command = gauntlet(&self.folder.join(format!("worker-{number}")));
+        command.args(["--log", "info", "--endpoint", &self.coordinator.endpoint, "worker", "--artifacts"]).arg(self.folder.join("artifacts"));
+        Running::start(command.stdout(Stdio::null()))
+    }
+
+    fn count(&self, query: &str) -> u32 {
+        psql(&self.database, &[], query).trim().parse().unwrap()
+    }
+
+    fn leased(&self) -> u32 {
+        self.count("select count(*) from tasks where state = 'leased'")
+    }
+
+    /// Waits until so many tasks are done and work is in progress again, so that the next blow hits something.
+    fn wait_for_work(&self, done: u32) {
+        wait_until("work in progress", PATIENCE, || {
+            self.count("select count(*) from tasks where state = 'succeeded'") >= done && self.leased() > 0
+        });
+    }
+
+    fn kill_an_executor(&self) {
+        wait_until("an executor", PATIENCE, || {
+            let executors = self.workers.iter().flat_map(|worker| children(worker.pid(), "gauntlet-executor")).collect::<Vec<_>>();
+            executors.first().map(|pid| kill(*pid)).is_some()
+        });
+    }
+
+    fn kill_and_restart_worker(&mut self, number: usize) {
+        self.workers[number].kill();
+        self.workers[number] = self.worker(number);
+    }
+
+    fn kill_and_restart_coordinator(&mut self) {
+        let address = self.coordinator.address().to_owned();
+        self.coordinator.process.kill();
+        self.coordinator = RunningCoordinator::start(&self.folder, &self.database, &address);
+    }
+
+    fn kill_postgres(&self) {
+        let before = self.database.postgres().restarts();
+        kill(self.database.postgres().pid().unwrap());
+        wait_until("Postgres restarts", PATIENCE, || {
+            self.database.postgres().restarts() > before && self.database.postgres().is_running()
+        });
+    }
+}
+
+#[test]
+fn a_sweep_under_kill_9_of_everything_ends_with_the_table_of_an_undisturbed_one() {
+    let undisturbed = tempfile::tempdir().unwrap();
+    let calm = TestDatabase::create().unwrap();
+    let expected = succeed(
+        gauntlet(undisturbed.path()).args(["--database-url", calm.url(), "run", "--format", "csv"]).arg(fixture("small.toml")),
+    );
+    assert_eq!(rows(&expected).len(), 12);
+
+    let folder = tempfile::tempdir().unwrap();
+    let mut cluster = Cluster::start(folder.path());
+    let endpoint = cluster.coordinator.endpoint.clone();
+    let id = succeed(gauntlet(folder.path()).args(["--endpoint", &endpoint, "submit", "-q"]).arg(fixture("small.toml")));
+    let id = id.trim();
+
+    cluster.wait_for_work(0);
+    cluster.kill_an_executor();
+    cluster.wait_for_work(1);
+    cluster.kill_and_restart_coordinator();
+    cluster.wait_for_work(3);
+    cluster.kill_and_restart_worker(0);
+    cluster.wait_for_work(5);
+    cluster.kill_postgres();
+    cluster.wait_for_work(7);
+    cluster.kill_and_restart_worker(1);
+    cluster.kill_and_restart_coordinator();
+
+    wait_until("the sweep ends", PATIENCE, || cluster.count("select count(*) from tasks where state <> 'succeeded'") == 0);
+    let table = succeed(gauntlet(folder.path()).args(["--endpoint", &endpoint, "results", id, "--format", "csv"]));
+    assert_eq!(table, expected);
+
+    let lost = cluster.count("select count(*) from attempts where outcome in ('lost', 'failed')");
+    assert!(lost >= 2, "the blows hit something: {lost} attempts were lost");
+    let successes = cluster.count("select count(*) from attempts where outcome = 'succeeded'");
+    let tasks = cluster.count("select count(*) from tasks");
+    assert_eq!(successes, tasks, "each task has exactly one result");
+    println!("{tasks} tasks, {} attempts, {lost} lost", cluster.count("select count(*) from attempts"));
+}

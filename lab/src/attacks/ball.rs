@@ -1,0 +1,88 @@
+//! The set of allowed perturbations.
+
+use gauntlet_domain::experiment::Norm;
+use tch::{Kind, Tensor};
+
+use crate::random::Stream;
+
+/// Added to the length of a gradient before dividing by it, as torchattacks does.
+const TINY: f64 = 1e-10;
+
+/// All perturbations no longer than a radius, in pixel space.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Ball {
+    /// How length is measured.
+    pub norm: Norm,
+    /// The radius.
+    pub eps: f64,
+}
+
+impl Ball {
+    /// `points` moved by `length` in the direction in which the loss grows fastest: along the signs of the gradient (L∞), along the gradient (L2).
+    /// All f32 \[n,C,H,W\].
+    ///
+    /// # Errors
+    /// Tensors of different shapes; no memory.
+    pub fn ascend(&self, points: &Tensor, gradient: &Tensor, length: f64) -> tch::Result<Tensor> {
+        let direction = match self.norm {
+            Norm::Linf => gradient.f_sign()?,
+            Norm::L2 => gradient.f_div(&per_image(&lengths(gradient, Norm::L2)?.f_add_scalar(TINY)?)?)?,
+        };
+        points.f_add(&direction.f_mul_scalar(length)?)
+    }
+
+    /// The points nearest to `points` that lie in the ball around `originals`, then clipped to [0,1].
+    ///
+    /// Clipping cannot lead out of the ball, because the originals lie in [0,1] themselves.
+    ///
+    /// # Errors
+    /// Tensors of different shapes; no memory.
+    pub fn bound(&self, points: &Tensor, originals: &Tensor) -> tch::Result<Tensor> {
+        let change = points.f_sub(originals)?;
+        let change = match self.norm {
+            Norm::Linf => change.f_clamp(-self.eps, self.eps)?,
+            Norm::L2 => {
+                // A length of zero gives an infinity here and 1 after the clamp.
+                let factor = lengths(&change, Norm::L2)?.f_reciprocal()?.f_mul_scalar(self.eps)?.f_clamp_max(1.0)?;
+                change.f_mul(&per_image(&factor)?)?
+            }
+        };
+        originals.f_add(&change)?.f_clamp(0.0, 1.0)
+    }
+
+    /// A perturbation uniform in the ball (L∞: in the cube), of so many values.
+    pub fn uniform(&self, stream: &mut Stream, values: usize) -> Vec<f32> {
+        let eps = self.eps as f32;
+        match self.norm {
+            Norm::Linf => (0..values).map(|_| stream.symmetric(eps)).collect(),
+            Norm::L2 => {
+                let direction: Vec<f32> = (0..values).map(|_| stream.normal()).collect();
+                let length = direction.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
+                let radius = self.eps * f64::from(stream.unit()).powf(1.0 / values as f64);
+                direction.iter().map(|x| (f64::from(*x) * radius / length.max(TINY)) as f32).collect()
+            }
+        }
+    }
+}
+
+/// Length of each image of f32 \[n,…\], f32 \[n\].
+///
+/// # Errors
+/// No memory.
+pub fn lengths(images: &Tensor, norm: Norm) -> tch::Result<Tensor> {
+    let flat = images.f_flatten(1, -1)?;
+    match norm {
+        Norm::Linf => flat.f_abs()?.f_amax([1i64].as_slice(), false),
+        Norm::L2 => flat.f_norm_scalaropt_dim(2.0, [1i64].as_slice(), false),
+    }
+}
+
+/// \[n\] → \[n,1,1,1\].
+fn per_image(values: &Tensor) -> tch::Result<Tensor> {
+    values.f_view([-1, 1, 1, 1])
+}
+
+/// Perturbations of `shape` \[n,C,H,W\], one after the other from `values`.
+pub(crate) fn to_tensor(values: &[f32], like: &Tensor) -> tch::Result<Tensor> {
+    Tensor::f_from_slice(values)?.f_view(like.size().as_slice())?.f_to_device(like.device())?.f_to_kind(Kind::Float)
+}

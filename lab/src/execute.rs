@@ -1,0 +1,256 @@
+//! From a task to its output.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::panic::{self, AssertUnwindSafe};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+use gauntlet_data::Places;
+use gauntlet_domain::TaskId;
+use gauntlet_domain::experiment::{
+    AttackResult, AttackSpec, DatasetSpec, EpochMetrics, ModelSpec, NUMERICS_VERSION, TaskSpec, TrainSpec, Weights,
+};
+
+use crate::attacks::{Evaluation, evaluate};
+use crate::checkpoint;
+use crate::device::DeviceName;
+use crate::error::LabError;
+use crate::examples::Examples;
+use crate::models::{Checkpoints, Model, starting_weights};
+use crate::training::{Observation, Training, train};
+
+/// Data sets kept in memory between tasks: a source, a target and its test split.
+const DATASETS_KEPT: usize = 3;
+
+/// Name of the trained weights in a task's output folder.
+const CHECKPOINT_FILE: &str = "checkpoint.safetensors";
+
+/// How tasks are computed. Device, threads and the size of batches of an attack decide the rounding of results, and nothing else of them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// Where.
+    pub device: DeviceName,
+    /// Threads of one operation on the CPU. Two processes of one thread are faster than one of two.
+    pub threads: u32,
+    /// Examples attacked together.
+    pub attack_batch_size: usize,
+    /// Shortest time between two resumable checkpoints.
+    pub checkpoint_interval: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            device: DeviceName::Cpu,
+            threads: 1,
+            attack_batch_size: 128,
+            checkpoint_interval: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Where a task's inputs lie and where its outputs go.
+#[derive(Debug, Clone, Default)]
+pub struct Inputs {
+    /// Files named in the spec, and the folder of data that set-up brings.
+    pub places: Places,
+    /// Checkpoints of the tasks it starts from.
+    pub task_checkpoints: BTreeMap<TaskId, PathBuf>,
+    /// A resumable checkpoint of an earlier attempt at the same task.
+    pub resume_from: Option<PathBuf>,
+    /// An existing folder that this attempt alone writes to.
+    pub output_dir: PathBuf,
+}
+
+/// Hears how a task goes.
+pub trait Observer {
+    /// `done` of `total` `unit`s (`steps`, `examples`) are done. Called often.
+    fn progress(&mut self, done: u64, total: u64, unit: &'static str);
+
+    /// An epoch ended. After a resume the earlier epochs are told again first.
+    fn epoch(&mut self, metrics: &EpochMetrics);
+
+    /// A resumable checkpoint after so many epochs is on disk. It stays there at least until the one after the next.
+    fn checkpoint(&mut self, path: &Path, epoch: u32);
+}
+
+/// What a task came to.
+#[derive(Debug, Clone, PartialEq)]
+pub enum TaskOutput {
+    /// Trained weights, in the output folder.
+    Trained {
+        /// The file: `.safetensors` under torchvision's names; the same weights give the same bytes.
+        checkpoint: PathBuf,
+    },
+    /// The outcomes of an attack.
+    Attacked(AttackResult),
+}
+
+/// A place to compute tasks, one after the other. It keeps the data sets and the model it used last, so that attack after attack on one run reads
+/// nothing again.
+pub struct Lab {
+    settings: Settings,
+    /// The most recently used last.
+    datasets: Vec<(DatasetSpec, Rc<Examples>)>,
+    model: Option<(ModelKey, Rc<Model>)>,
+}
+
+/// What the weights of a model follow from.
+#[derive(Debug, PartialEq)]
+struct ModelKey {
+    spec: ModelSpec,
+    weights: Weights,
+    seed: u64,
+}
+
+impl Lab {
+    /// A lab with these settings, for use on the thread that makes it: libtorch keeps the number of threads per calling thread.
+    pub fn new(settings: Settings) -> Self {
+        tch::set_num_threads(i32::try_from(settings.threads.max(1)).unwrap_or(1));
+        Self { settings, datasets: Vec::new(), model: None }
+    }
+
+    /// Its settings.
+    pub const fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Computes a task.
+    ///
+    /// # Errors
+    /// See [`LabError`]; its [`class`](LabError::class) says whether trying again may help. A panic is an error too.
+    pub fn execute(
+        &mut self,
+        spec: &TaskSpec,
+        inputs: &Inputs,
+        observer: &mut dyn Observer,
+    ) -> Result<TaskOutput, LabError> {
+        let outcome = panic::catch_unwind(AssertUnwindSafe(|| match spec {
+            TaskSpec::Train(train) => self.train(train, spec.id(), inputs, observer),
+            TaskSpec::Attack(attack) => self.attack(attack, inputs, observer),
+        }));
+        let result = outcome.unwrap_or_else(|panic| Err(from_panic(panic.as_ref())));
+        if matches!(result, Err(LabError::OutOfMemory(_) | LabError::Defect(_))) {
+            // What is kept may be what is too much, or may be half changed.
+            self.datasets.clear();
+            self.model = None;
+        }
+        result
+    }
+
+    fn train(
+        &mut self,
+        spec: &TrainSpec,
+        task: TaskId,
+        inputs: &Inputs,
+        observer: &mut dyn Observer,
+    ) -> Result<TaskOutput, LabError> {
+        check(&spec.dataset, &spec.model, spec.numerics)?;
+        let device = self.settings.device.device();
+        let examples = self.examples(&spec.dataset, &inputs.places)?;
+        let model = self.load_model(&spec.model, &spec.weights, spec.seed, inputs)?;
+        let training = Training {
+            task,
+            spec,
+            model: &model,
+            examples: &examples,
+            device,
+            resume_from: inputs.resume_from.as_deref(),
+            output_dir: &inputs.output_dir,
+            checkpoint_interval: self.settings.checkpoint_interval,
+        };
+        train(&training, &mut |observation| match observation {
+            Observation::Step(done, total) => observer.progress((*done).into(), (*total).into(), "steps"),
+            Observation::Epoch(metrics) => observer.epoch(metrics),
+            Observation::Checkpoint(path, epoch) => observer.checkpoint(path, *epoch),
+        })?;
+        let path = inputs.output_dir.join(CHECKPOINT_FILE);
+        checkpoint::write(&path, model.parameters().tensors(), &[("format", "pt".to_owned())])?;
+        Ok(TaskOutput::Trained { checkpoint: path })
+    }
+
+    fn attack(
+        &mut self,
+        spec: &AttackSpec,
+        inputs: &Inputs,
+        observer: &mut dyn Observer,
+    ) -> Result<TaskOutput, LabError> {
+        check(&spec.dataset, &spec.model, spec.numerics)?;
+        let examples = self.examples(&spec.dataset, &inputs.places)?;
+        let model = self.attacked_model(spec, inputs)?;
+        let evaluation = Evaluation {
+            model: &model,
+            examples: &examples,
+            attack: &spec.attack,
+            seed: spec.seed,
+            batch_size: self.settings.attack_batch_size,
+            keep_images: false,
+        };
+        let total = examples.len() as u64;
+        observer.progress(0, total, "examples");
+        let evaluated = evaluate(&evaluation, &mut |done| observer.progress(done as u64, total, "examples"))?;
+        Ok(TaskOutput::Attacked(evaluated.result))
+    }
+
+    fn examples(&mut self, spec: &DatasetSpec, places: &Places) -> Result<Rc<Examples>, LabError> {
+        let kept = self.datasets.iter().position(|(kept, _)| kept == spec);
+        let entry = match kept {
+            Some(index) => self.datasets.remove(index),
+            None => {
+                if self.datasets.len() >= DATASETS_KEPT {
+                    self.datasets.remove(0);
+                }
+                (spec.clone(), Rc::new(Examples::load(spec, places, self.settings.device.device())?))
+            }
+        };
+        let examples = Rc::clone(&entry.1);
+        self.datasets.push(entry);
+        Ok(examples)
+    }
+
+    fn attacked_model(&mut self, spec: &AttackSpec, inputs: &Inputs) -> Result<Rc<Model>, LabError> {
+        let key = ModelKey { spec: spec.model.clone(), weights: spec.weights.clone(), seed: spec.seed };
+        if let Some((kept, model)) = &self.model
+            && *kept == key
+        {
+            return Ok(Rc::clone(model));
+        }
+        let model = Rc::new(self.load_model(&spec.model, &spec.weights, spec.seed, inputs)?);
+        self.model = Some((key, Rc::clone(&model)));
+        Ok(model)
+    }
+
+    fn load_model(&self, spec: &ModelSpec, weights: &Weights, seed: u64, inputs: &Inputs) -> Result<Model, LabError> {
+        let device = self.settings.device.device();
+        let checkpoints = Checkpoints { tasks: &inputs.task_checkpoints, files: &inputs.places.files };
+        Model::new(spec, starting_weights(spec, weights, seed, checkpoints, device)?, device)
+    }
+}
+
+/// Whether the parts of a spec go together. The planner checks the same; this is the last line.
+fn check(dataset: &DatasetSpec, model: &ModelSpec, numerics: u32) -> Result<(), LabError> {
+    let problem = if numerics != NUMERICS_VERSION {
+        format!("it was planned for version {numerics} of the numerics, this executor has version {NUMERICS_VERSION}")
+    } else if dataset.image.channels != model.channels {
+        format!("images have {} channels, the model takes {}", dataset.image.channels, model.channels)
+    } else if dataset.classes != model.classes {
+        format!("the data set has {} classes, the model {}", dataset.classes, model.classes)
+    } else if dataset.image.height.min(dataset.image.width) < model.backbone.min_image_size() {
+        let (height, width) = (dataset.image.height, dataset.image.width);
+        format!("images are {height}×{width}, {} takes {} and up", model.backbone, model.backbone.min_image_size())
+    } else {
+        return Ok(());
+    };
+    Err(LabError::Spec(problem))
+}
+
+fn from_panic(panic: &(dyn Any + Send)) -> LabError {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    let message = text.unwrap_or("a panic without a message");
+    match LabError::from_torch_message(message) {
+        out_of_memory @ LabError::OutOfMemory(_) => out_of_memory,
+        _ => LabError::Defect(message.to_owned()),
+    }
+}

@@ -1,0 +1,232 @@
+use gauntlet_domain::experiment::{
+    AttackConfig, AttackMethod, AttackSpec, Backbone, DatasetSource, DatasetSpec, Fit, ImageShape, ModelSpec, Norm,
+    Normalize, TaskSpec, Weights,
+};
+use gauntlet_domain::{AttemptNumber, Digest, TaskId};
+use proptest::prelude::*;
+
+use super::*;
+
+fn attempt(task: u8, number: u32) -> AttemptRef {
+    AttemptRef { task: TaskId::from_digest(Digest::of(&[task])), attempt: AttemptNumber(number) }
+}
+
+fn spec() -> TaskSpec {
+    let dataset = DatasetSpec {
+        source: DatasetSource::SafeTensors { file: Digest::of(b"images") },
+        examples: 3,
+        classes: 2,
+        image: ImageShape { channels: 1, height: 32, width: 32 },
+        fit: Fit::Pad,
+    };
+    let model = ModelSpec {
+        backbone: Backbone::ResNet18W16,
+        channels: 1,
+        classes: 2,
+        normalize: Normalize { mean: vec![0.5], std: vec![0.5] },
+    };
+    let attack = AttackConfig { method: AttackMethod::Fgsm, norm: Norm::Linf, eps: 0.1, early_stop: true };
+    TaskSpec::Attack(AttackSpec { dataset, model, weights: Weights::Scratch, attack, seed: 0, numerics: 1 })
+}
+
+fn assigned(attempt: AttemptRef) -> Input {
+    Input::Assigned(Box::new(Assignment {
+        attempt,
+        spec: spec(),
+        inputs: BTreeMap::new(),
+        files: BTreeMap::new(),
+        resume_from: None,
+        label: String::new(),
+    }))
+}
+
+fn prepared(attempt: AttemptRef) -> Input {
+    let execute = Execute {
+        attempt,
+        spec: spec(),
+        files: BTreeMap::new(),
+        data_dir: "/data".into(),
+        task_checkpoints: BTreeMap::new(),
+        resume_from: None,
+        output_dir: "/output".into(),
+    };
+    Input::Prepared { attempt, outcome: Ok(Box::new(execute)) }
+}
+
+fn finished(attempt: AttemptRef) -> Input {
+    Input::Finished { attempt, result_path: "/output/result.json".into() }
+}
+
+fn failure(message: &str) -> Failure {
+    Failure { class: FailureClass::Transient, message: message.to_owned() }
+}
+
+fn concluded(attempt: AttemptRef) -> Input {
+    Input::Concluded { attempt, content: Content::Failed(failure("x")) }
+}
+
+fn cancelled(attempt: AttemptRef) -> Input {
+    Input::Cancelled { attempt, reason: "by the user".to_owned() }
+}
+
+/// A machine of one slot whose executor, generation 1, runs the attempt.
+fn running(attempt: AttemptRef) -> Attempts {
+    let mut machine = Attempts::new(1);
+    machine.handle(Input::ExecutorReady { slot: 0, generation: 1 });
+    assert!(matches!(machine.handle(assigned(attempt))[..], [Action::Prepare(_)]));
+    assert!(matches!(machine.handle(prepared(attempt))[..], [Action::Execute { slot: 0, generation: 1, .. }]));
+    machine
+}
+
+fn handed_back(actions: &[Action]) -> Option<&str> {
+    match actions {
+        [Action::Report { content: Content::HandedBack(message), .. }] => Some(message),
+        _ => None,
+    }
+}
+
+#[test]
+fn an_attempt_whose_inputs_are_there_first_waits_for_its_executor() {
+    let one = attempt(1, 1);
+    let mut machine = Attempts::new(1);
+    machine.handle(assigned(one));
+    assert_eq!(machine.handle(prepared(one)), []);
+    let actions = machine.handle(Input::ExecutorReady { slot: 0, generation: 7 });
+    assert!(matches!(actions[..], [Action::Execute { generation: 7, .. }]));
+}
+
+#[test]
+fn the_same_assignment_twice_is_one() {
+    let mut machine = running(attempt(1, 2));
+    assert_eq!(machine.handle(assigned(attempt(1, 2))), []);
+    assert_eq!(machine.handle(assigned(attempt(1, 1))), [], "an echo of an earlier attempt");
+}
+
+#[test]
+fn a_newer_attempt_of_the_same_task_takes_the_place_of_the_older() {
+    let mut machine = running(attempt(1, 1));
+    let actions = machine.handle(assigned(attempt(1, 2)));
+    assert!(matches!(
+        actions[..],
+        [Action::ReplaceExecutor { slot: 0, generation: 1 }, Action::Abandon { .. }, Action::Prepare(_)]
+    ));
+    assert_eq!(machine.running(), BTreeSet::from([attempt(1, 2)]));
+}
+
+#[test]
+fn work_beyond_the_slots_is_handed_back() {
+    let mut machine = running(attempt(1, 1));
+    assert_eq!(handed_back(&machine.handle(assigned(attempt(2, 1)))), Some("the worker has no free slot"));
+}
+
+#[test]
+fn a_worker_that_drains_or_cannot_spool_takes_nothing_new() {
+    let mut machine = Attempts::new(1);
+    machine.handle(Input::Spooling { trouble: Some("no space left on device".to_owned()) });
+    let actions = machine.handle(assigned(attempt(1, 1)));
+    assert_eq!(handed_back(&actions), Some("the worker cannot write to its spool: no space left on device"));
+    machine.handle(Input::Spooling { trouble: None });
+    machine.handle(Input::Drain);
+    assert_eq!(handed_back(&machine.handle(assigned(attempt(1, 2)))), Some("the worker takes no new work"));
+}
+
+#[test]
+fn a_lost_executor_fails_the_attempt_that_it_ran_and_no_other() {
+    let one = attempt(1, 1);
+    let mut machine = running(one);
+    let lost = |generation| Input::ExecutorLost { slot: 0, generation, evidence: "killed by signal 9".to_owned() };
+    assert_eq!(machine.handle(lost(0)), [], "one that had been replaced before");
+    let ending = Err(failure("killed by signal 9"));
+    assert_eq!(machine.handle(lost(1)), [Action::Conclude { attempt: one, ending }]);
+    assert!(matches!(machine.handle(concluded(one))[..], [Action::Report { .. }]));
+    machine.handle(Input::ExecutorReady { slot: 0, generation: 2 });
+    machine.handle(assigned(attempt(2, 1)));
+    assert!(matches!(machine.handle(prepared(attempt(2, 1)))[..], [Action::Execute { generation: 2, .. }]));
+}
+
+#[test]
+fn an_executor_that_dies_after_it_finished_costs_nothing() {
+    let one = attempt(1, 1);
+    let mut machine = running(one);
+    assert!(matches!(machine.handle(finished(one))[..], [Action::Conclude { ending: Ok(_), .. }]));
+    assert_eq!(machine.handle(Input::ExecutorLost { slot: 0, generation: 1, evidence: String::new() }), []);
+}
+
+#[test]
+fn what_a_cancelled_attempt_still_says_is_not_heard() {
+    let one = attempt(1, 1);
+    let mut machine = running(one);
+    assert!(matches!(machine.handle(cancelled(one))[..], [Action::ReplaceExecutor { .. }, Action::Abandon { .. }]));
+    assert_eq!(machine.handle(finished(one)), []);
+    assert_eq!(machine.handle(concluded(one)), []);
+    assert_eq!(machine.handle(Input::Failed { attempt: one, failure: failure("late") }), []);
+    assert!(machine.is_empty());
+}
+
+#[test]
+fn a_lost_lease_stops_everything_without_a_word() {
+    let mut machine = running(attempt(1, 1));
+    let actions = machine.handle(Input::LeaseExpired);
+    assert!(matches!(actions[..], [Action::ReplaceExecutor { .. }, Action::Abandon { .. }]));
+    assert!(machine.is_empty());
+}
+
+#[test]
+fn a_shutdown_hands_everything_back_and_takes_nothing_new() {
+    let mut machine = running(attempt(1, 1));
+    let actions = machine.handle(Input::Shutdown);
+    assert!(matches!(actions[0], Action::ReplaceExecutor { .. }));
+    assert_eq!(handed_back(&actions[1..]), Some("the worker shuts down"));
+    assert!(machine.is_draining() && machine.is_empty());
+}
+
+fn any_input() -> impl Strategy<Value = Input> {
+    let any_attempt = || (0u8..4, 1u32..4).prop_map(|(task, number)| attempt(task, number));
+    let any_slot = || (0usize..2, 0u64..6);
+    let any_failure = || Just(failure("x"));
+    prop_oneof![
+        6 => any_attempt().prop_map(assigned),
+        6 => any_attempt().prop_map(prepared),
+        1 => (any_attempt(), any_failure()).prop_map(|(attempt, failure)| Input::Prepared { attempt, outcome: Err(failure) }),
+        6 => any_slot().prop_map(|(slot, generation)| Input::ExecutorReady { slot, generation }),
+        2 => any_slot().prop_map(|(slot, generation)| Input::ExecutorLost { slot, generation, evidence: String::new() }),
+        1 => any_slot().prop_map(|(slot, _)| Input::ExecutorFailedToStart { slot, message: String::new() }),
+        3 => any_attempt().prop_map(finished),
+        2 => (any_attempt(), any_failure()).prop_map(|(attempt, failure)| Input::Failed { attempt, failure }),
+        4 => any_attempt().prop_map(concluded),
+        2 => any_attempt().prop_map(cancelled),
+        1 => any_attempt().prop_map(|attempt| Input::Disowned { attempt, reason: String::new() }),
+        1 => Just(Input::LeaseExpired),
+        1 => any::<bool>().prop_map(|sick| Input::Spooling { trouble: sick.then(String::new) }),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn whatever_happens_an_attempt_ends_at_most_once_and_a_slot_runs_at_most_one(inputs in prop::collection::vec(any_input(), 0..80)) {
+        let mut machine = Attempts::new(2);
+        let mut begun = BTreeSet::new();
+        for input in inputs {
+            for action in machine.handle(input) {
+                match action {
+                    Action::Prepare(assignment) => prop_assert!(begun.insert(assignment.attempt), "begun while it runs"),
+                    Action::Report { attempt, content: Content::HandedBack(_) } => prop_assert!(!begun.contains(&attempt)),
+                    Action::Report { attempt, .. } => prop_assert!(begun.remove(&attempt), "ended twice, or without a beginning"),
+                    Action::Abandon { attempt, .. } => { begun.remove(&attempt); }
+                    Action::Execute { slot, generation, execute } => {
+                        prop_assert_eq!(machine.executors[slot], Some(generation), "given to a process that is not up");
+                        prop_assert!(begun.contains(&execute.attempt));
+                    }
+                    _ => {}
+                }
+            }
+            prop_assert_eq!(&machine.running(), &begun, "nothing is forgotten without a word");
+            let slots: BTreeSet<usize> = machine.running.values().map(|attempt| attempt.slot).collect();
+            prop_assert_eq!(slots.len(), machine.running.len());
+            for attempt in machine.running.values() {
+                let waits = matches!(attempt.phase, Phase::Waiting(_));
+                prop_assert!(!(waits && machine.executors[attempt.slot].is_some()), "waits although its executor is up");
+            }
+        }
+    }
+}
