@@ -65,8 +65,9 @@ impl Local {
 /// # Errors
 /// The address is malformed or taken, or the database cannot be used.
 pub async fn coordinator(config: CoordinatorConfig, database_url: &str, listen: &str) -> anyhow::Result<Coordinator> {
-    let address: SocketAddr =
-        listen.parse().with_context(|| format!("--listen `{listen}`: expected an address and a port, such as 127.0.0.1:7878"))?;
+    let address: SocketAddr = listen
+        .parse()
+        .with_context(|| format!("--listen `{listen}`: expected an address and a port, such as 127.0.0.1:7878"))?;
     let listener = TcpListener::bind(address).await.with_context(|| format!("nothing can listen on {address}"))?;
     Coordinator::start(config, database_url, listener).await.context("the coordinator does not start")
 }
@@ -80,7 +81,9 @@ pub async fn database(global: &Global) -> anyhow::Result<(Option<Postgres>, Stri
         return Ok((None, url.clone()));
     }
     let options = PostgresOptions::new(&global.state_dir);
-    let started = tokio::task::spawn_blocking(move || Postgres::start(&options)).await.context("starting the private Postgres panicked")?;
+    let started = tokio::task::spawn_blocking(move || Postgres::start(&options))
+        .await
+        .context("starting the private Postgres panicked")?;
     let postgres = started.context("the private Postgres does not start")?;
     let url = postgres.url().to_owned();
     Ok((Some(postgres), url))
@@ -134,9 +137,11 @@ pub fn agent_config(
     endpoints: Vec<String>,
     artifacts: Option<&str>,
 ) -> anyhow::Result<AgentConfig> {
-    let store = artifacts.map_or_else(|| global.state_dir.join("artifacts").to_string_lossy().into_owned(), str::to_owned);
+    let store =
+        artifacts.map_or_else(|| global.state_dir.join("artifacts").to_string_lossy().into_owned(), str::to_owned);
     let state_dir = global.state_dir.join("worker");
-    let mut config = AgentConfig::new(String::new(), state_dir, executor_program(executor)?, store, absolute(&global.data_dir())?);
+    let mut config =
+        AgentConfig::new(String::new(), state_dir, executor_program(executor)?, store, absolute(&global.data_dir())?);
     config.endpoints = endpoints;
     config.devices = executor.devices.clone();
     config.threads_per_executor = executor.threads;

@@ -108,7 +108,8 @@ impl Bars {
         let counts = sweep.tasks.unwrap_or_default();
         let share = if sweep.total_cost > 0.0 { done_cost(sweep) / sweep.total_cost } else { 1.0 };
         self.overall.set_position((share * FULL as f64) as u64);
-        let left = self.pace.seconds_left(sweep).map_or_else(String::new, |left| format!(", about {} left", duration(left)));
+        let left =
+            self.pace.seconds_left(sweep).map_or_else(String::new, |left| format!(", about {} left", duration(left)));
         self.overall.set_message(format!("{}{left}", counts_text(&counts)));
         self.tasks.retain(|id, bar| {
             let running = sweep.running.iter().any(|task| &task.task_id == id);
@@ -163,7 +164,9 @@ impl Lines {
             Some((at, last)) => (at.elapsed() >= LINE_INTERVAL && *last != text) || sweep.state != "running",
         };
         if due {
-            let left = left.filter(|_| sweep.state == "running").map_or_else(String::new, |left| format!(", about {} left", duration(left)));
+            let left = left
+                .filter(|_| sweep.state == "running")
+                .map_or_else(String::new, |left| format!(", about {} left", duration(left)));
             eprintln!("[{}] {text}{left}", duration(self.started.elapsed().as_secs_f64()));
             self.last = Some((Instant::now(), text));
         }

@@ -53,8 +53,9 @@ impl BadSweep {
         let handler = GraphicalReportHandler::new_themed(theme).with_width(110).with_context_lines(1);
         let mut text = String::new();
         for mistake in &self.mistakes {
-            let report = Report::new(self.diagnostic(mistake))
-                .with_source_code(NamedSource::new(self.path.to_string_lossy(), self.text.clone()).with_language("toml"));
+            let report = Report::new(self.diagnostic(mistake)).with_source_code(
+                NamedSource::new(self.path.to_string_lossy(), self.text.clone()).with_language("toml"),
+            );
             // Rendering into a string fails only where the label lies outside the text; the message is what counts then.
             if handler.render_report(&mut text, report.as_ref()).is_err() {
                 text.push_str(&format!("error: {}: {}\n", mistake.field, mistake.message));
@@ -67,7 +68,11 @@ impl BadSweep {
     }
 
     fn diagnostic(&self, mistake: &Diagnostic) -> MietteDiagnostic {
-        let message = if mistake.field.is_empty() { mistake.message.clone() } else { format!("{}: {}", mistake.field, mistake.message) };
+        let message = if mistake.field.is_empty() {
+            mistake.message.clone()
+        } else {
+            format!("{}: {}", mistake.field, mistake.message)
+        };
         let start = mistake.span.start.min(self.text.len());
         let end = mistake.span.end.clamp(start, self.text.len());
         let diagnostic = MietteDiagnostic::new(message).with_label(LabeledSpan::underline(start..end));
@@ -86,8 +91,8 @@ pub fn read(path: &Path, data_dir: &Path) -> anyhow::Result<GoodSweep> {
     let text = read_text(path)?;
     let bad = |mistakes| BadSweep { path: path.to_owned(), text: text.clone(), mistakes };
     let sweep = parse(&text).map_err(bad)?;
-    let base = std::path::absolute(path).with_context(|| format!("{}: no absolute path", path.display()))?;
-    let base = base.parent().unwrap_or(Path::new("/"));
+    // As the user wrote it: messages about the files read best so.
+    let base = path.parent().unwrap_or(Path::new(""));
     let files = inspect_all(&sweep, base, data_dir).map_err(bad)?;
     let plan = plan(&sweep, &facts(&files)).map_err(bad)?;
     let source = v1::SweepSource { toml: text, files: files.into_iter().map(Into::into).collect() };
@@ -96,7 +101,11 @@ pub fn read(path: &Path, data_dir: &Path) -> anyhow::Result<GoodSweep> {
 
 fn read_text(path: &Path) -> anyhow::Result<String> {
     let size = std::fs::metadata(path).with_context(|| format!("{} cannot be read", path.display()))?.len();
-    anyhow::ensure!(size <= MAX_SWEEP_BYTES, "{} has {size} bytes; a sweep file has at most {MAX_SWEEP_BYTES}", path.display());
+    anyhow::ensure!(
+        size <= MAX_SWEEP_BYTES,
+        "{} has {size} bytes; a sweep file has at most {MAX_SWEEP_BYTES}",
+        path.display()
+    );
     std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))
 }
 

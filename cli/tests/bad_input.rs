@@ -1,5 +1,7 @@
 //! Bad sweeps and bad files: one clear error each that names the place, exit ≠ 0, nothing left behind in the database.
 
+#![allow(clippy::unwrap_used, reason = "a test may stop at once")]
+
 mod common;
 
 use std::fs;
@@ -54,12 +56,17 @@ recipe = "standard"
 init = "a""#;
     let numbers = |count: usize| (0..count).map(|n| n.to_string()).collect::<Vec<_>>().join(", ");
     let radii = (1..=1000).map(|n| format!("\"{n}/2000\"")).collect::<Vec<_>>().join(", ");
-    let many = |section: &str, rest: &str| (0..10).map(|n| format!("[[{section}]]\nname = \"x{n}\"\n{rest}\n")).collect::<String>();
+    let many = |section: &str, rest: &str| {
+        (0..10).map(|n| format!("[[{section}]]\nname = \"x{n}\"\n{rest}\n")).collect::<String>()
+    };
     let huge = spoil("seeds = [0]", &format!("seeds = [{}]", numbers(1000)))
         .replace("\"2/255\", \"8/255\"", &radii)
         .replace("[[dataset]]\nname = \"glyphs\"\n", &many("dataset", "format = \"glyphs\""))
         .replace("[[model]]\nbackbone = \"resnet18-w16\"\n", &many("model", "backbone = \"resnet18-w16\""))
-        .replace("[[recipe]]\nname = \"standard\"\nmethod = \"standard\"\nepochs = 1\n", &many("recipe", "method = \"standard\""));
+        .replace(
+            "[[recipe]]\nname = \"standard\"\nmethod = \"standard\"\nepochs = 1\n",
+            &many("recipe", "method = \"standard\""),
+        );
     vec![
         ("unknown_key", spoil("epochs = 1", "epoch = 1")),
         ("wrong_type", spoil("epochs = 1", "epochs = \"many\"")),
@@ -69,7 +76,11 @@ init = "a""#;
         ("duplicate_names", spoil("[[init]]", "[[init]]\nname = \"scratch\"\n\n[[init]]")),
         ("missing_file", spoil("name = \"scratch\"", "name = \"imported\"\ncheckpoint = \"nowhere.safetensors\"")),
         ("cycle", spoil("name = \"scratch\"", cycle)),
-        ("wrong_class_count", spoil("name = \"scratch\"", "name = \"imported\"\ncheckpoint = \"ten-classes.safetensors\"").replace("method = \"standard\"\nepochs = 1", "method = \"none\"")),
+        (
+            "wrong_class_count",
+            spoil("name = \"scratch\"", "name = \"imported\"\ncheckpoint = \"ten-classes.safetensors\"")
+                .replace("method = \"standard\"\nepochs = 1", "method = \"none\""),
+        ),
         ("a_grid_of_a_billion", huge),
     ]
 }
@@ -79,13 +90,23 @@ fn with_files(test: &str) -> String {
 }
 
 fn bad_files() -> Vec<(&'static str, String)> {
-    let idx = |images: &str, labels: &str| with_files(&format!("format = \"idx\"\ntrain = {{ images = \"{images}\", labels = \"{labels}\" }}\ntest = {{ images = \"{images}\", labels = \"{labels}\" }}"));
+    let idx = |images: &str, labels: &str| {
+        with_files(&format!(
+            "format = \"idx\"\ntrain = {{ images = \"{images}\", labels = \"{labels}\" }}\ntest = {{ images = \"{images}\", labels = \"{labels}\" }}"
+        ))
+    };
     vec![
         ("truncated_idx", idx("truncated.idx", "labels.idx")),
         ("wrong_magic", idx("magic.idx", "labels.idx")),
-        ("labels_out_of_range", idx("images.idx", "labels.idx").replace("format = \"idx\"", "format = \"idx\"\nclasses = 3")),
+        (
+            "labels_out_of_range",
+            idx("images.idx", "labels.idx").replace("format = \"idx\"", "format = \"idx\"\nclasses = 3"),
+        ),
         ("nan_weights", spoil("name = \"scratch\"", "name = \"imported\"\ncheckpoint = \"nan.safetensors\"")),
-        ("wrong_shapes", with_files("format = \"safetensors\"\ntrain = \"flat.safetensors\"\ntest = \"flat.safetensors\"")),
+        (
+            "wrong_shapes",
+            with_files("format = \"safetensors\"\ntrain = \"flat.safetensors\"\ntest = \"flat.safetensors\""),
+        ),
     ]
 }
 
@@ -101,14 +122,17 @@ fn write(path: PathBuf, bytes: &[u8]) {
 }
 
 fn save(path: PathBuf, tensors: Vec<(&str, Dtype, Vec<usize>, Vec<u8>)>) {
-    let views = tensors.iter().map(|(name, dtype, shape, bytes)| (*name, TensorView::new(*dtype, shape.clone(), bytes).unwrap()));
+    let views = tensors
+        .iter()
+        .map(|(name, dtype, shape, bytes)| (*name, TensorView::new(*dtype, shape.clone(), bytes).unwrap()));
     safetensors::serialize_to_file(views, None, &path).unwrap();
 }
 
 /// A whole state dict of the narrow net for ten classes, every value `value`.
 fn checkpoint(path: PathBuf, value: f32) {
     let layout = gauntlet_domain::experiment::Backbone::ResNet18W16.state_dict(1, 10);
-    let bytes: Vec<Vec<u8>> = layout.iter().map(|tensor| value.to_le_bytes().repeat(tensor.values() as usize)).collect();
+    let bytes: Vec<Vec<u8>> =
+        layout.iter().map(|tensor| value.to_le_bytes().repeat(tensor.values() as usize)).collect();
     let tensors = layout.iter().zip(bytes).map(|(tensor, bytes)| {
         (tensor.name.as_str(), Dtype::F32, tensor.shape.iter().map(|length| *length as usize).collect(), bytes)
     });
@@ -129,7 +153,8 @@ fn write_files(folder: &Path) {
 }
 
 fn rows_in_the_database(database: &TestDatabase) -> String {
-    let tables = ["sweeps", "sweep_cells", "sweep_tasks", "tasks", "task_specs", "task_inputs", "attempts", "file_locations"];
+    let tables =
+        ["sweeps", "sweep_cells", "sweep_tasks", "tasks", "task_specs", "task_inputs", "attempts", "file_locations"];
     let counts = tables.map(|table| format!("(select count(*) from {table})"));
     psql(database, &[], &format!("select {}", counts.join(" + "))).trim().to_owned()
 }
@@ -143,12 +168,15 @@ fn every_mistake_is_named_with_its_place_and_changes_nothing() {
     for (name, sweep) in bad_sweeps().into_iter().chain(bad_files()) {
         let path = folder.path().join(format!("{name}.toml"));
         fs::write(&path, sweep).unwrap();
-        let output = fail(gauntlet(folder.path()).args(["--endpoint", &coordinator.endpoint, "submit", "-q"]).arg(&path));
+        let mut submit = gauntlet(folder.path());
+        submit.current_dir(folder.path()).args(["--endpoint", &coordinator.endpoint, "submit", "-q"]);
+        let output = fail(submit.arg(format!("{name}.toml")));
         assert_eq!(output.status.code(), Some(1));
         assert!(output.stdout.is_empty(), "{name}: stdout carries answers only");
-        let said = text(&output.stderr).replace(&*folder.path().to_string_lossy(), "<folder>");
+        let said = text(&output.stderr);
         // The rendered snippet of a line of thousands of characters is no use in a snapshot.
-        let said: String = said.lines().map(|line| line.chars().take(160).collect::<String>().trim_end().to_owned() + "\n").collect();
+        let said: String =
+            said.lines().map(|line| line.chars().take(160).collect::<String>().trim_end().to_owned() + "\n").collect();
         insta::assert_snapshot!(name, said);
     }
     assert_eq!(rows_in_the_database(&database), "0");
@@ -161,6 +189,6 @@ fn a_file_that_is_no_toml_or_is_not_there_is_said_so() {
     insta::assert_snapshot!("no_sweep_file", text(&missing.stderr));
     let path = folder.path().join("broken.toml");
     fs::write(&path, "name = \"x\nseeds = [").unwrap();
-    let broken = fail(gauntlet(folder.path()).arg("plan").arg(&path));
-    insta::assert_snapshot!("no_toml", text(&broken.stderr).replace(&*folder.path().to_string_lossy(), "<folder>"));
+    let broken = fail(gauntlet(folder.path()).current_dir(folder.path()).args(["plan", "broken.toml"]));
+    insta::assert_snapshot!("no_toml", text(&broken.stderr));
 }

@@ -1,5 +1,7 @@
 //! `kill -9` of everything in mid-sweep: the table is the one of an undisturbed run, to the byte.
 
+#![allow(clippy::unwrap_used, reason = "a test may stop at once")]
+
 mod common;
 
 use std::path::{Path, PathBuf};
@@ -29,7 +31,9 @@ impl Cluster {
 
     fn worker(&self, number: usize) -> Running {
         let mut command = gauntlet(&self.folder.join(format!("worker-{number}")));
-        command.args(["--log", "info", "--endpoint", &self.coordinator.endpoint, "worker", "--artifacts"]).arg(self.folder.join("artifacts"));
+        command
+            .args(["--log", "info", "--endpoint", &self.coordinator.endpoint, "worker", "--artifacts"])
+            .arg(self.folder.join("artifacts"));
         Running::start(command.stdout(Stdio::null()))
     }
 
@@ -50,7 +54,8 @@ impl Cluster {
 
     fn kill_an_executor(&self) {
         wait_until("an executor", PATIENCE, || {
-            let executors = self.workers.iter().flat_map(|worker| children(worker.pid(), "gauntlet-executor")).collect::<Vec<_>>();
+            let executors =
+                self.workers.iter().flat_map(|worker| children(worker.pid(), "gauntlet-executor")).collect::<Vec<_>>();
             executors.first().map(|pid| kill(*pid)).is_some()
         });
     }
@@ -80,14 +85,17 @@ fn a_sweep_under_kill_9_of_everything_ends_with_the_table_of_an_undisturbed_one(
     let undisturbed = tempfile::tempdir().unwrap();
     let calm = TestDatabase::create().unwrap();
     let expected = succeed(
-        gauntlet(undisturbed.path()).args(["--database-url", calm.url(), "run", "--format", "csv"]).arg(fixture("small.toml")),
+        gauntlet(undisturbed.path())
+            .args(["--database-url", calm.url(), "run", "--format", "csv"])
+            .arg(fixture("small.toml")),
     );
     assert_eq!(rows(&expected).len(), 12);
 
     let folder = tempfile::tempdir().unwrap();
     let mut cluster = Cluster::start(folder.path());
     let endpoint = cluster.coordinator.endpoint.clone();
-    let id = succeed(gauntlet(folder.path()).args(["--endpoint", &endpoint, "submit", "-q"]).arg(fixture("small.toml")));
+    let id =
+        succeed(gauntlet(folder.path()).args(["--endpoint", &endpoint, "submit", "-q"]).arg(fixture("small.toml")));
     let id = id.trim();
 
     cluster.wait_for_work(0);
@@ -102,7 +110,9 @@ fn a_sweep_under_kill_9_of_everything_ends_with_the_table_of_an_undisturbed_one(
     cluster.kill_and_restart_worker(1);
     cluster.kill_and_restart_coordinator();
 
-    wait_until("the sweep ends", PATIENCE, || cluster.count("select count(*) from tasks where state <> 'succeeded'") == 0);
+    wait_until("the sweep ends", PATIENCE, || {
+        cluster.count("select count(*) from tasks where state <> 'succeeded'") == 0
+    });
     let table = succeed(gauntlet(folder.path()).args(["--endpoint", &endpoint, "results", id, "--format", "csv"]));
     assert_eq!(table, expected);
 

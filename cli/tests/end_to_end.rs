@@ -1,5 +1,7 @@
 //! The main job, with real processes, a real database and the real lab.
 
+#![allow(clippy::unwrap_used, reason = "a test may stop at once")]
+
 mod common;
 
 use std::collections::BTreeMap;
@@ -12,11 +14,8 @@ use gauntlet_domain::experiment::CheckpointFormat;
 use gauntlet_postgres::testing::TestDatabase;
 
 fn run(state: &Path, database: &TestDatabase, sweep: &Path) -> (String, String) {
-    let output = gauntlet(state)
-        .args(["--database-url", database.url(), "run", "--format", "csv"])
-        .arg(sweep)
-        .output()
-        .unwrap();
+    let output =
+        gauntlet(state).args(["--database-url", database.url(), "run", "--format", "csv"]).arg(sweep).output().unwrap();
     let stderr = text(&output.stderr);
     assert!(output.status.success(), "{stderr}");
     (text(&output.stdout), stderr)
@@ -61,7 +60,8 @@ fn the_database_the_csv_and_the_outcomes_agree_and_nothing_runs_twice() {
     assert_eq!(attempts(&database), ran + 6, "only the new attack ran");
     assert_eq!(rows(&longer).len(), 18);
 
-    let outcomes = succeed(gauntlet(state.path()).args(["--database-url", database.url(), "outcomes", &rows(&csv)[0]["sweep"]]));
+    let outcomes =
+        succeed(gauntlet(state.path()).args(["--database-url", database.url(), "outcomes", &rows(&csv)[0]["sweep"]]));
     let columns = "sweep,dataset,backbone,init,recipe,seed,attack,norm,eps,index,label,clean_prediction,adversarial_prediction,clean_loss,adversarial_loss,distance";
     assert_eq!(outcomes.lines().next(), Some(columns));
     let query = format!("select * from outcomes where sweep = '{}'", rows(&csv)[0]["sweep"]);
@@ -124,11 +124,13 @@ fn write_safetensors(pth: &Path, to: &Path) {
 fn an_imported_checkpoint_gives_pytorchs_numbers_in_both_formats() {
     let state = tempfile::tempdir().unwrap();
     let database = TestDatabase::create().unwrap();
-    for name in ["images.safetensors", "resnet18.pth"] {
-        fs::copy(fixture("imported").join(name), state.path().join(name)).unwrap();
-    }
+    fs::copy(fixture("imported/images.safetensors"), state.path().join("images.safetensors")).unwrap();
+    let packed = fs::File::open(fixture("imported/resnet18.pth.gz")).unwrap();
+    let mut unpacked = fs::File::create(state.path().join("resnet18.pth")).unwrap();
+    std::io::copy(&mut flate2::read::GzDecoder::new(packed), &mut unpacked).unwrap();
     write_safetensors(&state.path().join("resnet18.pth"), &state.path().join("resnet18.safetensors"));
-    let golden: serde_json::Value = serde_json::from_str(&fs::read_to_string(fixture("imported/golden.json")).unwrap()).unwrap();
+    let golden: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(fixture("imported/golden.json")).unwrap()).unwrap();
     let mut results = Vec::new();
     for checkpoint in ["resnet18.pth", "resnet18.safetensors"] {
         let outcomes = state.path().join(format!("{checkpoint}.csv"));
@@ -143,11 +145,17 @@ fn an_imported_checkpoint_gives_pytorchs_numbers_in_both_formats() {
         for example in &examples {
             let index: usize = example["index"].parse().unwrap();
             assert_eq!(example["clean_prediction"], golden["clean_prediction"][index].to_string());
-            let (ours, theirs) = (example["clean_loss"].parse::<f64>().unwrap(), golden["clean_loss"][index].as_f64().unwrap());
+            let (ours, theirs) =
+                (example["clean_loss"].parse::<f64>().unwrap(), golden["clean_loss"][index].as_f64().unwrap());
             assert!((ours - theirs).abs() <= 1e-4 * theirs.abs(), "example {index}: {ours} here, {theirs} in PyTorch");
         }
         assert!(rows(&output).iter().all(|row| row["clean_correct"] == "12"), "{output}");
-        results.push(rows(&output).into_iter().map(|row| (row["eps"].clone(), row["robust_correct"].clone())).collect::<Vec<_>>());
+        results.push(
+            rows(&output)
+                .into_iter()
+                .map(|row| (row["eps"].clone(), row["robust_correct"].clone()))
+                .collect::<Vec<_>>(),
+        );
     }
     assert_eq!(results[0], results[1]);
 }
@@ -160,7 +168,10 @@ fn run_brings_its_own_database_and_leaves_no_process_behind() {
     fs::set_permissions(state.path(), open).unwrap();
     let sweep = state.path().join("tiny.toml");
     let text = fs::read_to_string(fixture("small.toml")).unwrap();
-    let tiny = text.replace("seeds = [0, 1]", "seeds = [0]").replace("epochs = 8", "epochs = 1").replace("epochs = 4", "epochs = 1");
+    let tiny = text
+        .replace("seeds = [0, 1]", "seeds = [0]")
+        .replace("epochs = 8", "epochs = 1")
+        .replace("epochs = 4", "epochs = 1");
     fs::write(&sweep, tiny).unwrap();
     let table = succeed(gauntlet(state.path()).arg("run").arg(&sweep));
     assert!(table.contains("AOI %") && table.contains("fine-tuned from pretrained against scratch"), "{table}");
@@ -169,7 +180,8 @@ fn run_brings_its_own_database_and_leaves_no_process_behind() {
     let csv = succeed(gauntlet(state.path()).args(["results", "small", "--format", "csv"]));
     assert_eq!(rows(&csv).len(), 6);
     let processes = fs::read_dir("/proc").unwrap().filter_map(Result::ok).filter(|entry| {
-        fs::read(entry.path().join("cmdline")).is_ok_and(|line| String::from_utf8_lossy(&line).contains(&*state.path().to_string_lossy()))
+        fs::read(entry.path().join("cmdline"))
+            .is_ok_and(|line| String::from_utf8_lossy(&line).contains(&*state.path().to_string_lossy()))
     });
     assert_eq!(processes.count(), 0);
 }

@@ -1,5 +1,7 @@
 //! A client generated from the protos in another language does the main job.
 
+#![allow(clippy::unwrap_used, reason = "a test may stop at once")]
+
 mod common;
 
 use std::path::Path;
@@ -32,7 +34,14 @@ fn a_python_client_generated_from_the_protos_submits_a_sweep_and_reads_its_resul
     let printed = succeed(&mut client(&coordinator.endpoint, &sweep));
     let read: Vec<serde_json::Value> = printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
 
-    let csv = rows(&succeed(gauntlet(folder.path()).args(["--endpoint", &coordinator.endpoint, "results", "small", "--format", "csv"])));
+    let csv = rows(&succeed(gauntlet(folder.path()).args([
+        "--endpoint",
+        &coordinator.endpoint,
+        "results",
+        "small",
+        "--format",
+        "csv",
+    ])));
     assert_eq!(read.len(), 6);
     for (theirs, ours) in read.iter().zip(&csv) {
         assert_eq!(theirs["sweep"], ours["sweep"].as_str());

@@ -47,7 +47,9 @@ pub fn backbones(args: &ListArgs) -> anyhow::Result<ExitCode> {
         println!("{}: {}", entry.name, entry.summary);
         println!(
             "    {:.1} M parameters, images of {} channels from {} pixels\n",
-            entry.parameters as f64 / 1e6, channels.join(" or "), entry.min_image_size
+            entry.parameters as f64 / 1e6,
+            channels.join(" or "),
+            entry.min_image_size
         );
     }
     Ok(ExitCode::SUCCESS)

@@ -25,7 +25,11 @@ impl Connection {
             return Ok(Self { client, local: None });
         }
         let known = global.database_url.is_some() || global.state_dir.join("postgres").exists();
-        anyhow::ensure!(known, "{} holds no database yet: run a sweep first, or name a coordinator with --endpoint", global.state_dir.display());
+        anyhow::ensure!(
+            known,
+            "{} holds no database yet: run a sweep first, or name a coordinator with --endpoint",
+            global.state_dir.display()
+        );
         Self::to_own(global).await
     }
 

@@ -54,9 +54,14 @@ async fn executor() -> Check {
 }
 
 async fn probe() -> anyhow::Result<String> {
-    let args = ExecutorArgs { devices: Vec::new(), threads: 1, executor: std::env::var_os("GAUNTLET_EXECUTOR").map(Into::into) };
+    let args = ExecutorArgs {
+        devices: Vec::new(),
+        threads: 1,
+        executor: std::env::var_os("GAUNTLET_EXECUTOR").map(Into::into),
+    };
     let program = executor_program(&args)?;
-    let output = tokio::process::Command::new(&program).arg("--probe").output().await.context("the executor does not start")?;
+    let output =
+        tokio::process::Command::new(&program).arg("--probe").output().await.context("the executor does not start")?;
     let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     let complaint = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     anyhow::ensure!(output.status.success(), "{} --probe: {}: {complaint}", program.display(), output.status);
@@ -64,7 +69,11 @@ async fn probe() -> anyhow::Result<String> {
 }
 
 async fn database(global: &Global) -> Check {
-    check("database and coordinator", start_and_stop(global).await, "install Postgres 15 or later or run `make setup`; or name a database with --database-url")
+    check(
+        "database and coordinator",
+        start_and_stop(global).await,
+        "install Postgres 15 or later or run `make setup`; or name a database with --database-url",
+    )
 }
 
 async fn start_and_stop(global: &Global) -> anyhow::Result<String> {
@@ -75,7 +84,10 @@ async fn start_and_stop(global: &Global) -> anyhow::Result<String> {
     let url = local.database_url().to_owned();
     local.client().await?;
     local.stop().await;
-    Ok(format!("start, answer and stop; {}", if global.database_url.is_some() { "the database that was named" } else { &url }))
+    Ok(format!(
+        "start, answer and stop; {}",
+        if global.database_url.is_some() { "the database that was named" } else { &url }
+    ))
 }
 
 fn data(global: &Global) -> Vec<Check> {

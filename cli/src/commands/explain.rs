@@ -43,7 +43,11 @@ fn as_json(task: &v1::ExplainTaskResponse) -> anyhow::Result<serde_json::Value> 
             })
         })
         .collect();
-    let inputs: Vec<_> = task.inputs.iter().map(|input| json!({ "task": input.task_id, "label": input.label, "state": input.state })).collect();
+    let inputs: Vec<_> = task
+        .inputs
+        .iter()
+        .map(|input| json!({ "task": input.task_id, "label": input.label, "state": input.state }))
+        .collect();
     Ok(json!({
         "task": task.task_id,
         "kind": task.kind,
@@ -62,14 +66,22 @@ fn print(task: &v1::ExplainTaskResponse) {
     println!("{}: {}", task.state, task.explanation);
     println!("wanted by {}", task.sweeps.join(", "));
     for input in &task.inputs {
-        println!("needs {} {} ({}): {}", input.kind, input.label, input.task_id.get(..8).unwrap_or_default(), input.state);
+        println!(
+            "needs {} {} ({}): {}",
+            input.kind,
+            input.label,
+            input.task_id.get(..8).unwrap_or_default(),
+            input.state
+        );
     }
     if task.attempts.is_empty() {
         return;
     }
     let mut table = tables::new(&["attempt", "worker", "started", "took", "outcome", "message"]);
     for attempt in &task.attempts {
-        let took = attempt.ended_at_micros.map_or_else(String::new, |ended| duration((ended - attempt.started_at_micros) as f64 / 1e6));
+        let took = attempt
+            .ended_at_micros
+            .map_or_else(String::new, |ended| duration((ended - attempt.started_at_micros) as f64 / 1e6));
         let outcome = format!("{} {}", attempt.outcome, attempt.failure_class);
         table.add_row([
             attempt.attempt.to_string(),

@@ -55,7 +55,8 @@ struct Running<'a> {
 }
 
 fn listed(worker: &v1::Worker) -> Listed<'_> {
-    let device = |device: &v1::Device| format!("{}, {} MiB, {} threads", device.name, device.memory_mib, device.threads);
+    let device =
+        |device: &v1::Device| format!("{}, {} MiB, {} threads", device.name, device.memory_mib, device.threads);
     Listed {
         worker: &worker.worker_id,
         hostname: &worker.hostname,
@@ -80,7 +81,8 @@ fn print_workers(workers: &[v1::Worker], format: ListFormat) -> anyhow::Result<(
     }
     let mut table = tables::new(&["worker", "host", "state", "devices", "slots", "last heard", "running"]);
     for row in rows {
-        let running: Vec<String> = row.running.iter().map(|task| format!("{} (attempt {})", task.label, task.attempt)).collect();
+        let running: Vec<String> =
+            row.running.iter().map(|task| format!("{} (attempt {})", task.label, task.attempt)).collect();
         table.add_row([
             row.worker.to_owned(),
             row.hostname.to_owned(),

@@ -18,7 +18,8 @@ use crate::source;
 /// The sweep is bad, or the database does not answer.
 pub async fn plan(global: &Global, args: &PlanArgs) -> anyhow::Result<ExitCode> {
     let sweep = source::read(&args.sweep, &global.data_dir())?;
-    let known = global.endpoint.is_some() || global.database_url.is_some() || global.state_dir.join("postgres").exists();
+    let known =
+        global.endpoint.is_some() || global.database_url.is_some() || global.state_dir.join("postgres").exists();
     let tasks = if known { ask(global, sweep.wire()).await? } else { unknown(&sweep.plan) };
     let plan = Planned { sweep: sweep.plan.sweep_id.to_string(), cells: sweep.plan.cells.len(), tasks };
     match args.format {
@@ -77,7 +78,14 @@ fn print(plan: &Planned) {
     let mut table = tables::new(&["task", "kind", "what", "needs", "state", "cost"]);
     for task in &plan.tasks {
         let needs: Vec<&str> = task.inputs.iter().map(|input| short(input)).collect();
-        table.add_row([short(&task.task), &task.kind, &task.label, &needs.join(" "), &task.state, &format!("{:.0}", task.cost)]);
+        table.add_row([
+            short(&task.task),
+            &task.kind,
+            &task.label,
+            &needs.join(" "),
+            &task.state,
+            &format!("{:.0}", task.cost),
+        ]);
     }
     align(&mut table, CellAlignment::Right, &[5]);
     println!("{table}");
@@ -86,7 +94,11 @@ fn print(plan: &Planned) {
     let count = |state: &str| plan.tasks.iter().filter(|task| task.state == state).count();
     println!(
         "sweep {}: {} rows of results from {} tasks, {} new, {} done already; cost {open:.0} of {total:.0} to come (1 = one image forward and backward through 10⁹ multiply-adds)",
-        plan.sweep, plan.cells, plan.tasks.len(), count("new"), count("succeeded"),
+        plan.sweep,
+        plan.cells,
+        plan.tasks.len(),
+        count("new"),
+        count("succeeded"),
     );
 }
 

@@ -52,7 +52,10 @@ pub async fn coordinator(global: &Global, args: &CoordinatorArgs) -> anyhow::Res
 /// # Errors
 /// It cannot start, or the coordinator refuses it.
 pub async fn worker(global: &Global, args: &WorkerArgs) -> anyhow::Result<ExitCode> {
-    let endpoint = global.endpoint.as_ref().context("name the coordinator with --endpoint or GAUNTLET_ENDPOINT; several are separated by commas")?;
+    let endpoint = global
+        .endpoint
+        .as_ref()
+        .context("name the coordinator with --endpoint or GAUNTLET_ENDPOINT; several are separated by commas")?;
     let endpoints = endpoint.split(',').map(|endpoint| endpoint.trim().to_owned()).collect();
     let mut config = agent_config(global, &args.executor, endpoints, args.artifacts.as_deref())?;
     config.slots = args.slots;

@@ -32,7 +32,12 @@ pub async fn run(global: &Global, args: &RunArgs) -> anyhow::Result<ExitCode> {
 
 async fn run_on(global: &Global, args: &RunArgs, sweep: &GoodSweep, local: &Local) -> anyhow::Result<ExitCode> {
     let mut client = local.client().await?;
-    let submitted = client.sweeps.submit_sweep(v1::SubmitSweepRequest { source: Some(sweep.wire()) }).await.map_err(refused)?.into_inner();
+    let submitted = client
+        .sweeps
+        .submit_sweep(v1::SubmitSweepRequest { source: Some(sweep.wire()) })
+        .await
+        .map_err(refused)?
+        .into_inner();
     eprintln!("{}", submission(&submitted));
     let mut worker = LocalWorker::start(global, &args.executor, slots(args.workers), local.endpoint())?;
     let ended = tokio::select! {

@@ -20,7 +20,12 @@ use crate::source;
 pub async fn submit(global: &Global, args: &SubmitArgs) -> anyhow::Result<ExitCode> {
     let sweep = source::read(&args.sweep, &global.data_dir())?;
     let mut client = Connection::to_running(global).await?.client;
-    let submitted = client.sweeps.submit_sweep(v1::SubmitSweepRequest { source: Some(sweep.wire()) }).await.map_err(refused)?.into_inner();
+    let submitted = client
+        .sweeps
+        .submit_sweep(v1::SubmitSweepRequest { source: Some(sweep.wire()) })
+        .await
+        .map_err(refused)?
+        .into_inner();
     println!("{}", if args.quiet { submitted.sweep_id.clone() } else { submission(&submitted) });
     if args.watch {
         return Ok(verdict(&follow(&mut client, &submitted.sweep_id).await?));
@@ -118,7 +123,18 @@ fn print_sweeps(sweeps: &[v1::Sweep], format: ListFormat) -> anyhow::Result<()> 
         println!("{}", serde_json::to_string_pretty(&rows)?);
         return Ok(());
     }
-    let mut table = tables::new(&["sweep", "state", "submitted", "tasks", "succeeded", "running", "failed", "cancelled", "skipped", "rows"]);
+    let mut table = tables::new(&[
+        "sweep",
+        "state",
+        "submitted",
+        "tasks",
+        "succeeded",
+        "running",
+        "failed",
+        "cancelled",
+        "skipped",
+        "rows",
+    ]);
     for row in rows {
         table.add_row([
             row.sweep.to_owned(),

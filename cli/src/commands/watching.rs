@@ -38,7 +38,10 @@ async fn follow_showing(client: &mut Client, sweep_id: &str, progress: &mut Prog
 }
 
 fn lasts_briefly(status: &tonic::Status) -> bool {
-    matches!(status.code(), tonic::Code::Unavailable | tonic::Code::Unknown | tonic::Code::Cancelled | tonic::Code::Internal)
+    matches!(
+        status.code(),
+        tonic::Code::Unavailable | tonic::Code::Unknown | tonic::Code::Cancelled | tonic::Code::Internal
+    )
 }
 
 async fn watch_once(
@@ -47,7 +50,8 @@ async fn watch_once(
     progress: &mut Progress,
     last_heard: &mut tokio::time::Instant,
 ) -> Result<Option<v1::Sweep>, tonic::Status> {
-    let mut stream = client.sweeps.watch_sweep(v1::WatchSweepRequest { sweep_id: sweep_id.to_owned() }).await?.into_inner();
+    let mut stream =
+        client.sweeps.watch_sweep(v1::WatchSweepRequest { sweep_id: sweep_id.to_owned() }).await?.into_inner();
     while let Some(sweep) = stream.message().await? {
         *last_heard = tokio::time::Instant::now();
         progress.show(&sweep);
@@ -65,7 +69,14 @@ pub fn verdict(sweep: &v1::Sweep) -> ExitCode {
     }
     eprintln!("error: sweep {} {}", sweep.sweep_id, sweep.state);
     for task in &sweep.unsuccessful {
-        eprintln!("  {} {} {} ({}): {}", task.state, task.kind, task.label, &task.task_id[..task.task_id.len().min(8)], task.reason);
+        eprintln!(
+            "  {} {} {} ({}): {}",
+            task.state,
+            task.kind,
+            task.label,
+            &task.task_id[..task.task_id.len().min(8)],
+            task.reason
+        );
     }
     eprintln!("`gauntlet explain TASK` tells more; `gauntlet retry {}` tries again", sweep.sweep_id);
     ExitCode::FAILURE

@@ -14,7 +14,9 @@ fn shortest(value: f64, scientific: String, plain: String, largest_exponent: i32
     if value.is_infinite() {
         return if value > 0.0 { "Infinity" } else { "-Infinity" }.to_owned();
     }
-    let Some((digits, exponent)) = scientific.split_once('e').and_then(|(digits, e)| Some((digits, e.parse::<i32>().ok()?))) else {
+    let Some((digits, exponent)) =
+        scientific.split_once('e').and_then(|(digits, e)| Some((digits, e.parse::<i32>().ok()?)))
+    else {
         return plain;
     };
     if value == 0.0 || (-4..largest_exponent).contains(&exponent) {
@@ -30,10 +32,21 @@ mod tests {
 
     #[test]
     fn numbers_look_as_in_psql() {
-        let doubles = [(0.0, "0"), (1.0, "1"), (0.786, "0.786"), (0.0001, "0.0001"), (0.00001, "1e-05"), (1.5e-18, "1.5e-18"), (1e15, "1e+15")];
+        let doubles = [
+            (0.0, "0"),
+            (1.0, "1"),
+            (0.786, "0.786"),
+            (0.0001, "0.0001"),
+            (0.00001, "1e-05"),
+            (1.5e-18, "1.5e-18"),
+            (1e15, "1e+15"),
+        ];
         for (value, text) in doubles {
             assert_eq!(double(value), text);
         }
-        assert_eq!((real(1.25e-7), real(0.1), real(1_234_567.0), real(f32::INFINITY)), ("1.25e-07".into(), "0.1".into(), "1.234567e+06".into(), "Infinity".into()));
+        assert_eq!(
+            (real(1.25e-7), real(0.1), real(1_234_567.0), real(f32::INFINITY)),
+            ("1.25e-07".into(), "0.1".into(), "1.234567e+06".into(), "Infinity".into())
+        );
     }
 }

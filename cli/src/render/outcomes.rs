@@ -19,7 +19,11 @@ use crate::client::refused;
 ///
 /// # Errors
 /// The stream breaks or the sink takes no bytes.
-pub async fn write_outcomes(mut batches: Streaming<v1::OutcomeBatch>, format: OutcomeFormat, mut sink: Sink) -> anyhow::Result<()> {
+pub async fn write_outcomes(
+    mut batches: Streaming<v1::OutcomeBatch>,
+    format: OutcomeFormat,
+    mut sink: Sink,
+) -> anyhow::Result<()> {
     match format {
         OutcomeFormat::Csv => {
             let mut writer = csv::Writer::from_writer(&mut sink);
@@ -46,8 +50,20 @@ fn write_rows<W: std::io::Write>(writer: &mut csv::Writer<W>, batch: &v1::Outcom
     let seed = batch.seed.to_string();
     let columns = (outcomes.clean_prediction.iter().zip(&outcomes.adversarial_prediction))
         .zip(outcomes.clean_loss.iter().zip(&outcomes.adversarial_loss).zip(&outcomes.distance));
-    for (index, (label, ((clean, adversarial), ((clean_loss, adversarial_loss), distance)))) in outcomes.label.iter().zip(columns).enumerate() {
-        let names = [&batch.sweep, &batch.dataset, &batch.backbone, &batch.init, &batch.recipe, &seed, &batch.attack, &batch.norm, &batch.eps];
+    for (index, (label, ((clean, adversarial), ((clean_loss, adversarial_loss), distance)))) in
+        outcomes.label.iter().zip(columns).enumerate()
+    {
+        let names = [
+            &batch.sweep,
+            &batch.dataset,
+            &batch.backbone,
+            &batch.init,
+            &batch.recipe,
+            &seed,
+            &batch.attack,
+            &batch.norm,
+            &batch.eps,
+        ];
         for name in names {
             writer.write_field(name)?;
         }

@@ -106,7 +106,21 @@ fn percent(share: f64) -> String {
 }
 
 fn table(rows: &[ResultRow]) -> Table {
-    let header = ["dataset", "backbone", "init", "recipe", "seed", "attack", "norm", "ε", "examples", "AOI %", "AAI %", "95 % interval", "DR %"];
+    let header = [
+        "dataset",
+        "backbone",
+        "init",
+        "recipe",
+        "seed",
+        "attack",
+        "norm",
+        "ε",
+        "examples",
+        "AOI %",
+        "AAI %",
+        "95 % interval",
+        "DR %",
+    ];
     let mut table = tables::new(&header);
     for row in rows {
         table.add_row([
@@ -131,7 +145,8 @@ fn table(rows: &[ResultRow]) -> Table {
 
 /// Mean ± sample standard deviation over seeds, in percent.
 pub fn summary_table(rows: &[SummaryRow]) -> Table {
-    let header = ["dataset", "backbone", "init", "recipe", "attack", "norm", "ε", "seeds × examples", "AOI %", "AAI %", "DR %"];
+    let header =
+        ["dataset", "backbone", "init", "recipe", "attack", "norm", "ε", "seeds × examples", "AOI %", "AAI %", "DR %"];
     let mut table = tables::new(&header);
     for row in rows {
         table.add_row([

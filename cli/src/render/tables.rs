@@ -36,7 +36,9 @@ pub fn duration(seconds: f64) -> String {
 
 /// Time since a moment given in microseconds since 1970.
 pub fn since(micros: i64) -> String {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_micros() as i64);
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |elapsed| elapsed.as_micros() as i64);
     format!("{} ago", duration((now - micros) as f64 / 1e6))
 }
 

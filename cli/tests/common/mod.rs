@@ -1,6 +1,6 @@
 //! What the tests of the `gauntlet` command share: real programs, a real database, files in a folder of their own.
 
-#![allow(dead_code, missing_docs)]
+#![allow(dead_code, missing_docs, clippy::unwrap_used, reason = "each test uses a part of it, and may stop at once")]
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -46,7 +46,13 @@ pub fn text(bytes: &[u8]) -> String {
 /// stdout of a command that must succeed.
 pub fn succeed(command: &mut Command) -> String {
     let output = command.output().unwrap();
-    assert!(output.status.success(), "{command:?}: {}\n{}\n{}", output.status, text(&output.stdout), text(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{}\n{}",
+        output.status,
+        text(&output.stdout),
+        text(&output.stderr)
+    );
     text(&output.stdout)
 }
 
@@ -60,7 +66,11 @@ pub fn fail(command: &mut Command) -> Output {
 /// The answer of `psql`, unaligned and without a heading.
 pub fn psql(database: &TestDatabase, format: &[&str], query: &str) -> String {
     let program = database.postgres().bin_dir().join("psql");
-    succeed(Command::new(program).args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-t", "-A"]).args(format).args(["-c", query, database.url()]))
+    succeed(Command::new(program).args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-t", "-A"]).args(format).args([
+        "-c",
+        query,
+        database.url(),
+    ]))
 }
 
 /// A process that is killed when the test ends.
