@@ -1,0 +1,154 @@
+//! Why a task waits, where it runs or how it ended, in plain words.
+
+use gauntlet_domain::AttemptRef;
+use gauntlet_domain::task::TaskState;
+
+use crate::sessions::Progress;
+use crate::shared::Shared;
+use crate::store::{InputRow, TaskDetails};
+
+/// Inputs named one by one.
+const NAMED: usize = 3;
+
+/// The workers of this coordinator, in a few numbers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Fleet {
+    /// Workers with a session here.
+    pub connected: usize,
+    /// Of these, such as take no new work because they leave.
+    pub draining: usize,
+    /// Of these, such as miss heartbeats.
+    pub silent: usize,
+    /// Slots of the others that are free.
+    pub free_slots: usize,
+    /// How far attempts are.
+    progress: Vec<(AttemptRef, Progress)>,
+}
+
+impl Fleet {
+    /// As it is now.
+    pub fn of(shared: &Shared) -> Self {
+        let mut fleet = Self::default();
+        for seen in shared.sessions.seen() {
+            fleet.connected += 1;
+            if seen.silence > shared.config.silence() {
+                fleet.silent += 1;
+            } else if seen.draining {
+                fleet.draining += 1;
+            } else {
+                fleet.free_slots += (seen.slots as usize).saturating_sub(seen.running.len());
+            }
+            let progress = |attempt: &AttemptRef| Some((*attempt, shared.sessions.progress(&seen.worker, *attempt)?));
+            fleet.progress.extend(seen.running.iter().filter_map(progress));
+        }
+        fleet
+    }
+}
+
+/// Where a task stands, in a sentence. `ahead` tasks go before it, as far as it is ready.
+pub fn explain(details: &TaskDetails, ahead: u64, fleet: &Fleet) -> String {
+    let task = &details.task;
+    let since = duration(details.now - details.changed_at);
+    let reason = task.reason.as_deref().unwrap_or("no reason is known");
+    match task.state {
+        TaskState::Pending => pending(&details.inputs),
+        TaskState::Ready if task.not_before.0 > details.now => {
+            let wait = duration(task.not_before.0 - details.now);
+            format!("waits {wait} before another try; attempt {} ended so: {reason}", task.attempt)
+        }
+        TaskState::Ready => {
+            let last = task
+                .reason
+                .as_ref()
+                .map(|reason| format!("; attempt {} ended so: {reason}", task.attempt))
+                .unwrap_or_default();
+            format!("ready since {since}, {}{last}", ready(ahead, fleet))
+        }
+        TaskState::Leased => {
+            let worker = task.lease.as_ref().map(|lease| lease.worker.as_str()).unwrap_or_default();
+            format!("runs on {worker} as attempt {} since {since}, {}", task.attempt, progress(details, fleet))
+        }
+        TaskState::Succeeded => succeeded(details),
+        TaskState::Failed => format!("failed: {reason}"),
+        TaskState::Cancelled => format!("cancelled: {reason}"),
+        TaskState::Skipped => format!("skipped: {reason}"),
+    }
+}
+
+fn pending(inputs: &[InputRow]) -> String {
+    let missing: Vec<&InputRow> = inputs.iter().filter(|input| input.state != TaskState::Succeeded).collect();
+    let mut names: Vec<String> =
+        missing.iter().take(NAMED).map(|input| format!("{} ({})", input.label, doing(input.state))).collect();
+    if missing.len() > NAMED {
+        names.push(format!("{} more", missing.len() - NAMED));
+    }
+    let plural = if inputs.len() == 1 { "" } else { "s" };
+    format!("waits for {} of {} input{plural}: {}", missing.len(), inputs.len(), names.join(", "))
+}
+
+const fn doing(state: TaskState) -> &'static str {
+    match state {
+        TaskState::Leased => "running",
+        other => other.name(),
+    }
+}
+
+fn ready(ahead: u64, fleet: &Fleet) -> String {
+    if fleet.connected == 0 {
+        return "no worker takes work: none is connected to this coordinator".to_owned();
+    }
+    if fleet.free_slots > 0 && ahead == 0 {
+        return "next in the queue, and a slot is free".to_owned();
+    }
+    let mut parts = vec![match fleet.connected {
+        1 => "1 worker is connected".to_owned(),
+        connected => format!("{connected} workers are connected"),
+    }];
+    parts.extend((fleet.silent > 0).then(|| format!("{} silent", fleet.silent)));
+    parts.extend((fleet.draining > 0).then(|| format!("{} draining", fleet.draining)));
+    parts.push(match fleet.free_slots {
+        0 => "no slot is free".to_owned(),
+        1 => "1 slot is free".to_owned(),
+        free => format!("{free} slots are free"),
+    });
+    let before = match ahead {
+        0 => "next in the queue".to_owned(),
+        1 => "1 task goes before it".to_owned(),
+        1000.. => "1000 tasks or more go before it".to_owned(),
+        ahead => format!("{ahead} tasks go before it"),
+    };
+    format!("{before}; {}", parts.join(", "))
+}
+
+fn progress(details: &TaskDetails, fleet: &Fleet) -> String {
+    let attempt = AttemptRef { task: details.id, attempt: details.task.attempt };
+    match fleet.progress.iter().find(|(running, _)| *running == attempt).map(|(_, progress)| progress) {
+        Some(Progress { done, total, unit }) if *total > 0 => {
+            let percent = (*done as f64 / *total as f64 * 100.0).min(100.0);
+            format!("{percent:.0} % done ({done} of {total} {unit})")
+        }
+        _ => "no progress was reported yet".to_owned(),
+    }
+}
+
+fn succeeded(details: &TaskDetails) -> String {
+    let last = details.attempts.iter().find(|attempt| attempt.outcome == "succeeded");
+    let how = last.and_then(|attempt| Some((attempt, attempt.ended_at? - attempt.started_at)));
+    match how {
+        Some((attempt, took)) => {
+            format!("succeeded on {} in attempt {} after {}", attempt.worker, attempt.attempt, duration(took))
+        }
+        None => "succeeded".to_owned(),
+    }
+}
+
+/// A length of time for people: `0.4 s`, `12 s`, `3 min 20 s`, `2 h 5 min`.
+fn duration(micros: i64) -> String {
+    let seconds = micros.max(0) / 1_000_000;
+    match seconds {
+        0..10 => format!("{:.1} s", micros.max(0) as f64 / 1e6),
+        10..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
+    }
+}

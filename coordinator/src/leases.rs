@@ -1,0 +1,131 @@
+//! The loop that looks after leases: renews those of workers that are heard, gives away what the others ran, and keeps sessions and database in step.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use gauntlet_domain::{AttemptRef, WorkerId};
+use tonic::Status;
+
+use crate::sessions::Seen;
+use crate::shared::Shared;
+use crate::store::{Error, Orphan};
+
+/// Runs until the coordinator stops.
+pub async fn run(shared: Arc<Shared>) {
+    // At the start as after an outage, nobody may have been there to renew leases.
+    let mut grace_due = true;
+    let mut last = Instant::now();
+    loop {
+        // A process that was stopped has missed what its workers said meanwhile.
+        grace_due |= last.elapsed() > shared.config.lease_ttl / 2;
+        last = Instant::now();
+        match shared.outage.note(pass(&shared, &mut grace_due).await) {
+            Ok(()) => {}
+            Err(error) if error.is_unavailable() => grace_due = true,
+            Err(error) => drop(crate::status::logged(&error)),
+        }
+        tokio::select! {
+            () = shared.stop.cancelled() => return,
+            () = tokio::time::sleep(shared.config.tick()) => {}
+        }
+    }
+}
+
+async fn pass(shared: &Arc<Shared>, grace_due: &mut bool) -> Result<(), Error> {
+    if *grace_due {
+        shared.store.grant_grace(shared.config.lease_ttl).await?;
+        *grace_due = false;
+    }
+    let start = Instant::now();
+    renew(shared).await?;
+    let expired = shared.store.expired_workers().await?;
+    // A database that hung has let leases run out that we would have renewed.
+    if start.elapsed() > shared.config.lease_ttl / 4 {
+        *grace_due = true;
+        return Ok(());
+    }
+    for worker in expired {
+        let transitions = shared.store.expire_worker(&worker).await?;
+        shared.committed(&transitions);
+    }
+    reconcile(shared).await
+}
+
+async fn renew(shared: &Shared) -> Result<(), Error> {
+    let term = shared.config.renewal();
+    let due = |seen: &Seen| seen.renewed >= term && seen.silence <= term;
+    let sessions: Vec<(WorkerId, i64)> =
+        shared.sessions.seen().into_iter().filter(due).map(|seen| (seen.worker, seen.number)).collect();
+    if sessions.is_empty() {
+        return Ok(());
+    }
+    shared.store.renew_leases(&sessions, shared.config.lease_ttl).await?;
+    for (worker, number) in &sessions {
+        shared.sessions.renewed(worker, *number);
+    }
+    Ok(())
+}
+
+/// What another coordinator did to tasks and workers of our sessions, or what was lost between the database and us.
+async fn reconcile(shared: &Arc<Shared>) -> Result<(), Error> {
+    let seen = shared.sessions.seen();
+    if seen.is_empty() {
+        return Ok(());
+    }
+    stop_what_ended(shared, &seen).await?;
+    follow_workers(shared, &seen).await?;
+    take_back_what_never_left(shared, &seen).await
+}
+
+async fn stop_what_ended(shared: &Arc<Shared>, seen: &[Seen]) -> Result<(), Error> {
+    let owners: BTreeMap<AttemptRef, &WorkerId> =
+        seen.iter().flat_map(|seen| seen.running.iter().map(move |attempt| (*attempt, &seen.worker))).collect();
+    if owners.is_empty() {
+        return Ok(());
+    }
+    let attempts: Vec<AttemptRef> = owners.keys().copied().collect();
+    for (attempt, outcome, message) in shared.store.ended_attempts(&attempts).await? {
+        let taken_away = matches!(outcome.as_str(), "lost" | "cancelled").then_some(message.as_str());
+        if let Some(worker) = owners.get(&attempt) {
+            shared.sessions.ended(worker, attempt, taken_away);
+        }
+        shared.changed();
+    }
+    Ok(())
+}
+
+async fn follow_workers(shared: &Shared, seen: &[Seen]) -> Result<(), Error> {
+    let numbers: BTreeMap<&WorkerId, i64> = seen.iter().map(|seen| (&seen.worker, seen.number)).collect();
+    let workers: Vec<WorkerId> = numbers.keys().map(|worker| (*worker).clone()).collect();
+    for row in shared.store.sessions(&workers).await? {
+        let Some(ours) = numbers.get(&row.worker).copied() else { continue };
+        if row.session > ours {
+            let status = Status::aborted("a later session of this worker, with another coordinator, replaced this one");
+            shared.sessions.close(&row.worker, ours, status);
+        } else if row.draining {
+            shared.sessions.drain(&row.worker, true);
+        }
+    }
+    Ok(())
+}
+
+/// A claim whose answer was lost on the way from the database, or whose session ended before it was sent.
+async fn take_back_what_never_left(shared: &Arc<Shared>, seen: &[Seen]) -> Result<(), Error> {
+    let sessions: Vec<(WorkerId, i64)> = seen.iter().map(|seen| (seen.worker.clone(), seen.number)).collect();
+    let orphans: Vec<Orphan> = {
+        let _claiming = shared.claiming.lock().await;
+        let leased = shared.store.leased_to(&sessions).await?;
+        let known: BTreeMap<WorkerId, Vec<AttemptRef>> =
+            shared.sessions.seen().into_iter().map(|seen| (seen.worker, seen.running)).collect();
+        let unknown =
+            |orphan: &Orphan| known.get(&orphan.worker).is_some_and(|running| !running.contains(&orphan.attempt));
+        leased.into_iter().filter(unknown).collect()
+    };
+    if orphans.is_empty() {
+        return Ok(());
+    }
+    let transitions = shared.store.take_back(&orphans).await?;
+    shared.committed(&transitions);
+    Ok(())
+}

@@ -1,0 +1,29 @@
+//! The coordinator: keeps the queue in Postgres, hands tasks to workers, keeps their results.
+//!
+//! * `store`: the only SQL;
+//! * `services`: the gRPC services, thin;
+//! * `sessions`: the workers that are here, in memory;
+//! * `dispatch`: the scheduling loop; `leases`: the loop that looks after leases;
+//! * `status`: the one translation from errors to gRPC status.
+//!
+//! Everything is decided by `gauntlet-domain`: what a sweep becomes, what an event does to a task, which task goes where. Here it is loaded, written
+//! conditionally, and sent off. Postgres is the arbiter between several coordinators, and the only clock.
+//!
+//! This crate must **not** know: tch, how anything is computed, files of data or weights, or the command line.
+
+mod config;
+mod dispatch;
+mod explain;
+mod leases;
+mod outage;
+mod reports;
+mod server;
+mod services;
+mod sessions;
+mod shared;
+mod source;
+mod status;
+mod store;
+
+pub use config::Config;
+pub use server::{Coordinator, StartError};

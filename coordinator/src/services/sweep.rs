@@ -1,0 +1,223 @@
+//! Sweeps come in, are followed, stopped, tried again and read.
+
+use std::sync::Arc;
+
+use gauntlet_domain::plan::Plan;
+use gauntlet_domain::task::TaskState;
+use gauntlet_proto::v1;
+use gauntlet_proto::v1::sweep_service_server::SweepService;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use super::{streams, wire};
+use crate::explain::{Fleet, explain};
+use crate::shared::Shared;
+use crate::source::{Planned, plan};
+use crate::status::Error;
+use crate::store::{self, Resolved, SweepStatus, TaskDetails, retry_conflicts};
+
+/// Sweeps listed where nothing else is asked for.
+const LISTED: u32 = 100;
+/// Most sweeps listed.
+const MOST_LISTED: u32 = 1000;
+
+/// The service about sweeps.
+#[derive(Debug, Clone)]
+pub struct Sweeps(pub Arc<Shared>);
+
+impl Sweeps {
+    fn noted<T>(&self, result: Result<T, store::Error>) -> Result<T, Error> {
+        Ok(self.0.outage.note(result)?)
+    }
+
+    async fn resolve(&self, text: &str) -> Result<String, Error> {
+        if text.is_empty() {
+            return Err(Error::Invalid("field `sweep_id`: missing".to_owned()));
+        }
+        match self.noted(self.0.store.resolve_sweep(text).await)? {
+            Resolved::One(id) => Ok(id),
+            Resolved::Nothing => Err(Error::NotFound(format!("there is no sweep `{text}`"))),
+            Resolved::Several(ids) => Err(ambiguous("sweep", text, &ids)),
+        }
+    }
+
+    async fn status(&self, id: &str) -> Result<SweepStatus, Error> {
+        let status = self.noted(self.0.store.sweep_status(id).await)?;
+        status.ok_or_else(|| Error::NotFound(format!("there is no sweep `{id}`")))
+    }
+
+    async fn task(&self, text: &str) -> Result<TaskDetails, Error> {
+        let unknown = || Error::NotFound(format!("there is no task `{text}`"));
+        let beginning = text.to_ascii_lowercase();
+        if beginning.is_empty() || beginning.len() > 64 || !beginning.chars().all(|c| c.is_ascii_hexdigit()) {
+            return Err(Error::Invalid(format!("`{text}` is not a task: expected up to 64 hexadecimal digits")));
+        }
+        let id = match self.noted(self.0.store.resolve_task(&beginning).await)? {
+            Resolved::One(id) => id,
+            Resolved::Nothing => return Err(unknown()),
+            Resolved::Several(ids) => return Err(ambiguous("task", text, &ids)),
+        };
+        self.noted(self.0.store.task_details(id).await)?.ok_or_else(unknown)
+    }
+}
+
+fn ambiguous(what: &str, text: &str, candidates: &[impl std::fmt::Display]) -> Error {
+    let mut names: Vec<String> = candidates.iter().take(10).map(ToString::to_string).collect();
+    if candidates.len() > names.len() {
+        names.push("…".to_owned());
+    }
+    Error::Precondition(format!("`{text}` may be any {what} of: {}; give more of its id", names.join(", ")))
+}
+
+#[tonic::async_trait]
+impl SweepService for Sweeps {
+    type WatchSweepStream = ReceiverStream<Result<v1::Sweep, Status>>;
+    type StreamResultsStream = ReceiverStream<Result<v1::ResultRow, Status>>;
+    type StreamOutcomesStream = ReceiverStream<Result<v1::OutcomeBatch, Status>>;
+
+    async fn plan_sweep(
+        &self,
+        request: Request<v1::PlanSweepRequest>,
+    ) -> Result<Response<v1::PlanSweepResponse>, Status> {
+        let Planned { plan, .. } = plan(request.into_inner().source).await?;
+        let ids: Vec<_> = plan.tasks.iter().map(|task| task.id).collect();
+        let states = self.noted(self.0.store.task_states(&ids).await)?;
+        Ok(Response::new(planned(plan, |task| states.get(task).copied())))
+    }
+
+    async fn submit_sweep(
+        &self,
+        request: Request<v1::SubmitSweepRequest>,
+    ) -> Result<Response<v1::SubmitSweepResponse>, Status> {
+        let Planned { plan, toml, locations } = plan(request.into_inner().source).await?;
+        let submit = || self.0.store.submit(&plan, &toml, &locations);
+        let submitted = self.noted(retry_conflicts(submit).await)?;
+        let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        let answer = v1::SubmitSweepResponse {
+            sweep_id: plan.sweep_id.to_string(),
+            tasks: count(plan.tasks.len()),
+            new_tasks: count(submitted.new_tasks),
+            retried_tasks: count(submitted.retried_tasks),
+            done_tasks: count(submitted.done_tasks),
+        };
+        tracing::info!(
+            sweep = answer.sweep_id,
+            tasks = answer.tasks,
+            new = answer.new_tasks,
+            retried = answer.retried_tasks,
+            done = answer.done_tasks,
+            cells = plan.cells.len(),
+            "a sweep was submitted"
+        );
+        self.0.committed(&submitted.transitions);
+        self.0.changed();
+        Ok(Response::new(answer))
+    }
+
+    async fn get_sweep(&self, request: Request<v1::GetSweepRequest>) -> Result<Response<v1::Sweep>, Status> {
+        let id = self.resolve(&request.into_inner().sweep_id).await?;
+        Ok(Response::new(wire::sweep(&self.0, self.status(&id).await?)))
+    }
+
+    async fn list_sweeps(
+        &self,
+        request: Request<v1::ListSweepsRequest>,
+    ) -> Result<Response<v1::ListSweepsResponse>, Status> {
+        let limit = match request.into_inner().limit {
+            0 => LISTED,
+            limit => limit.min(MOST_LISTED),
+        };
+        let sweeps = self.noted(self.0.store.latest_sweeps(limit).await)?;
+        Ok(Response::new(v1::ListSweepsResponse {
+            sweeps: sweeps.into_iter().map(|status| wire::sweep(&self.0, status)).collect(),
+        }))
+    }
+
+    async fn watch_sweep(
+        &self,
+        request: Request<v1::WatchSweepRequest>,
+    ) -> Result<Response<Self::WatchSweepStream>, Status> {
+        let id = self.resolve(&request.into_inner().sweep_id).await?;
+        let first = self.status(&id).await?;
+        Ok(Response::new(streams::watch(Arc::clone(&self.0), first)))
+    }
+
+    async fn cancel_sweep(&self, request: Request<v1::CancelSweepRequest>) -> Result<Response<v1::Sweep>, Status> {
+        let id = self.resolve(&request.into_inner().sweep_id).await?;
+        let transitions = self.noted(retry_conflicts(|| self.0.store.cancel_sweep(&id)).await)?;
+        tracing::info!(sweep = id, tasks = transitions.len(), "a sweep was cancelled");
+        self.0.committed(&transitions);
+        self.0.changed();
+        Ok(Response::new(wire::sweep(&self.0, self.status(&id).await?)))
+    }
+
+    async fn retry_sweep(
+        &self,
+        request: Request<v1::RetrySweepRequest>,
+    ) -> Result<Response<v1::RetrySweepResponse>, Status> {
+        let id = self.resolve(&request.into_inner().sweep_id).await?;
+        let transitions = self.noted(retry_conflicts(|| self.0.store.retry_sweep(&id)).await)?;
+        tracing::info!(sweep = id, tasks = transitions.len(), "a sweep is tried again");
+        self.0.committed(&transitions);
+        self.0.changed();
+        Ok(Response::new(v1::RetrySweepResponse {
+            retried_tasks: u32::try_from(transitions.len()).unwrap_or(u32::MAX),
+        }))
+    }
+
+    async fn stream_results(
+        &self,
+        request: Request<v1::StreamResultsRequest>,
+    ) -> Result<Response<Self::StreamResultsStream>, Status> {
+        let id = self.resolve(&request.into_inner().sweep_id).await?;
+        Ok(Response::new(streams::results(Arc::clone(&self.0), id)))
+    }
+
+    async fn stream_outcomes(
+        &self,
+        request: Request<v1::StreamOutcomesRequest>,
+    ) -> Result<Response<Self::StreamOutcomesStream>, Status> {
+        let id = self.resolve(&request.into_inner().sweep_id).await?;
+        Ok(Response::new(streams::outcomes(Arc::clone(&self.0), id)))
+    }
+
+    async fn explain_task(
+        &self,
+        request: Request<v1::ExplainTaskRequest>,
+    ) -> Result<Response<v1::ExplainTaskResponse>, Status> {
+        let details = self.task(&request.into_inner().task_id).await?;
+        let ahead = match details.task.state {
+            TaskState::Ready => self.noted(self.0.store.ahead_of(details.id, 1000).await)?,
+            _ => 0,
+        };
+        let explanation = explain(&details, ahead, &Fleet::of(&self.0));
+        Ok(Response::new(v1::ExplainTaskResponse {
+            task_id: details.id.to_string(),
+            kind: details.kind,
+            label: details.label,
+            state: details.task.state.name().to_owned(),
+            explanation,
+            spec_json: details.spec_json,
+            attempts: details.attempts.into_iter().map(wire::attempt).collect(),
+            sweeps: details.sweeps,
+            inputs: details.inputs.into_iter().map(wire::input).collect(),
+        }))
+    }
+}
+
+fn planned(plan: Plan, state: impl Fn(&gauntlet_domain::TaskId) -> Option<TaskState>) -> v1::PlanSweepResponse {
+    let task = |task: &gauntlet_domain::plan::PlannedTask| v1::PlannedTask {
+        task_id: task.id.to_string(),
+        kind: task.kind.name().to_owned(),
+        label: task.label.clone(),
+        inputs: task.inputs.iter().map(ToString::to_string).collect(),
+        state: state(&task.id).map(|state| state.name().to_owned()).unwrap_or_default(),
+        cost: task.cost,
+    };
+    v1::PlanSweepResponse {
+        tasks: plan.tasks.iter().map(task).collect(),
+        cells: u32::try_from(plan.cells.len()).unwrap_or(u32::MAX),
+        sweep_id: plan.sweep_id.to_string(),
+        name: plan.name,
+    }
+}

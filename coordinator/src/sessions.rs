@@ -1,0 +1,285 @@
+//! The live sessions of workers: what they were given, when they were last heard, how far they are. In memory only, and never the truth about a
+//! task: that stands in the database.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use gauntlet_domain::schedule::WorkerView;
+use gauntlet_domain::{AttemptNumber, AttemptRef, TaskId, WorkerId};
+use gauntlet_proto::v1::coordinator_message::Message;
+use gauntlet_proto::v1::{self, CoordinatorMessage};
+use tokio::sync::{mpsc, oneshot};
+use tonic::Status;
+
+/// Where messages to a worker go.
+pub type Outbox = mpsc::Sender<Result<CoordinatorMessage, Status>>;
+
+/// All live sessions.
+#[derive(Debug, Default)]
+pub struct Sessions {
+    by_worker: Mutex<BTreeMap<WorkerId, Session>>,
+}
+
+/// A live session.
+#[derive(Debug)]
+pub struct Session {
+    number: i64,
+    slots: u32,
+    draining: bool,
+    outbox: Outbox,
+    close: oneshot::Sender<Status>,
+    heard: Instant,
+    renewed: Instant,
+    running: BTreeMap<TaskId, Running>,
+    holds: BTreeSet<TaskId>,
+}
+
+#[derive(Debug)]
+struct Running {
+    attempt: AttemptNumber,
+    progress: Option<Progress>,
+}
+
+/// How far an attempt is, in its worker's words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Progress {
+    /// So much is done
+    pub done: u64,
+    /// of so much
+    pub total: u64,
+    /// of these.
+    pub unit: String,
+}
+
+/// A session as the loops see it.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    /// Whose.
+    pub worker: WorkerId,
+    /// Its number.
+    pub number: i64,
+    /// Attempts it can run at once.
+    pub slots: u32,
+    /// Whether it takes no new work because it leaves.
+    pub draining: bool,
+    /// Time since it was heard.
+    pub silence: Duration,
+    /// Time since its lease was renewed.
+    pub renewed: Duration,
+    /// What it was given.
+    pub running: Vec<AttemptRef>,
+}
+
+impl Session {
+    /// A session that begins now.
+    pub fn new(number: i64, slots: u32, draining: bool, outbox: Outbox, close: oneshot::Sender<Status>) -> Self {
+        let now = Instant::now();
+        Self {
+            number,
+            slots,
+            draining,
+            outbox,
+            close,
+            heard: now,
+            renewed: now,
+            running: BTreeMap::new(),
+            holds: BTreeSet::new(),
+        }
+    }
+
+    /// The same session with what its worker runs and holds.
+    #[must_use]
+    pub fn with(mut self, running: &[AttemptRef], holds: impl IntoIterator<Item = TaskId>) -> Self {
+        self.running = running
+            .iter()
+            .map(|attempt| (attempt.task, Running { attempt: attempt.attempt, progress: None }))
+            .collect();
+        self.holds = holds.into_iter().collect();
+        self
+    }
+
+    /// A worker that does not read its messages is as good as gone: the stream is closed, and it comes back or not.
+    fn send(&self, message: Message) -> bool {
+        self.outbox.try_send(Ok(CoordinatorMessage { message: Some(message) })).is_ok()
+    }
+
+    fn runs(&mut self, attempt: AttemptRef) -> Option<&mut Running> {
+        self.running.get_mut(&attempt.task).filter(|running| running.attempt == attempt.attempt)
+    }
+}
+
+impl Sessions {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<WorkerId, Session>> {
+        self.by_worker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a session in, in place of an earlier one of the same worker, which is closed. A later one stays, and the given one is closed.
+    pub fn insert(&self, worker: WorkerId, session: Session) {
+        let mut sessions = self.lock();
+        let replaced = match sessions.get(&worker) {
+            Some(other) if other.number > session.number => Some(session),
+            _ => sessions.insert(worker, session),
+        };
+        drop(sessions);
+        if let Some(old) = replaced {
+            close(old, Status::aborted("a later session of this worker replaced this one"));
+        }
+    }
+
+    /// Forgets a session that is over.
+    pub fn remove(&self, worker: &WorkerId, number: i64) {
+        let mut sessions = self.lock();
+        if sessions.get(worker).is_some_and(|session| session.number == number) {
+            sessions.remove(worker);
+        }
+    }
+
+    /// Ends a session.
+    pub fn close(&self, worker: &WorkerId, number: i64, status: Status) {
+        let mut sessions = self.lock();
+        if sessions.get(worker).is_some_and(|session| session.number == number)
+            && let Some(session) = sessions.remove(worker)
+        {
+            close(session, status);
+        }
+    }
+
+    /// Ends all sessions.
+    pub fn close_all(&self, status: &Status) {
+        for session in std::mem::take(&mut *self.lock()).into_values() {
+            close(session, status.clone());
+        }
+    }
+
+    /// A message of this session arrived.
+    pub fn heard(&self, worker: &WorkerId, number: i64) {
+        self.with(worker, Some(number), |session| session.heard = Instant::now());
+    }
+
+    /// The lease of this session's worker begins anew.
+    pub fn renewed(&self, worker: &WorkerId, number: i64) {
+        self.with(worker, Some(number), |session| session.renewed = Instant::now());
+    }
+
+    /// All sessions.
+    pub fn seen(&self) -> Vec<Seen> {
+        self.lock().iter().map(|(worker, session)| seen(worker, session)).collect()
+    }
+
+    /// A worker's session.
+    pub fn of(&self, worker: &WorkerId) -> Option<Seen> {
+        self.lock().get(worker).map(|session| seen(worker, session))
+    }
+
+    /// The sessions that could take work now, as the scheduler sees them, with their numbers.
+    pub fn takers(&self, silence: Duration) -> Vec<(WorkerView, i64)> {
+        let view = |(id, session): (&WorkerId, &Session)| {
+            let running = u32::try_from(session.running.len()).unwrap_or(u32::MAX);
+            let free_slots = session.slots.saturating_sub(running);
+            let takes_work = !session.draining && session.heard.elapsed() <= silence && free_slots > 0;
+            let view = || WorkerView { id: id.clone(), free_slots, takes_work, holds: session.holds.clone() };
+            takes_work.then(|| (view(), session.number))
+        };
+        self.lock().iter().filter_map(view).collect()
+    }
+
+    /// Notes an attempt and sends it off. False if the session is over.
+    pub fn assign(
+        &self,
+        worker: &WorkerId,
+        number: i64,
+        attempt: AttemptRef,
+        assign: v1::Assign,
+        inputs: &[TaskId],
+    ) -> bool {
+        let given = self.with(worker, Some(number), |session| {
+            let sent = session.send(Message::Assign(assign));
+            if sent {
+                session.running.insert(attempt.task, Running { attempt: attempt.attempt, progress: None });
+                session.holds.extend(inputs);
+            }
+            sent
+        });
+        self.close_if_unread(worker, number, given)
+    }
+
+    /// An attempt is over; its slot is free. With a reason, its worker is told to stop it.
+    pub fn ended(&self, worker: &WorkerId, attempt: AttemptRef, stop: Option<&str>) {
+        let told = self.with(worker, None, |session| {
+            if session.runs(attempt).is_some() {
+                session.running.remove(&attempt.task);
+            }
+            let cancel = |reason: &str| v1::Cancel { attempt: Some(attempt.into()), reason: reason.to_owned() };
+            let told = stop.is_none_or(|reason| session.send(Message::Cancel(cancel(reason))));
+            (session.number, told)
+        });
+        if let Some((number, told)) = told {
+            self.close_if_unread(worker, number, Some(told));
+        }
+    }
+
+    /// A worker holds the output of this task.
+    pub fn holds(&self, worker: &WorkerId, task: TaskId) {
+        self.with(worker, None, |session| session.holds.insert(task));
+    }
+
+    /// Notes how far an attempt is. False if the worker does not run it.
+    pub fn progressed(&self, worker: &WorkerId, number: i64, attempt: AttemptRef, progress: Progress) -> bool {
+        let noted = self.with(worker, Some(number), |session| {
+            session.runs(attempt).map(|running| running.progress = Some(progress)).is_some()
+        });
+        // Of a session that is over, nobody knows any more.
+        noted.unwrap_or(true)
+    }
+
+    /// How far an attempt is, as last heard.
+    pub fn progress(&self, worker: &WorkerId, attempt: AttemptRef) -> Option<Progress> {
+        self.with(worker, None, |session| session.runs(attempt)?.progress.clone()).flatten()
+    }
+
+    /// Gives a worker no new work; unless it knows, it is told.
+    pub fn drain(&self, worker: &WorkerId, tell: bool) {
+        self.with(worker, None, |session| {
+            if !session.draining && tell {
+                session.send(Message::Drain(v1::Drain {}));
+            }
+            session.draining = true;
+        });
+    }
+
+    fn with<T>(&self, worker: &WorkerId, number: Option<i64>, change: impl FnOnce(&mut Session) -> T) -> Option<T> {
+        let mut sessions = self.lock();
+        let session =
+            sessions.get_mut(worker).filter(|session| number.is_none_or(|number| session.number == number))?;
+        Some(change(session))
+    }
+
+    fn close_if_unread(&self, worker: &WorkerId, number: i64, sent: Option<bool>) -> bool {
+        if sent == Some(false) {
+            self.close(worker, number, Status::resource_exhausted("this worker does not read its messages"));
+        }
+        sent.unwrap_or(false)
+    }
+}
+
+fn seen(worker: &WorkerId, session: &Session) -> Seen {
+    Seen {
+        worker: worker.clone(),
+        number: session.number,
+        slots: session.slots,
+        draining: session.draining,
+        silence: session.heard.elapsed(),
+        renewed: session.renewed.elapsed(),
+        running: session
+            .running
+            .iter()
+            .map(|(task, running)| AttemptRef { task: *task, attempt: running.attempt })
+            .collect(),
+    }
+}
+
+fn close(session: Session, status: Status) {
+    // The other end is gone when the stream has ended already.
+    drop(session.close.send(status));
+}

@@ -1,0 +1,200 @@
+//! Ready tasks go to workers.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use gauntlet_domain::experiment::{ArtifactRef, TaskSpec};
+use gauntlet_domain::schedule::ReadyTask;
+use gauntlet_domain::{AttemptNumber, AttemptRef, Digest, TaskId, WorkerId};
+
+use super::rows::{attempt, corrupt, digest, task_id, task_ids, unsigned};
+use super::work::Work;
+use super::{Error, Store};
+
+/// A task that shall go to a worker's session.
+#[derive(Debug, Clone)]
+pub struct ClaimFor {
+    /// Which.
+    pub task: TaskId,
+    /// Who.
+    pub worker: WorkerId,
+    /// The number of the session it was decided for.
+    pub session: i64,
+}
+
+/// A task that was leased, with all its worker needs to know.
+#[derive(Debug, Clone)]
+pub struct Claimed {
+    /// The attempt.
+    pub attempt: AttemptRef,
+    /// Who.
+    pub worker: WorkerId,
+    /// What people call it.
+    pub label: String,
+    /// What it computes, as stored.
+    pub spec_json: String,
+    /// The checkpoints of its inputs.
+    pub inputs: Vec<(TaskId, ArtifactRef)>,
+    /// Where the user's files lie.
+    pub files: Vec<(Digest, String)>,
+    /// From where a training can go on.
+    pub resume_from: Option<TrainingCheckpoint>,
+}
+
+/// A state of a training from which a later attempt can go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrainingCheckpoint {
+    /// The file.
+    pub artifact: ArtifactRef,
+    /// Epochs done.
+    pub epoch: u32,
+}
+
+impl Store {
+    /// The front of the queue.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn ready(&self, limit: usize) -> Result<Vec<ReadyTask>, Error> {
+        let rows = sqlx::query!(
+            r#"select t.task_id as "task_id!: Vec<u8>", t.priority as "priority!", t.critical_path_cost as "cost!",
+                array(select i.input_task_id::bytea from task_inputs i where i.task_id = t.task_id) as "inputs!: Vec<Vec<u8>>"
+            from (
+                select task_id, priority, critical_path_cost from tasks
+                where state = 'ready' and not_before <= now()
+                order by priority desc, critical_path_cost desc, task_id
+                limit $1
+            ) as t"#,
+            i64::try_from(limit).unwrap_or(i64::MAX)
+        );
+        let rows = rows.fetch_all(&self.pool).await?;
+        let task = |id, priority, critical_path_cost, inputs: Vec<Vec<u8>>| {
+            let inputs = inputs.into_iter().map(task_id).collect::<Result<_, _>>()?;
+            Ok(ReadyTask { id: task_id(id)?, priority, critical_path_cost, inputs })
+        };
+        rows.into_iter().map(|row| task(row.task_id, row.priority, row.cost, row.inputs)).collect()
+    }
+
+    /// Leases those of these tasks that are still ready to those of these sessions that are still their workers' latest.
+    ///
+    /// Claims are synchronous commits: one that was lost in a crash would give its attempt number, the fencing token, a second time.
+    ///
+    /// # Errors
+    /// The database is unavailable; what was leased all the same is found by [`Store::orphans`].
+    pub async fn claim(&self, claims: &[ClaimFor]) -> Result<Vec<Claimed>, Error> {
+        let mut work = self.begin().await?;
+        let live = live_sessions(claims, &mut work).await?;
+        let (tasks, workers): (Vec<TaskId>, Vec<&str>) = claims
+            .iter()
+            .filter(|claim| live.contains(claim.worker.as_str()))
+            .map(|claim| (claim.task, claim.worker.as_str()))
+            .unzip();
+        let rows = sqlx::query!(
+            r#"with free as (
+                select t.task_id, n.worker_id
+                from unnest($1::bytea[], $2::text[]) as n (task_id, worker_id) join tasks t using (task_id)
+                where t.state = 'ready' and t.not_before <= now()
+                for no key update of t skip locked
+            ), leased as (
+                update tasks t set state = 'leased', attempt = t.attempt + 1, worker_id = free.worker_id, changed_at = now()
+                from free where t.task_id = free.task_id and t.state = 'ready'
+                returning t.task_id, t.attempt, t.worker_id
+            ), started as (
+                insert into attempts (task_id, attempt, worker_id) select * from leased
+            )
+            select l.task_id as "task_id!: Vec<u8>", l.attempt as "attempt!", l.worker_id as "worker_id!",
+                s.label as "label!", s.spec::text as "spec!",
+                c.epoch as "epoch?", c.digest::bytea as "digest?: Vec<u8>", c.size_bytes as "size_bytes?"
+            from leased l join task_specs s using (task_id) left join training_checkpoints c using (task_id)"#,
+            &task_ids(&tasks),
+            &workers as _
+        );
+        let mut claimed = Vec::new();
+        for row in rows.fetch_all(&mut *work.tx).await? {
+            let resume_from = match (row.epoch, row.digest, row.size_bytes) {
+                (Some(epoch), Some(bytes), Some(size)) => {
+                    Some(TrainingCheckpoint { artifact: artifact(bytes, size)?, epoch: unsigned(epoch)? })
+                }
+                _ => None,
+            };
+            claimed.push(Claimed {
+                attempt: AttemptRef { task: task_id(row.task_id)?, attempt: attempt(row.attempt)? },
+                worker: row.worker_id.parse().map_err(corrupt)?,
+                label: row.label,
+                spec_json: row.spec,
+                inputs: Vec::new(),
+                files: Vec::new(),
+                resume_from,
+            });
+        }
+        add_inputs(&mut claimed, &mut work).await?;
+        add_files(&mut claimed, &mut work).await?;
+        work.commit().await?;
+        Ok(claimed)
+    }
+}
+
+/// Workers whose latest session is the one decided for. None of them gets another one before this transaction ends.
+async fn live_sessions(claims: &[ClaimFor], work: &mut Work) -> Result<BTreeSet<String>, Error> {
+    let sessions: BTreeMap<&str, i64> = claims.iter().map(|claim| (claim.worker.as_str(), claim.session)).collect();
+    let rows = sqlx::query_scalar!(
+        "select w.worker_id from workers w join unnest($1::text[], $2::bigint[]) as n (worker_id, session)
+            on w.worker_id = n.worker_id and w.session = n.session
+        order by w.worker_id
+        for share of w",
+        &sessions.keys().copied().collect::<Vec<_>>() as _,
+        &sessions.values().copied().collect::<Vec<_>>()
+    );
+    Ok(rows.fetch_all(&mut *work.tx).await?.into_iter().collect())
+}
+
+async fn add_inputs(claimed: &mut [Claimed], work: &mut Work) -> Result<(), Error> {
+    let rows = sqlx::query!(
+        r#"select i.task_id as "task_id!: Vec<u8>", c.task_id as "input!: Vec<u8>", c.digest as "digest!: Vec<u8>", c.size_bytes
+        from task_inputs i join checkpoints c on c.task_id = i.input_task_id
+        where i.task_id = any($1::bytea[])
+        order by c.task_id"#,
+        &task_ids(claimed.iter().map(|claim| &claim.attempt.task))
+    );
+    let mut inputs: BTreeMap<TaskId, Vec<(TaskId, ArtifactRef)>> = BTreeMap::new();
+    for row in rows.fetch_all(&mut *work.tx).await? {
+        inputs
+            .entry(task_id(row.task_id)?)
+            .or_default()
+            .push((task_id(row.input)?, artifact(row.digest, row.size_bytes)?));
+    }
+    for claim in claimed {
+        claim.inputs = inputs.remove(&claim.attempt.task).unwrap_or_default();
+    }
+    Ok(())
+}
+
+async fn add_files(claimed: &mut [Claimed], work: &mut Work) -> Result<(), Error> {
+    let wanted: Vec<Vec<Digest>> = claimed.iter().map(|claim| spec_files(&claim.spec_json)).collect();
+    let digests: BTreeSet<&Digest> = wanted.iter().flatten().collect();
+    let rows = sqlx::query!(
+        r#"select digest as "digest!: Vec<u8>", location from file_locations where digest = any($1::bytea[])"#,
+        &digests.into_iter().map(|digest| digest.as_bytes().to_vec()).collect::<Vec<_>>()
+    );
+    let mut locations: BTreeMap<Digest, String> = BTreeMap::new();
+    for row in rows.fetch_all(&mut *work.tx).await? {
+        locations.insert(digest(row.digest)?, row.location);
+    }
+    for (claim, files) in claimed.iter_mut().zip(wanted) {
+        claim.files = files.into_iter().filter_map(|file| Some((file, locations.get(&file)?.clone()))).collect();
+    }
+    Ok(())
+}
+
+/// A spec that cannot be read must not stop the queue: its worker cannot read it either, and fails the task.
+fn spec_files(spec: &str) -> Vec<Digest> {
+    serde_json::from_str::<TaskSpec>(spec).map(|spec| spec.files()).unwrap_or_default()
+}
+
+pub(super) fn artifact(bytes: Vec<u8>, size: i64) -> Result<ArtifactRef, Error> {
+    Ok(ArtifactRef { digest: digest(bytes)?, size_bytes: unsigned(size)? })
+}
+
+/// Numbers of attempts as columns hold them.
+pub(super) fn attempt_column(attempt: AttemptNumber) -> Result<i32, Error> {
+    super::rows::column(attempt.0, "an attempt")
+}

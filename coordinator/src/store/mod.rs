@@ -1,0 +1,99 @@
+//! The only SQL of Gauntlet, checked at compile time. Every change of a task's state is decided by `domain::task::apply` and written by
+//! [`Work`], but for the claim of ready tasks, which mirrors `Event::Leased` for a whole batch in one statement.
+//!
+//! Locks are taken in one order everywhere, so that transactions never deadlock: workers by id, the sweep, specs, tasks by `(depth, task_id)`
+//! (inputs first), files. Tasks are locked `for no key update`, which lets rows that refer to them be inserted beside it.
+
+mod claim;
+mod error;
+mod explain;
+mod fleet;
+mod leases;
+mod report;
+mod results;
+mod rows;
+mod submit;
+mod sweeps;
+#[cfg(test)]
+mod tests;
+mod wanted;
+mod work;
+
+use std::str::FromStr as _;
+use std::time::Duration;
+
+use gauntlet_domain::task::RetryPolicy;
+use sqlx::PgPool;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+
+pub use claim::{ClaimFor, Claimed, TrainingCheckpoint};
+pub use error::{Error, retry_conflicts};
+pub use explain::{AttemptRow, InputRow, TaskDetails};
+pub use fleet::WorkerRow;
+pub use leases::{Hello, Orphan, Welcomed};
+pub use report::{Content, Stored, Verdict};
+pub use sweeps::{EndedRow, Resolved, RunningRow, SweepStatus};
+pub use work::Transition;
+
+use work::Work;
+
+/// The database.
+#[derive(Debug, Clone)]
+pub struct Store {
+    pool: PgPool,
+    policy: RetryPolicy,
+}
+
+impl Store {
+    /// The database behind `pool`.
+    pub const fn new(pool: PgPool, policy: RetryPolicy) -> Self {
+        Self { pool, policy }
+    }
+
+    /// Connections to the database at `url`, made when they are needed.
+    ///
+    /// # Errors
+    /// The URL makes no sense.
+    pub fn connect(url: &str, connections: u32, policy: RetryPolicy) -> Result<Self, sqlx::Error> {
+        let options = PgConnectOptions::from_str(url)?.application_name("gauntlet-coordinator").options([
+            ("statement_timeout", "120s"),
+            ("lock_timeout", "30s"),
+            ("idle_in_transaction_session_timeout", "60s"),
+        ]);
+        let pool = PgPoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(Duration::from_secs(5))
+            .test_before_acquire(true)
+            .connect_lazy_with(options);
+        Ok(Self::new(pool, policy))
+    }
+
+    /// Brings the schema up to this version's.
+    ///
+    /// # Errors
+    /// The database cannot be reached, or its schema is of a later version.
+    pub async fn migrate(&self) -> Result<(), sqlx::Error> {
+        sqlx::migrate!("../migrations").run(&self.pool).await.map_err(|error| match error {
+            sqlx::migrate::MigrateError::Execute(error) => error,
+            other => sqlx::Error::Migrate(Box::new(other)),
+        })
+    }
+
+    /// Whether the database answers.
+    ///
+    /// # Errors
+    /// It does not.
+    pub async fn ping(&self) -> Result<(), Error> {
+        sqlx::query_scalar!(r#"select 1 as "one!""#).fetch_one(&self.pool).await?;
+        Ok(())
+    }
+
+    /// Closes all connections.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+
+    async fn begin(&self) -> Result<Work, Error> {
+        Work::begin(&self.pool, self.policy).await
+    }
+}

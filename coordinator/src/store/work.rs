@@ -1,0 +1,322 @@
+//! A transaction that changes tasks: lock, decide, write, and what follows for the tasks that need them.
+
+use std::collections::BTreeMap;
+
+use gauntlet_domain::task::{Event, Rejected, RetryPolicy, Task, TaskState, Timestamp, apply};
+use gauntlet_domain::{AttemptRef, TaskId, WorkerId};
+use sqlx::{PgPool, Postgres, Transaction};
+
+use super::Error;
+use super::rows::{LockedTask, TaskRow, column, corrupt, moment, task_ids, timestamp};
+
+/// What happened to a task in a transaction that is committed.
+#[derive(Debug, Clone)]
+pub struct Transition {
+    /// Which.
+    pub task: TaskId,
+    /// What people call it.
+    pub label: String,
+    /// Before.
+    pub before: Task,
+    /// After.
+    pub after: Task,
+    /// The event, in a word.
+    pub event: &'static str,
+    /// Moment of the transaction.
+    pub now: Timestamp,
+    end: Option<AttemptEnd>,
+}
+
+impl Transition {
+    /// The attempt that this ended, and its worker.
+    pub fn ended_attempt(&self) -> Option<(AttemptRef, &WorkerId)> {
+        let lease = self.before.lease.as_ref()?;
+        (self.after.state != TaskState::Leased)
+            .then_some((AttemptRef { task: self.task, attempt: self.before.attempt }, &lease.worker))
+    }
+
+    /// Why a worker must stop the attempt that this ended; none where the worker ended it itself.
+    pub fn taken_away(&self) -> Option<&str> {
+        let end = self.end.as_ref()?;
+        let taken = self.ended_attempt().is_some() && matches!(end.outcome, "lost" | "cancelled");
+        taken.then(|| end.message.as_deref().unwrap_or(end.outcome))
+    }
+}
+
+#[cfg(test)]
+impl Transition {
+    pub fn for_test(task: TaskId, label: String, before: Task, after: Task) -> Self {
+        let now = after.not_before;
+        Self { task, label, before, after, event: "test", now, end: None }
+    }
+}
+
+/// How an attempt ended, for the table of attempts.
+#[derive(Debug, Clone)]
+struct AttemptEnd {
+    outcome: &'static str,
+    failure_class: Option<&'static str>,
+    message: Option<String>,
+}
+
+/// A transaction in progress.
+pub(super) struct Work {
+    pub tx: Transaction<'static, Postgres>,
+    pub now: Timestamp,
+    policy: RetryPolicy,
+    transitions: Vec<Transition>,
+}
+
+impl Work {
+    pub async fn begin(pool: &PgPool, policy: RetryPolicy) -> Result<Self, Error> {
+        let mut tx = pool.begin().await?;
+        let now = sqlx::query_scalar!(r#"select now() as "now!""#).fetch_one(&mut *tx).await?;
+        Ok(Self { tx, now: timestamp(now), policy, transitions: Vec::new() })
+    }
+
+    /// Makes everything durable, and tells what happened.
+    pub async fn commit(self) -> Result<Vec<Transition>, Error> {
+        self.tx.commit().await?;
+        Ok(self.transitions)
+    }
+
+    /// Locks those of these tasks that exist, inputs first.
+    pub async fn lock(&mut self, ids: &[TaskId]) -> Result<Vec<LockedTask>, Error> {
+        let rows = sqlx::query_as!(
+            TaskRow,
+            r#"select t.task_id, t.state::text as "state!", t.attempt, t.worker_id, t.pending_inputs, t.not_before,
+                t.transient_failures, t.resource_failures, t.reason, s.label
+            from tasks t join task_specs s using (task_id)
+            where t.task_id = any($1::bytea[])
+            order by s.depth, t.task_id
+            for no key update of t"#,
+            &task_ids(ids)
+        );
+        rows.fetch_all(&mut *self.tx).await?.into_iter().map(LockedTask::try_from).collect()
+    }
+
+    /// Lets these events happen to these tasks, each of which may stand here once, with all that follows for the tasks that need them. Rejected
+    /// events change nothing.
+    pub async fn advance(&mut self, events: Vec<(LockedTask, Event)>) -> Result<Vec<(TaskId, Rejected)>, Error> {
+        let first = self.transitions.len();
+        let rejected = self.happen(events).await?;
+        let ended: Vec<(TaskId, TaskState)> =
+            self.transitions[first..].iter().map(|t| (t.task, t.after.state)).collect();
+        for (task, _) in ended.iter().filter(|(_, state)| *state == TaskState::Succeeded) {
+            self.input_succeeded(*task).await?;
+        }
+        let lost: Vec<TaskId> =
+            ended.iter().filter(|(_, state)| state.ended_without_result()).map(|(task, _)| *task).collect();
+        if !lost.is_empty() {
+            self.inputs_lost(&lost).await?;
+        }
+        Ok(rejected)
+    }
+
+    async fn input_succeeded(&mut self, input: TaskId) -> Result<(), Error> {
+        let dependents = sqlx::query_scalar!(
+            r#"select i.task_id as "task_id!: Vec<u8>" from task_inputs i join tasks t using (task_id)
+            where i.input_task_id = $1 and t.state = 'pending'"#,
+            &task_ids([&input])[0]
+        );
+        let dependents = dependents.fetch_all(&mut *self.tx).await?;
+        let ids = dependents.into_iter().map(super::rows::task_id).collect::<Result<Vec<_>, _>>()?;
+        let locked = if ids.is_empty() { Vec::new() } else { self.lock(&ids).await? };
+        self.happen(locked.into_iter().map(|task| (task, Event::InputSucceeded)).collect()).await?;
+        Ok(())
+    }
+
+    /// Skips all that needs one of these tasks, directly or not.
+    async fn inputs_lost(&mut self, lost: &[TaskId]) -> Result<(), Error> {
+        let rows = sqlx::query!(
+            r#"with recursive doomed (root, task_id) as (
+                select r.task_id, i.task_id
+                from unnest($1::bytea[]) as r (task_id)
+                join task_inputs i on i.input_task_id = r.task_id
+                join tasks t on t.task_id = i.task_id and t.state = 'pending'
+                union
+                select d.root, i.task_id
+                from doomed d
+                join task_inputs i on i.input_task_id = d.task_id
+                join tasks t on t.task_id = i.task_id and t.state = 'pending'
+            )
+            select task_id as "task_id!: Vec<u8>", (array_agg(root))[1] as "root!: Vec<u8>" from doomed group by task_id"#,
+            &task_ids(lost)
+        );
+        let mut roots: BTreeMap<TaskId, TaskId> = BTreeMap::new();
+        for row in rows.fetch_all(&mut *self.tx).await? {
+            roots.insert(super::rows::task_id(row.task_id)?, super::rows::task_id(row.root)?);
+        }
+        if roots.is_empty() {
+            return Ok(());
+        }
+        let locked = self.lock(&roots.keys().copied().collect::<Vec<_>>()).await?;
+        let reasons: BTreeMap<TaskId, String> = self.transitions.iter().map(|t| (t.task, lost_reason(t))).collect();
+        let reason =
+            |task: &LockedTask| roots.get(&task.id).and_then(|root| reasons.get(root)).cloned().unwrap_or_default();
+        let lose = |task: LockedTask| {
+            let reason = reason(&task);
+            (task, Event::InputLost { reason })
+        };
+        self.happen(locked.into_iter().map(lose).collect()).await?;
+        Ok(())
+    }
+
+    async fn happen(&mut self, events: Vec<(LockedTask, Event)>) -> Result<Vec<(TaskId, Rejected)>, Error> {
+        let mut rejected = Vec::new();
+        let mut transitions = Vec::with_capacity(events.len());
+        for (LockedTask { id, label, task: before }, event) in events {
+            let (name, end) = (event_name(&event), attempt_end(&event));
+            match apply(&before, event, &self.policy, self.now) {
+                Ok(after) => {
+                    transitions.push(Transition { task: id, label, before, after, event: name, now: self.now, end })
+                }
+                Err(problem) => rejected.push((id, problem)),
+            }
+        }
+        for chunk in transitions.chunks(5000) {
+            self.write(chunk).await?;
+            self.end_attempts(chunk).await?;
+        }
+        self.transitions.append(&mut transitions);
+        Ok(rejected)
+    }
+
+    /// The one place where a task's state is written: only over the state it was decided from.
+    pub async fn write(&mut self, transitions: &[Transition]) -> Result<(), Error> {
+        if transitions.is_empty() {
+            return Ok(());
+        }
+        let rows = NewStates::of(transitions)?;
+        let query = sqlx::query!(
+            "update tasks t set
+                state = n.state::task_state, attempt = n.attempt, worker_id = n.worker_id, pending_inputs = n.pending_inputs,
+                not_before = n.not_before, transient_failures = n.transient, resource_failures = n.resource, reason = n.reason,
+                changed_at = now()
+            from unnest($1::bytea[], $2::text[], $3::integer[], $4::text[], $5::integer[], $6::text[], $7::integer[],
+                    $8::timestamptz[], $9::integer[], $10::integer[], $11::text[])
+                as n (task_id, was_state, was_attempt, state, attempt, worker_id, pending_inputs, not_before, transient, resource, reason)
+            where t.task_id = n.task_id and t.state = n.was_state::task_state and t.attempt = n.was_attempt",
+            &rows.ids,
+            &rows.was_state as _,
+            &rows.was_attempt,
+            &rows.state as _,
+            &rows.attempt,
+            &rows.worker as _,
+            &rows.pending_inputs,
+            &rows.not_before,
+            &rows.transient,
+            &rows.resource,
+            &rows.reason as _
+        );
+        let written = query.execute(&mut *self.tx).await?.rows_affected();
+        if written == transitions.len() as u64 {
+            Ok(())
+        } else {
+            Err(corrupt(format_args!("{written} of {} locked tasks were where they had been seen", transitions.len())))
+        }
+    }
+
+    async fn end_attempts(&mut self, transitions: &[Transition]) -> Result<(), Error> {
+        let ends: Vec<_> = transitions.iter().filter_map(|t| Some((t.ended_attempt()?.0, t.end.as_ref()?))).collect();
+        if ends.is_empty() {
+            return Ok(());
+        }
+        let ids = task_ids(ends.iter().map(|(attempt, _)| &attempt.task));
+        let attempts =
+            ends.iter().map(|(attempt, _)| column(attempt.attempt.0, "an attempt")).collect::<Result<Vec<i32>, _>>()?;
+        let outcomes: Vec<&str> = ends.iter().map(|(_, end)| end.outcome).collect();
+        let classes: Vec<Option<&str>> = ends.iter().map(|(_, end)| end.failure_class).collect();
+        let messages: Vec<Option<&str>> = ends.iter().map(|(_, end)| end.message.as_deref()).collect();
+        let query = sqlx::query!(
+            "update attempts a set
+                ended_at = now(), outcome = n.outcome::attempt_outcome, failure_class = n.class::failure_class, message = n.message
+            from unnest($1::bytea[], $2::integer[], $3::text[], $4::text[], $5::text[]) as n (task_id, attempt, outcome, class, message)
+            where a.task_id = n.task_id and a.attempt = n.attempt and a.outcome = 'running'",
+            &ids,
+            &attempts,
+            &outcomes as _,
+            &classes as _,
+            &messages as _
+        );
+        query.execute(&mut *self.tx).await?;
+        Ok(())
+    }
+}
+
+/// The columns of [`Work::write`].
+#[derive(Default)]
+struct NewStates<'a> {
+    ids: Vec<Vec<u8>>,
+    was_state: Vec<&'static str>,
+    was_attempt: Vec<i32>,
+    state: Vec<&'static str>,
+    attempt: Vec<i32>,
+    worker: Vec<Option<&'a str>>,
+    pending_inputs: Vec<i32>,
+    not_before: Vec<time::OffsetDateTime>,
+    transient: Vec<i32>,
+    resource: Vec<i32>,
+    reason: Vec<Option<&'a str>>,
+}
+
+impl<'a> NewStates<'a> {
+    fn of(transitions: &'a [Transition]) -> Result<Self, Error> {
+        let mut rows = Self { ids: task_ids(transitions.iter().map(|t| &t.task)), ..Self::default() };
+        for Transition { before, after, .. } in transitions {
+            rows.was_state.push(before.state.name());
+            rows.was_attempt.push(column(before.attempt.0, "an attempt")?);
+            rows.state.push(after.state.name());
+            rows.attempt.push(column(after.attempt.0, "an attempt")?);
+            rows.worker.push(after.lease.as_ref().map(|lease| lease.worker.as_str()));
+            rows.pending_inputs.push(column(after.pending_inputs, "the number of inputs")?);
+            rows.not_before.push(moment(after.not_before)?);
+            rows.transient.push(column(after.failures.transient, "the number of failures")?);
+            rows.resource.push(column(after.failures.resource, "the number of failures")?);
+            rows.reason.push(after.reason.as_deref());
+        }
+        Ok(rows)
+    }
+}
+
+fn lost_reason(transition: &Transition) -> String {
+    let Transition { task, label, after, .. } = transition;
+    let what = match after.state {
+        TaskState::Cancelled => "was cancelled",
+        TaskState::Skipped => "was skipped",
+        _ => "failed",
+    };
+    let why = after.reason.as_deref().unwrap_or("no reason is known");
+    format!("its input {label} ({}) {what}: {why}", task.short())
+}
+
+const fn event_name(event: &Event) -> &'static str {
+    match event {
+        Event::InputSucceeded => "input succeeded",
+        Event::InputLost { .. } => "input lost",
+        Event::Leased { .. } => "leased",
+        Event::Succeeded { .. } => "result accepted",
+        Event::Failed { .. } => "attempt failed",
+        Event::LeaseLost { .. } => "lease lost",
+        Event::HandedBack { .. } => "handed back",
+        Event::Cancelled { .. } => "cancelled",
+        Event::Retry { .. } => "retried",
+    }
+}
+
+fn attempt_end(event: &Event) -> Option<AttemptEnd> {
+    let plain =
+        |outcome, message: Option<&String>| AttemptEnd { outcome, failure_class: None, message: message.cloned() };
+    match event {
+        Event::Succeeded { .. } => Some(plain("succeeded", None)),
+        Event::Failed { failure, .. } => Some(AttemptEnd {
+            outcome: "failed",
+            failure_class: Some(failure.class.name()),
+            message: Some(failure.message.clone()),
+        }),
+        Event::LeaseLost { reason, .. } => Some(plain("lost", Some(reason))),
+        Event::HandedBack { .. } => Some(plain("handed-back", None)),
+        Event::Cancelled { reason } => Some(plain("cancelled", Some(reason))),
+        Event::InputSucceeded | Event::InputLost { .. } | Event::Leased { .. } | Event::Retry { .. } => None,
+    }
+}

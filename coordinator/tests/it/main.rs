@@ -1,0 +1,17 @@
+//! The coordinator through its real gRPC interface and on a real Postgres, with workers that follow a script.
+
+#![allow(clippy::unwrap_used)] // a test may stop at once
+
+mod house;
+mod sweep_files;
+mod worker;
+
+mod cancellation;
+mod failures;
+mod outages;
+mod protocol;
+mod reading;
+mod restarts;
+mod several;
+mod submission;
+mod zombies;
