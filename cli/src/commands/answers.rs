@@ -17,9 +17,24 @@ use crate::render::{Sink, write_outcomes, write_results};
 /// The sweep is unknown, or the answer cannot be written.
 pub async fn results(global: &Global, args: &ResultsArgs) -> anyhow::Result<ExitCode> {
     let mut connection = Connection::to_any(global).await?;
-    let rows = fetch_results(&mut connection.client, &args.id).await;
+    let answer = async {
+        let rows = fetch_results(&mut connection.client, &args.id).await?;
+        let request = v1::GetSweepRequest { sweep_id: args.id.clone() };
+        Ok::<_, anyhow::Error>((rows, connection.client.sweeps.get_sweep(request).await.map_err(refused)?.into_inner()))
+    }
+    .await;
     connection.close().await;
-    write_results(&rows?, args.format, Sink::open(args.out.as_deref())?)?;
+    let (rows, sweep) = answer?;
+    if rows.len() < sweep.cells as usize {
+        eprintln!(
+            "note: {} of {} rows are there; sweep {} is {}",
+            rows.len(),
+            sweep.cells,
+            sweep.sweep_id,
+            sweep.state
+        );
+    }
+    write_results(&rows, args.format, Sink::open(args.out.as_deref())?)?;
     Ok(ExitCode::SUCCESS)
 }
 

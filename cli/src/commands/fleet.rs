@@ -55,8 +55,11 @@ struct Running<'a> {
 }
 
 fn listed(worker: &v1::Worker) -> Listed<'_> {
-    let device =
-        |device: &v1::Device| format!("{}, {} MiB, {} threads", device.name, device.memory_mib, device.threads);
+    let device = |device: &v1::Device| {
+        // 0 where libtorch does not tell.
+        let memory = if device.memory_mib > 0 { format!(", {} MiB", device.memory_mib) } else { String::new() };
+        format!("{}{memory}, threads: {}, libtorch {}", device.name, device.threads, device.libtorch)
+    };
     Listed {
         worker: &worker.worker_id,
         hostname: &worker.hostname,
