@@ -302,7 +302,11 @@ eps = "4/255"
     #[test]
     fn it_can_come_out_against_the_study() {
         let found = findings(&parse(SWEEP).unwrap(), &rows([65, 55, 61, 52], 70));
-        assert!(found[0].sentence().contains("raised accuracy and did not transfer non-robustness"), "{}", found[0].sentence());
+        assert!(
+            found[0].sentence().contains("raised accuracy and did not transfer non-robustness"),
+            "{}",
+            found[0].sentence()
+        );
         assert_eq!(found.len(), 1, "noise proves nothing");
     }
 }

@@ -111,14 +111,16 @@ impl From<v1::EpochMetrics> for EpochMetrics {
 
 impl From<Outcomes> for v1::Outcomes {
     fn from(outcomes: Outcomes) -> Self {
-        let Outcomes { label, clean_prediction, adversarial_prediction, clean_loss, adversarial_loss, distance } = outcomes;
+        let Outcomes { label, clean_prediction, adversarial_prediction, clean_loss, adversarial_loss, distance } =
+            outcomes;
         Self { label, clean_prediction, adversarial_prediction, clean_loss, adversarial_loss, distance }
     }
 }
 
 impl From<v1::Outcomes> for Outcomes {
     fn from(wire: v1::Outcomes) -> Self {
-        let v1::Outcomes { label, clean_prediction, adversarial_prediction, clean_loss, adversarial_loss, distance } = wire;
+        let v1::Outcomes { label, clean_prediction, adversarial_prediction, clean_loss, adversarial_loss, distance } =
+            wire;
         Self { label, clean_prediction, adversarial_prediction, clean_loss, adversarial_loss, distance }
     }
 }
@@ -133,8 +135,12 @@ impl TryFrom<v1::Failed> for Failure {
     type Error = InvalidField;
 
     fn try_from(wire: v1::Failed) -> Result<Self, InvalidField> {
-        let class = FailureClass::from_name(&wire.failure_class)
-            .ok_or_else(|| InvalidField::new("failure_class", format!("`{}` is none of transient, resource, permanent", wire.failure_class)))?;
+        let class = FailureClass::from_name(&wire.failure_class).ok_or_else(|| {
+            InvalidField::new(
+                "failure_class",
+                format!("`{}` is none of transient, resource, permanent", wire.failure_class),
+            )
+        })?;
         Ok(Self { class, message: wire.message })
     }
 }
@@ -154,20 +160,30 @@ impl From<LocatedFile> for v1::FileFacts {
     fn from(file: LocatedFile) -> Self {
         use v1::file_facts::{Content, Place};
         let content = match file.facts.content {
-            FileContent::IdxImages { examples, height, width } => Content::IdxImages(v1::IdxImages { examples, height, width }),
+            FileContent::IdxImages { examples, height, width } => {
+                Content::IdxImages(v1::IdxImages { examples, height, width })
+            }
             FileContent::IdxLabels { examples, max_label } => Content::IdxLabels(v1::IdxLabels { examples, max_label }),
             FileContent::SafeTensorsDataset { examples, channels, height, width, max_label } => {
                 Content::SafetensorsDataset(v1::SafeTensorsDataset { examples, channels, height, width, max_label })
             }
             FileContent::Checkpoint { tensors } => Content::Checkpoint(v1::Checkpoint {
-                tensors: tensors.into_iter().map(|ParameterShape { name, shape }| v1::TensorShape { name, shape }).collect(),
+                tensors: tensors
+                    .into_iter()
+                    .map(|ParameterShape { name, shape }| v1::TensorShape { name, shape })
+                    .collect(),
             }),
         };
         let place = match file.place {
             FilePlace::Sweep(path) => Place::SweepPath(path),
             FilePlace::Data(path) => Place::DataPath(path),
         };
-        Self { place: Some(place), digest: file.facts.digest.to_string(), location: file.location, content: Some(content) }
+        Self {
+            place: Some(place),
+            digest: file.facts.digest.to_string(),
+            location: file.location,
+            content: Some(content),
+        }
     }
 }
 
@@ -177,13 +193,18 @@ impl TryFrom<v1::FileFacts> for LocatedFile {
     fn try_from(wire: v1::FileFacts) -> Result<Self, InvalidField> {
         use v1::file_facts::{Content, Place};
         let content = match required(wire.content, "content")? {
-            Content::IdxImages(v1::IdxImages { examples, height, width }) => FileContent::IdxImages { examples, height, width },
+            Content::IdxImages(v1::IdxImages { examples, height, width }) => {
+                FileContent::IdxImages { examples, height, width }
+            }
             Content::IdxLabels(v1::IdxLabels { examples, max_label }) => FileContent::IdxLabels { examples, max_label },
             Content::SafetensorsDataset(v1::SafeTensorsDataset { examples, channels, height, width, max_label }) => {
                 FileContent::SafeTensorsDataset { examples, channels, height, width, max_label }
             }
             Content::Checkpoint(v1::Checkpoint { tensors }) => FileContent::Checkpoint {
-                tensors: tensors.into_iter().map(|v1::TensorShape { name, shape }| ParameterShape { name, shape }).collect(),
+                tensors: tensors
+                    .into_iter()
+                    .map(|v1::TensorShape { name, shape }| ParameterShape { name, shape })
+                    .collect(),
             },
         };
         let place = match required(wire.place, "place")? {
@@ -214,12 +235,42 @@ pub fn facts(files: &[LocatedFile]) -> Facts {
 impl From<ResultRow> for v1::ResultRow {
     fn from(row: ResultRow) -> Self {
         let ResultRow {
-            sweep, dataset, backbone, init, recipe, seed, attack, norm, eps, examples, clean_correct, robust_correct, aoi, aai,
-            decline_ratio, aai_low, aai_high,
+            sweep,
+            dataset,
+            backbone,
+            init,
+            recipe,
+            seed,
+            attack,
+            norm,
+            eps,
+            examples,
+            clean_correct,
+            robust_correct,
+            aoi,
+            aai,
+            decline_ratio,
+            aai_low,
+            aai_high,
         } = row;
         Self {
-            sweep, dataset, backbone, init, recipe, seed, attack, norm, eps, examples, clean_correct, robust_correct, aoi, aai,
-            decline_ratio, aai_low, aai_high,
+            sweep,
+            dataset,
+            backbone,
+            init,
+            recipe,
+            seed,
+            attack,
+            norm,
+            eps,
+            examples,
+            clean_correct,
+            robust_correct,
+            aoi,
+            aai,
+            decline_ratio,
+            aai_low,
+            aai_high,
         }
     }
 }
@@ -227,12 +278,42 @@ impl From<ResultRow> for v1::ResultRow {
 impl From<v1::ResultRow> for ResultRow {
     fn from(row: v1::ResultRow) -> Self {
         let v1::ResultRow {
-            sweep, dataset, backbone, init, recipe, seed, attack, norm, eps, examples, clean_correct, robust_correct, aoi, aai,
-            decline_ratio, aai_low, aai_high,
+            sweep,
+            dataset,
+            backbone,
+            init,
+            recipe,
+            seed,
+            attack,
+            norm,
+            eps,
+            examples,
+            clean_correct,
+            robust_correct,
+            aoi,
+            aai,
+            decline_ratio,
+            aai_low,
+            aai_high,
         } = row;
         Self {
-            sweep, dataset, backbone, init, recipe, seed, attack, norm, eps, examples, clean_correct, robust_correct, aoi, aai,
-            decline_ratio, aai_low, aai_high,
+            sweep,
+            dataset,
+            backbone,
+            init,
+            recipe,
+            seed,
+            attack,
+            norm,
+            eps,
+            examples,
+            clean_correct,
+            robust_correct,
+            aoi,
+            aai,
+            decline_ratio,
+            aai_low,
+            aai_high,
         }
     }
 }
