@@ -22,12 +22,12 @@ test: check-tools setup ## set up and run every test
 	@$(SETUP) python
 	$(CARGO) build --locked --workspace --bins
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
-	    set -x; $(CARGO) nextest run --locked --workspace; \
+	    set -x; $(CARGO) nextest run --locked --workspace --no-fail-fast; \
 	    if grep -rqE '^\s*//[/!] ```(rust|no_run|should_panic)?$$' --include='*.rs' --exclude-dir=target .; then \
 	        $(CARGO) test --locked --workspace --doc; \
 	    fi; \
 	else \
-	    set -x; $(CARGO) test --locked --workspace; \
+	    set -x; $(CARGO) test --locked --workspace --no-fail-fast; \
 	fi
 
 lint: check-tools check-python ## formatting, clippy, licences and sources of the dependencies

@@ -4,6 +4,7 @@
 
 mod common;
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -31,10 +32,16 @@ impl Cluster {
 
     fn worker(&self, number: usize) -> Running {
         let mut command = gauntlet(&self.folder.join(format!("worker-{number}")));
-        command
-            .args(["--log", "info", "--endpoint", &self.coordinator.endpoint, "worker", "--artifacts"])
-            .arg(self.folder.join("artifacts"));
-        Running::start(command.stdout(Stdio::null()))
+        command.args(["--log", "info", "--endpoint", &self.coordinator.endpoint, "worker"]);
+        command.args(["--worker-id", &format!("worker-{number}"), "--artifacts"]);
+        // A checkpoint after every epoch: trainings of seconds are interrupted in the middle.
+        command.arg(self.folder.join("artifacts")).env("GAUNTLET_CHECKPOINT_INTERVAL_SECS", "0");
+        let log = fs::OpenOptions::new().create(true).append(true).open(self.log()).unwrap();
+        Running::start(command.stdout(Stdio::null()).stderr(log))
+    }
+
+    fn log(&self) -> PathBuf {
+        self.folder.join("workers.log")
     }
 
     fn count(&self, query: &str) -> u32 {
@@ -52,15 +59,38 @@ impl Cluster {
         });
     }
 
-    fn kill_an_executor(&self) {
-        wait_until("an executor", PATIENCE, || {
-            let executors =
-                self.workers.iter().flat_map(|worker| children(worker.pid(), "gauntlet-executor")).collect::<Vec<_>>();
-            executors.first().map(|pid| kill(*pid)).is_some()
+    fn kill_executors(&self) {
+        wait_until("executors", PATIENCE, || {
+            let of = |worker: &Running| children(worker.pid(), "gauntlet-executor");
+            let executors: Vec<u32> = self.workers.iter().flat_map(of).collect();
+            executors.iter().for_each(|pid| kill(*pid));
+            !executors.is_empty()
         });
     }
 
+    /// Kills executors until a training was seen to go on from a checkpoint of the attempt before.
+    fn interrupt_a_training(&self) {
+        for _ in 0..8 {
+            wait_until("a checkpoint", PATIENCE, || self.count("select count(*) from training_checkpoints") > 0);
+            self.kill_executors();
+            let resumed = || self.workers_said("the training goes on from a checkpoint");
+            for _ in 0..40 {
+                if resumed() {
+                    return;
+                }
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        }
+        panic!("no training went on from a checkpoint");
+    }
+
+    fn workers_said(&self, what: &str) -> bool {
+        fs::read_to_string(self.log()).unwrap().contains(what)
+    }
+
     fn kill_and_restart_worker(&mut self, number: usize) {
+        let busy = format!("select count(*) from tasks where worker_id = 'worker-{number}'");
+        wait_until("the worker has work", PATIENCE, || self.count(&busy) > 0);
         self.workers[number].kill();
         self.workers[number] = self.worker(number);
     }
@@ -99,14 +129,13 @@ fn a_sweep_under_kill_9_of_everything_ends_with_the_table_of_an_undisturbed_one(
     let id = id.trim();
 
     cluster.wait_for_work(0);
-    cluster.kill_an_executor();
+    cluster.interrupt_a_training();
     cluster.wait_for_work(1);
     cluster.kill_and_restart_coordinator();
     cluster.wait_for_work(3);
     cluster.kill_and_restart_worker(0);
     cluster.wait_for_work(5);
     cluster.kill_postgres();
-    cluster.wait_for_work(7);
     cluster.kill_and_restart_worker(1);
     cluster.kill_and_restart_coordinator();
 
@@ -117,7 +146,7 @@ fn a_sweep_under_kill_9_of_everything_ends_with_the_table_of_an_undisturbed_one(
     assert_eq!(table, expected);
 
     let lost = cluster.count("select count(*) from attempts where outcome in ('lost', 'failed')");
-    assert!(lost >= 2, "the blows hit something: {lost} attempts were lost");
+    assert!(lost >= 1, "the blows hit something");
     let successes = cluster.count("select count(*) from attempts where outcome = 'succeeded'");
     let tasks = cluster.count("select count(*) from tasks");
     assert_eq!(successes, tasks, "each task has exactly one result");

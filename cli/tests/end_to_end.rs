@@ -170,7 +170,7 @@ fn run_brings_its_own_database_and_leaves_no_process_behind() {
     let text = fs::read_to_string(fixture("small.toml")).unwrap();
     let tiny = text
         .replace("seeds = [0, 1]", "seeds = [0]")
-        .replace("epochs = 8", "epochs = 1")
+        .replace("epochs = 16", "epochs = 1")
         .replace("epochs = 4", "epochs = 1");
     fs::write(&sweep, tiny).unwrap();
     let table = succeed(gauntlet(state.path()).arg("run").arg(&sweep));

@@ -22,17 +22,17 @@ impl Outage {
     /// Takes note of how a transaction went, and hands it on.
     pub fn note<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
         match &result {
-            Err(Error::Unavailable(error)) => self.begins(error),
+            Err(error) if error.is_unavailable() => self.begins(error),
             _ if self.is_on() => self.ends(),
             _ => {}
         }
         result
     }
 
-    fn begins(&self, error: &sqlx::Error) {
+    fn begins(&self, error: &Error) {
         if !self.down.swap(true, Ordering::Relaxed) {
             *self.since.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-            tracing::warn!(%error, "the database is unavailable; trying again until it is back");
+            tracing::warn!("{error}; trying again until it is back");
         }
     }
 

@@ -52,10 +52,10 @@ pub enum StartError {
     },
     /// The database's URL makes no sense.
     #[error("the database URL cannot be used: {0}")]
-    Url(#[source] sqlx::Error),
+    Url(#[source] store::Error),
     /// The database cannot be reached, or cannot be brought up to date.
     #[error("the database cannot be used: {0}")]
-    Database(#[source] sqlx::Error),
+    Database(#[source] store::Error),
     /// The gRPC server cannot be set up.
     #[error("the server cannot be set up: {0}")]
     Server(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -135,12 +135,7 @@ async fn migrate(store: &Store, patience: Duration) -> Result<(), StartError> {
         .with_max_delay(Duration::from_secs(1))
         .with_total_delay(Some(patience))
         .without_max_times();
-    let passes = |error: &sqlx::Error| match error {
-        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut => true,
-        sqlx::Error::Database(error) => error.code().is_some_and(|code| code.starts_with("57P")),
-        _ => false,
-    };
-    (|| store.migrate()).retry(backoff).when(passes).await.map_err(StartError::Database)
+    (|| store.migrate()).retry(backoff).when(store::Error::is_unavailable).await.map_err(StartError::Database)
 }
 
 fn router(shared: &Arc<Shared>) -> Result<Router, StartError> {

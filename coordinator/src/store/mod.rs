@@ -54,7 +54,7 @@ impl Store {
     ///
     /// # Errors
     /// The URL makes no sense.
-    pub fn connect(url: &str, connections: u32, policy: RetryPolicy) -> Result<Self, sqlx::Error> {
+    pub fn connect(url: &str, connections: u32, policy: RetryPolicy) -> Result<Self, Error> {
         let options = PgConnectOptions::from_str(url)?.application_name("gauntlet-coordinator").options([
             ("statement_timeout", "120s"),
             ("lock_timeout", "30s"),
@@ -72,10 +72,11 @@ impl Store {
     ///
     /// # Errors
     /// The database cannot be reached, or its schema is of a later version.
-    pub async fn migrate(&self) -> Result<(), sqlx::Error> {
-        sqlx::migrate!("../migrations").run(&self.pool).await.map_err(|error| match error {
-            sqlx::migrate::MigrateError::Execute(error) => error,
-            other => sqlx::Error::Migrate(Box::new(other)),
+    pub async fn migrate(&self) -> Result<(), Error> {
+        let migrated = sqlx::migrate!("../migrations").run(&self.pool).await;
+        migrated.map_err(|error| match error {
+            sqlx::migrate::MigrateError::Execute(error) => error.into(),
+            other => Error::Refused(sqlx::Error::Migrate(Box::new(other))),
         })
     }
 

@@ -154,7 +154,10 @@ impl Worker {
         let artifact = self.assignment.resume_from?;
         let path = folder.join("resume");
         match self.workshop.artifacts.fetch(&artifact, &path).await {
-            Ok(()) => Some(path),
+            Ok(()) => {
+                tracing::info!(attempt = %self.assignment.attempt, "the training goes on from a checkpoint");
+                Some(path)
+            }
             Err(error) => {
                 tracing::warn!(attempt = %self.assignment.attempt, %error, "the training cannot be resumed and starts over");
                 None

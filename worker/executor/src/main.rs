@@ -8,6 +8,7 @@ mod serve;
 mod stdout;
 
 use std::io::Write as _;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Parser;
@@ -24,6 +25,9 @@ struct Arguments {
     /// Threads of one operation on the CPU.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
     threads: u32,
+    /// Shortest time between two resumable checkpoints of a training; 0 writes one after every epoch.
+    #[arg(long, env = "GAUNTLET_CHECKPOINT_INTERVAL_SECS", default_value_t = 10, value_name = "SECONDS")]
+    checkpoint_interval_secs: u64,
     /// Say as one line of JSON whether the device works, and exit.
     #[arg(long)]
     probe: bool,
@@ -35,7 +39,12 @@ fn main() -> anyhow::Result<()> {
     let mut stdout = stdout::claim().context("stdout cannot be claimed for the protocol")?;
     let filter = EnvFilter::try_from_env("GAUNTLET_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter).init();
-    let settings = Settings { device: arguments.device, threads: arguments.threads, ..Settings::default() };
+    let settings = Settings {
+        device: arguments.device,
+        threads: arguments.threads,
+        checkpoint_interval: Duration::from_secs(arguments.checkpoint_interval_secs),
+        ..Settings::default()
+    };
     let lab = Lab::new(settings);
     let probe = probe(arguments.device).with_context(|| format!("device `{}` does not work", arguments.device))?;
     if arguments.probe {
