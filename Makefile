@@ -50,10 +50,10 @@ setup: check-python ## bring libtorch, Postgres and the data, pinned and checksu
 sqlx: check-tools setup ## check every query against a fresh database and rewrite .sqlx/
 	CARGO=$(CARGO) scripts/sqlx-prepare.sh
 
-ifneq ($(wildcard lab/tests/reference/Makefile),)
-reference: setup # make the golden values of the lab anew with PyTorch
-	$(MAKE) -C lab/tests/reference PYTHON=$(PYTHON)
-endif
+reference: check-python ## recompute the lab's golden values with PyTorch and torchattacks and compare (downloads some GB)
+	test -x .deps/reference/bin/python || $(PYTHON) -m venv .deps/reference
+	.deps/reference/bin/pip install --quiet -r lab/tests/reference/requirements.txt
+	.deps/reference/bin/python lab/tests/reference/make_golden.py --check
 
 check-python:
 	@command -v $(PYTHON) >/dev/null \
