@@ -203,8 +203,8 @@ fn files_are_asked_for_once_and_only_if_the_grid_uses_them() {
 fn the_quickstart_plans() {
     let source = include_str!("../../sweeps/quickstart.toml");
     let plan = planned(source, &pinned_facts());
-    // Two pre-trainings and five runs for each of two seeds; two attacks at three radii.
-    assert_eq!(counts(&plan), [4, 10, 60]);
+    // For each of three seeds two pre-trainings and five runs; for each run one attack at three radii and noise at one.
+    assert_eq!(counts(&plan), [6, 15, 60]);
     assert!(plan.summary().cost > 0.0);
 }
 
