@@ -40,7 +40,7 @@ lint: check-tools check-python ## formatting, clippy, licences and sources of th
 	PATH="$(CURDIR)/.deps/tools:$$PATH" $(CARGO) deny --offline --locked check licenses bans sources
 
 build: check-tools setup ## optimised build of all programs
-	$(CARGO) build --locked --release --workspace --bins
+	$(CARGO) build --locked --release -p gauntlet-cli -p gauntlet-executor
 
 setup: check-python ## bring libtorch, Postgres and the data, pinned and checksummed; nothing to do when there
 	@$(SETUP) libtorch

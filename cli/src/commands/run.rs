@@ -9,6 +9,7 @@ use gauntlet_domain::results::{ResultRow, summarize};
 use gauntlet_proto::v1;
 
 use super::answers::{fetch_results, outcomes_stream};
+use super::roles::stop_signal;
 use super::watching::{follow, verdict};
 use crate::args::{Global, OutcomeFormat, ResultFormat, RunArgs};
 use crate::client::refused;
@@ -43,7 +44,7 @@ async fn run_on(global: &Global, args: &RunArgs, sweep: &GoodSweep, local: &Loca
     let ended = tokio::select! {
         ended = follow(&mut client, &submitted.sweep_id) => ended,
         error = worker.ended() => return Err(error),
-        _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted; what is done is kept: the same command goes on from there")),
+        _ = stop_signal() => Err(anyhow::anyhow!("interrupted; what is done is kept: the same command goes on from there")),
     };
     worker.stop().await;
     let ended = ended?;
