@@ -115,10 +115,20 @@ fn inspect_all(sweep: &Sweep, base: &Path, data_dir: &Path) -> Result<Vec<Locate
     for request in sweep.files() {
         match inspect(&request, base, data_dir) {
             Ok(file) => files.push(file),
-            Err(message) => mistakes.push(request.at.mistake(message)),
+            Err(message) => mistakes.push(mistake(&request, message)),
         }
     }
     if mistakes.is_empty() { Ok(files) } else { Err(mistakes) }
+}
+
+fn mistake(request: &FileRequest, message: String) -> Diagnostic {
+    let mistake = request.at.mistake(message);
+    match request.place {
+        FilePlace::Sweep(_) => mistake,
+        FilePlace::Data(_) => {
+            mistake.with_help("data of the catalogue lies below --data-dir (GAUNTLET_DATA); `make setup` brings it")
+        }
+    }
 }
 
 fn inspect(request: &FileRequest, base: &Path, data_dir: &Path) -> Result<LocatedFile, String> {
