@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use gauntlet_domain::plan::{Plan, plan};
-use gauntlet_domain::sweep::{Diagnostic, FilePlace, FileRequest, Sweep, parse};
+use gauntlet_domain::sweep::{Diagnostic, FilePlace, FileRequest, FileRole, Sweep, parse};
 use gauntlet_proto::convert::{LocatedFile, facts};
 use gauntlet_proto::v1;
 use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, NamedSource, Report};
@@ -135,6 +135,10 @@ fn inspect(request: &FileRequest, base: &Path, data_dir: &Path) -> Result<Locate
     let path = match &request.place {
         FilePlace::Sweep(path) => base.join(path),
         FilePlace::Data(path) => data_dir.join(path),
+    };
+    let path = match request.role {
+        FileRole::ImageFolder { or_val } => gauntlet_data::find_folder(&path, or_val),
+        _ => path,
     };
     let facts = gauntlet_data::inspect(request.role, &path).map_err(|error| error.to_string())?;
     let location = std::path::absolute(&path).map_err(|error| format!("{}: {error}", path.display()))?;

@@ -93,8 +93,16 @@ pub enum TaskOutput {
 pub struct Lab {
     settings: Settings,
     /// The most recently used last.
-    datasets: Vec<(DatasetSpec, Rc<Examples>)>,
+    datasets: Vec<KeptExamples>,
     model: Option<(ModelKey, Rc<Model>)>,
+}
+
+/// A split that was used before.
+struct KeptExamples {
+    spec: DatasetSpec,
+    /// Whether its images were left in their files.
+    originals: bool,
+    examples: Rc<Examples>,
 }
 
 /// What the weights of a model follow from.
@@ -149,7 +157,8 @@ impl Lab {
     ) -> Result<TaskOutput, LabError> {
         check(&spec.dataset, &spec.model, spec.numerics)?;
         let device = self.settings.device.device();
-        let examples = self.examples(&spec.dataset, &inputs.places)?;
+        let originals = spec.recipe.augmentation.crop.is_some();
+        let examples = self.examples(&spec.dataset, originals, &inputs.places)?;
         let model = self.load_model(&spec.model, &spec.weights, spec.seed, inputs)?;
         let training = Training {
             task,
@@ -178,7 +187,7 @@ impl Lab {
         observer: &mut dyn Observer,
     ) -> Result<TaskOutput, LabError> {
         check(&spec.dataset, &spec.model, spec.numerics)?;
-        let examples = self.examples(&spec.dataset, &inputs.places)?;
+        let examples = self.examples(&spec.dataset, false, &inputs.places)?;
         let model = self.attacked_model(spec, inputs)?;
         let evaluation = Evaluation {
             model: &model,
@@ -194,18 +203,25 @@ impl Lab {
         Ok(TaskOutput::Attacked(evaluated.result))
     }
 
-    fn examples(&mut self, spec: &DatasetSpec, places: &Places) -> Result<Rc<Examples>, LabError> {
-        let kept = self.datasets.iter().position(|(kept, _)| kept == spec);
+    /// A split; `originals` leaves image files in their files for random crops.
+    fn examples(&mut self, spec: &DatasetSpec, originals: bool, places: &Places) -> Result<Rc<Examples>, LabError> {
+        let kept = self.datasets.iter().position(|kept| kept.spec == *spec && kept.originals == originals);
         let entry = match kept {
             Some(index) => self.datasets.remove(index),
             None => {
                 if self.datasets.len() >= DATASETS_KEPT {
                     self.datasets.remove(0);
                 }
-                (spec.clone(), Rc::new(Examples::load(spec, places, self.settings.device.device())?))
+                let device = self.settings.device.device();
+                let examples = if originals {
+                    Examples::originals(spec, places, device)?
+                } else {
+                    Examples::load(spec, places, device)?
+                };
+                KeptExamples { spec: spec.clone(), originals, examples: Rc::new(examples) }
             }
         };
-        let examples = Rc::clone(&entry.1);
+        let examples = Rc::clone(&entry.examples);
         self.datasets.push(entry);
         Ok(examples)
     }

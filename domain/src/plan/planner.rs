@@ -344,9 +344,13 @@ impl<'a> Planner<'a> {
         Some(Pretrained { task, classes })
     }
 
-    /// What a training needs of the size of its split.
+    /// What a training needs of its split.
     fn check_training(&mut self, spec: &TrainSpec, name: &str, at: &Place) -> Option<()> {
         let examples = spec.dataset.examples;
+        if let Err(message) = datasets::check_crop(&spec.dataset, spec.recipe.augmentation.crop) {
+            self.mistakes.push(at.mistake(format!("{message}: `{name}`")));
+            return None;
+        }
         if cost::batch(&spec.recipe, examples) < 2 {
             let message = format!("the train split of `{name}` has one example, and batch normalisation needs two");
             self.mistakes.push(at.mistake(message));

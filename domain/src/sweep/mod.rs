@@ -18,12 +18,12 @@ mod usage;
 mod words;
 
 pub use diagnostic::Diagnostic;
-pub use facts::{Facts, FileContent, FileFacts, FilePlace, FileRequest, FileRole};
+pub use facts::{Facts, FileContent, FileFacts, FilePlace, FileRequest, FileRole, FolderClass};
 pub use grid::{Grid, GridRun, MOST_CELLS};
 pub use place::{Located, Place};
 pub use sections::{
-    AttackSection, AttackTemplate, DatasetRef, DatasetSection, GlyphSection, IdxFiles, InitSection, InitStart,
-    ModelSection, Origin, PerChannel, Pretrain, RecipeRef, RecipeSection, StepSize, Sweep,
+    AttackSection, AttackTemplate, DatasetRef, DatasetSection, FolderFiles, GlyphSection, HeldOut, IdxFiles,
+    InitSection, InitStart, ModelSection, Origin, PerChannel, Pretrain, RecipeRef, RecipeSection, StepSize, Sweep,
 };
 pub(crate) use usage::{SplitUse, Usage};
 pub(crate) use words::{counted, grouped};

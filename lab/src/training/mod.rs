@@ -1,6 +1,7 @@
 //! Training: objectives, optimisers, augmentation, the loop and its resumable checkpoints.
 
 mod augmentation;
+mod batches;
 mod inner;
 mod objective;
 mod optimizer;

@@ -8,12 +8,12 @@ use gauntlet_domain::TaskId;
 use gauntlet_domain::experiment::{EpochMetrics, Length, TrainSpec};
 use tch::{Device, Kind, Tensor};
 
-use super::augmentation::augment;
+use super::batches::{Batches, Draws};
 use super::objective::step_loss;
 use super::optimizer::OptimizerState;
 use super::state::{self, Standing};
 use crate::error::LabError;
-use crate::examples::Examples;
+use crate::examples::{Batch, Examples};
 use crate::models::Model;
 use crate::random::{Purpose, Stream};
 
@@ -132,12 +132,15 @@ impl<'a> Run<'a> {
         let seed = self.training.spec.seed;
         let epoch = self.standing.epoch;
         let order = Stream::new(seed, Purpose::Shuffle { epoch }).permutation(self.training.examples.len());
+        let draws = Draws { augmentation: &self.training.spec.recipe.augmentation, seed, epoch };
+        let mut batches = Batches::new(self.training.examples, &order, self.plan.batch_size, draws)?;
         let mut sums = Sums::default();
         for batch in order.chunks_exact(self.plan.batch_size).take(self.plan.steps_per_epoch as usize) {
             if self.standing.iteration >= self.plan.steps {
                 break;
             }
-            self.step(batch, &mut sums)?;
+            let examples = batches.next(batch)?;
+            self.step(examples, &mut sums)?;
             observe(&Observation::Step(self.standing.iteration, self.plan.steps));
         }
         self.standing.epoch += 1;
@@ -153,11 +156,9 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn step(&mut self, indices: &[i64], sums: &mut Sums) -> Result<(), LabError> {
-        let Training { spec, model, examples, .. } = self.training;
+    fn step(&mut self, batch: Batch, sums: &mut Sums) -> Result<(), LabError> {
+        let Training { spec, model, .. } = self.training;
         let (recipe, iteration) = (&spec.recipe, self.standing.iteration);
-        let mut batch = examples.select(indices)?;
-        batch.pixels = augment(&batch.pixels, indices, &recipe.augmentation, spec.seed, self.standing.epoch)?;
         let step = step_loss(model, &batch, &recipe.objective, spec.seed, iteration)?;
         let learning_rate = recipe.schedule.learning_rate(recipe.optimizer.learning_rate(), iteration, self.plan.steps);
         let loss = step.loss.f_double_value(&[])?;
@@ -171,7 +172,7 @@ impl<'a> Run<'a> {
         let correct = step.logits.f_argmax(1, false)?.f_eq_tensor(&batch.labels)?.f_sum(Kind::Int64)?;
         sums.loss += loss;
         sums.correct += correct.f_double_value(&[])?;
-        sums.examples += indices.len();
+        sums.examples += self.plan.batch_size;
         sums.steps += 1;
         sums.learning_rate = learning_rate;
         self.standing.iteration += 1;

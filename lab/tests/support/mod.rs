@@ -166,7 +166,7 @@ impl Bench {
             batch_size: 16,
             optimizer: Optimizer::Sgd { learning_rate: 0.05, momentum: 0.9, nesterov: true, weight_decay: 5e-4 },
             schedule: Schedule { warmup: 0.1, decay: Decay::Cosine { final_learning_rate: 0.0 } },
-            augmentation: Augmentation { shift: 1, flip: false },
+            augmentation: Augmentation { shift: 1, ..Augmentation::default() },
         }
     }
 

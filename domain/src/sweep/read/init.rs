@@ -1,7 +1,7 @@
 //! `[[init]]`.
 
 use super::names::{AxisNames, required_name};
-use super::{dataset, recipe};
+use super::{dataset, files, recipe};
 use crate::experiment::CheckpointFormat;
 use crate::sweep::field::{Field, shortened};
 use crate::sweep::place::Located;
@@ -44,7 +44,7 @@ fn start<'a>(table: &mut Table<'a>, name: Option<&str>, names: &AxisNames<'a>) -
 }
 
 fn checkpoint(field: &Field<'_>) -> Option<InitStart> {
-    let file = dataset::path(field)?;
+    let file = files::path(field)?;
     let extension = field.value.as_str()?.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase());
     let format = match extension.as_deref() {
         Some("safetensors") => CheckpointFormat::SafeTensors,

@@ -4,9 +4,9 @@ use super::epsilon::{NORMS, epsilon, step_size};
 use super::names::{name_text, required_name};
 use crate::catalogue::{PLANNED_RECIPES, defaults};
 use crate::experiment::{
-    Augmentation, Decay, Epsilon, InnerAttack, Length, Norm, Objective, Optimizer, Recipe, Schedule, Start,
+    Augmentation, Decay, Epsilon, InnerAttack, Length, Norm, Objective, Optimizer, RandomCrop, Recipe, Schedule, Start,
 };
-use crate::sweep::field::NumberRange;
+use crate::sweep::field::{Field, NumberRange};
 use crate::sweep::sections::{RecipeSection, StepSize};
 use crate::sweep::table::Table;
 
@@ -148,10 +148,43 @@ fn augmentation(table: &mut Table<'_>) -> Augmentation {
     let Some(mut table) = field.and_then(|field| field.table("{ shift = …, flip = … }")) else {
         return Augmentation::default();
     };
-    let augmentation =
-        Augmentation { shift: table.count("shift", 0, 0, LARGEST_SHIFT), flip: table.boolean("flip", false) };
+    let shift = table.count("shift", 0, 0, LARGEST_SHIFT);
+    let flip = table.boolean("flip", false);
+    let plain = table.boolean("crop", false);
+    let resized = table.field("resized_crop").map(|field| resized_crop(&field));
+    if plain && resized.is_some() {
+        table.refuse(&["crop"], "and `resized_crop` are both given: say one");
+    }
+    if shift > 0 && (plain || resized.is_some()) {
+        table.refuse(&["shift"], "moves what a random crop has moved already: say one");
+    }
+    let crop = resized.or_else(|| plain.then_some(RandomCrop::Plain));
     table.finish();
-    augmentation
+    Augmentation { shift, flip, crop }
+}
+
+fn resized_crop(field: &Field<'_>) -> RandomCrop {
+    let (mut scale, mut ratio) = (defaults::RESIZED_CROP_SCALE, defaults::RESIZED_CROP_RATIO);
+    if let Some(mut table) = field.table("{ scale = [0.08, 1], ratio = [0.75, 1.3333] }") {
+        let share = NumberRange::of((std::ops::Bound::Excluded(0.0), std::ops::Bound::Included(1.0)));
+        scale = interval(&mut table, "scale", scale, &share);
+        ratio = interval(&mut table, "ratio", ratio, &NumberRange::above_zero());
+        table.finish();
+    }
+    RandomCrop::Resized { scale, ratio }
+}
+
+/// `[smallest, largest]`.
+fn interval(table: &mut Table<'_>, key: &'static str, default: [f64; 2], range: &NumberRange) -> [f64; 2] {
+    let Some(field) = table.field(key) else { return default };
+    let numbers: Option<Vec<f64>> = field
+        .list("[smallest, largest]")
+        .map(|numbers| numbers.iter().filter_map(|field| field.number(range)).collect());
+    match numbers.as_deref() {
+        Some(&[smallest, largest]) if smallest <= largest => [smallest, largest],
+        Some(_) => field.expected("[smallest, largest]").unwrap_or(default),
+        None => default,
+    }
 }
 
 fn objective(table: &mut Table<'_>, method: Method, batch_size: u32) -> Option<Objective> {
