@@ -1,7 +1,8 @@
 //! What of a decoded image a model sees.
 
-use fast_image_resize::images::{CroppedImage, Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{Image, TypedCroppedImage, TypedImageRef};
+use fast_image_resize::pixels::{U8, U8x3};
+use fast_image_resize::{FilterType, PixelTrait, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use gauntlet_domain::experiment::{Fit, ImageShape};
 
 use super::{ImageProblem, Picture, Size};
@@ -126,23 +127,40 @@ impl Renderer {
     }
 
     fn resample(&mut self, picture: &Picture, placement: &Placement) -> Result<Vec<u8>, ImageProblem> {
-        let pixel = if picture.channels == 1 { PixelType::U8 } else { PixelType::U8x3 };
-        let problem = |error: &dyn std::fmt::Display| ImageProblem::Damaged { reason: error.to_string() };
-        let Size { width, height } = picture.size;
-        let source = ImageRef::new(width, height, &picture.pixels, pixel).map_err(|error| problem(&error))?;
-        let mut target = Image::new(placement.target.width, placement.target.height, pixel);
-        let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
-        let Placement { left, top, width, height, .. } = *placement;
-        if placement.context {
-            let options = options.crop(left, top, width, height);
-            self.resizer.resize(&source, &mut target, &options).map_err(|error| problem(&error))?;
+        if picture.channels == 1 {
+            resample::<U8>(&mut self.resizer, picture, placement, PixelType::U8)
         } else {
-            let [left, top, width, height] = [left, top, width, height].map(|length| length as u32);
-            let part = CroppedImage::new(&source, left, top, width, height).map_err(|error| problem(&error))?;
-            self.resizer.resize(&part, &mut target, &options).map_err(|error| problem(&error))?;
+            resample::<U8x3>(&mut self.resizer, picture, placement, PixelType::U8x3)
         }
-        Ok(target.into_vec())
     }
+}
+
+/// u8 \[H,W,C\] of the target's size. Typed, because the library's untyped way compiles the code of every kind of pixel.
+fn resample<P: PixelTrait>(
+    resizer: &mut Resizer,
+    picture: &Picture,
+    placement: &Placement,
+    kind: PixelType,
+) -> Result<Vec<u8>, ImageProblem> {
+    let problem = |error: &dyn std::fmt::Display| ImageProblem::Damaged { reason: error.to_string() };
+    let Size { width, height } = picture.size;
+    let source = TypedImageRef::<P>::from_buffer(width, height, &picture.pixels).map_err(|error| problem(&error))?;
+    let mut target = Image::new(placement.target.width, placement.target.height, kind);
+    let Some(mut pixels) = target.typed_image_mut::<P>() else {
+        return Err(problem(&"the kind of its pixels"));
+    };
+    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
+    let Placement { left, top, width: across, height: down, .. } = *placement;
+    // The pixels that may count: all, or those of the part alone.
+    let (inside, options) = if placement.context {
+        ([0, 0, width, height], options.crop(left, top, across, down))
+    } else {
+        ([left, top, across, down].map(|length| length as u32), options)
+    };
+    let [left, top, width, height] = inside;
+    let part = TypedCroppedImage::from_ref(&source, left, top, width, height).map_err(|error| problem(&error))?;
+    resizer.resize_typed(&part, &mut pixels, &options).map_err(|error| problem(&error))?;
+    Ok(target.into_vec())
 }
 
 /// All of an image.

@@ -9,6 +9,7 @@ mod run;
 mod state;
 
 pub use augmentation::augment;
+pub use batches::{Batches, Draws};
 pub use inner::{Target, craft};
 pub use objective::{StepLoss, discrepancy, step_loss};
 pub use optimizer::OptimizerState;
