@@ -43,7 +43,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             while loader.has_room()
                 && let Some(examples) = batches.next()
             {
-                let wanted = |example: &usize| Wanted { example: *example, view: view(what, &folder, *example, &mut numbers) };
+                let wanted =
+                    |example: &usize| Wanted { example: *example, view: view(what, &folder, *example, &mut numbers) };
                 loader.ask(&examples.iter().map(wanted).collect::<Vec<_>>())?;
             }
             let Some(pixels) = loader.take() else { break };
