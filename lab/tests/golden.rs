@@ -27,7 +27,7 @@ fn parameter(model: &Model, name: &str) -> Tensor {
 fn assert_agrees_with_torchvision(case: &str, backbone: Backbone, size: [i64; 4]) {
     let golden = Golden::read("models");
     let labels = Tensor::arange(size[0], (Kind::Int64, tch::Device::Cpu)).remainder(10);
-    for (mode, name) in [(Mode::Eval, "eval"), (Mode::Train, "train")] {
+    for (mode, name) in [(Mode::Eval, "eval"), (Mode::TRAIN, "train")] {
         let model = formula_model(backbone, size[1] as u32, 10);
         require_gradients(&model);
         let pixels = formula_pixels(&format!("{case}.pixels"), &size).set_requires_grad(true);

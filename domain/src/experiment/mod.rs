@@ -12,7 +12,9 @@ mod threat;
 
 pub use attack::{AttackConfig, AttackMethod};
 pub use dataset::{DatasetSource, DatasetSpec, Fit, GlyphOptions, ImageShape, Split};
-pub use model::{Backbone, CheckpointFormat, Head, ModelSpec, Normalize, ParameterShape, ResNetLayout, Stem, Weights};
+pub use model::{
+    Backbone, CheckpointFormat, Head, ModelSpec, Normalize, ParameterShape, ResNetLayout, Stage, Stem, Weights,
+};
 pub use recipe::{Augmentation, Decay, InnerAttack, Length, Objective, Optimizer, Recipe, Schedule, Start};
 pub use result::{ArtifactRef, AttackResult, EpochMetrics, InvalidOutcomes, Outcomes, TaskResult, TrainResult};
 pub use spec::{AttackSpec, NUMERICS_VERSION, TaskSpec, TrainSpec};

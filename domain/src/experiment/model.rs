@@ -75,6 +75,19 @@ impl Backbone {
         self.layout().state_dict(channels, classes)
     }
 
+    /// The stages between the normalisation and the head, from the input on.
+    pub const fn stages(self) -> &'static [Stage] {
+        match self {
+            Self::ResNet18 | Self::ResNet18W16 => &[
+                Stage { name: "stem", prefixes: &["conv1.", "bn1."] },
+                Stage { name: "layer1", prefixes: &["layer1."] },
+                Stage { name: "layer2", prefixes: &["layer2."] },
+                Stage { name: "layer3", prefixes: &["layer3."] },
+                Stage { name: "layer4", prefixes: &["layer4."] },
+            ],
+        }
+    }
+
     /// Prefix of the parameters of the classification head.
     pub const fn head(self) -> &'static str {
         match self {
@@ -87,6 +100,15 @@ impl fmt::Display for Backbone {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
+}
+
+/// A part of a backbone: its output is a feature tap, and it is the unit of freezing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stage {
+    /// Its name, such as `layer1`.
+    pub name: &'static str,
+    /// What the names of its parameters start with.
+    pub prefixes: &'static [&'static str],
 }
 
 /// First layers of a residual net.

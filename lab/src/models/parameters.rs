@@ -30,6 +30,11 @@ impl Parameters {
         Ok(tensor.shallow_clone())
     }
 
+    /// As [`Self::share`], where an architecture may have the tensor or not.
+    pub(crate) fn share_if_any(&self, name: &str) -> Option<Tensor> {
+        self.0.get(name).map(Tensor::shallow_clone)
+    }
+
     /// Tensors that gradients move, in the order of their names.
     pub fn trainable(&self) -> Vec<(String, Tensor)> {
         let trained = |name: &str| !name.ends_with(".running_mean") && !name.ends_with(".running_var");

@@ -44,7 +44,7 @@ pub fn step_loss(
 }
 
 fn cross_entropy_of(model: &Model, pixels: &Tensor, labels: &Tensor) -> Result<StepLoss, LabError> {
-    let logits = model.forward(pixels, Mode::Train)?.logits;
+    let logits = model.forward(pixels, Mode::TRAIN)?.logits;
     Ok(StepLoss { loss: cross_entropy(&logits, labels)?, logits: logits.f_detach()? })
 }
 
@@ -56,7 +56,7 @@ fn cross_entropy_of(model: &Model, pixels: &Tensor, labels: &Tensor) -> Result<S
 pub fn discrepancy(model: &Model, batch: &Batch, adversarial: &Tensor, coefficient: f64) -> Result<StepLoss, LabError> {
     let count = batch.pixels.size()[0];
     let both = Tensor::f_cat(&[&batch.pixels, adversarial], 0)?;
-    let Output { features, logits } = model.forward(&both, Mode::Train)?;
+    let Output { features, logits } = model.forward(&both, Mode::TRAIN)?;
     let logits = logits.f_narrow(0, 0, count)?;
     let (clean, perturbed) = (features.f_narrow(0, 0, count)?, features.f_narrow(0, count, count)?);
     let distance = perturbed.f_mse_loss(&clean, Reduction::Mean)?;

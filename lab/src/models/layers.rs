@@ -1,0 +1,138 @@
+//! Layers that the architectures share, with torchvision's defaults.
+
+use tch::{Device, Tensor};
+
+use super::parameters::Parameters;
+use super::{Mode, Train};
+use crate::error::LabError;
+
+/// Batch normalisation as an architecture sets it up.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BatchNormSettings {
+    /// Added to the variance.
+    pub(super) epsilon: f64,
+    /// Weight of the batch in the running statistics.
+    pub(super) momentum: f64,
+}
+
+impl BatchNormSettings {
+    /// PyTorch's defaults.
+    pub(super) const DEFAULT: Self = Self { epsilon: 1e-5, momentum: 0.1 };
+}
+
+/// A convolution without dilation; with a bias if the state dict has one.
+#[derive(Debug)]
+pub(super) struct Convolution {
+    weight: Tensor,
+    bias: Option<Tensor>,
+    stride: i64,
+    padding: i64,
+    groups: i64,
+}
+
+impl Convolution {
+    pub(super) fn new(prefix: &str, stride: i64, padding: i64, parameters: &Parameters) -> Result<Self, LabError> {
+        Self::grouped(prefix, stride, padding, 1, parameters)
+    }
+
+    pub(super) fn grouped(
+        prefix: &str,
+        stride: i64,
+        padding: i64,
+        groups: i64,
+        parameters: &Parameters,
+    ) -> Result<Self, LabError> {
+        let weight = parameters.share(&format!("{prefix}.weight"))?;
+        Ok(Self { weight, bias: parameters.share_if_any(&format!("{prefix}.bias")), stride, padding, groups })
+    }
+
+    pub(super) fn forward(&self, input: &Tensor) -> tch::Result<Tensor> {
+        let (stride, padding) = ([self.stride; 2], [self.padding; 2]);
+        input.f_conv2d(&self.weight, self.bias.as_ref(), stride, padding, [1, 1], self.groups)
+    }
+}
+
+/// Batch normalisation over images.
+#[derive(Debug)]
+pub(super) struct BatchNorm {
+    weight: Tensor,
+    bias: Tensor,
+    mean: Tensor,
+    variance: Tensor,
+    settings: BatchNormSettings,
+}
+
+impl BatchNorm {
+    pub(super) fn new(prefix: &str, parameters: &Parameters) -> Result<Self, LabError> {
+        Self::with(BatchNormSettings::DEFAULT, prefix, parameters)
+    }
+
+    pub(super) fn with(settings: BatchNormSettings, prefix: &str, parameters: &Parameters) -> Result<Self, LabError> {
+        let part = |name: &str| parameters.share(&format!("{prefix}.{name}"));
+        Ok(Self {
+            weight: part("weight")?,
+            bias: part("bias")?,
+            mean: part("running_mean")?,
+            variance: part("running_var")?,
+            settings,
+        })
+    }
+
+    pub(super) fn forward(&self, input: &Tensor, mode: Mode) -> tch::Result<Tensor> {
+        let BatchNormSettings { epsilon, momentum } = self.settings;
+        let (weight, bias) = (Some(&self.weight), Some(&self.bias));
+        let normalise = |mean: Option<&Tensor>, variance: Option<&Tensor>, by_batch| {
+            input.f_batch_norm(weight, bias, mean, variance, by_batch, momentum, epsilon, true)
+        };
+        match mode {
+            Mode::Eval => normalise(Some(&self.mean), Some(&self.variance), false),
+            Mode::Train(Train { moves_statistics: true, .. }) => {
+                normalise(Some(&self.mean), Some(&self.variance), true)
+            }
+            Mode::Train(Train { moves_statistics: false, .. }) => normalise(None, None, true),
+        }
+    }
+}
+
+/// A convolution and the normalisation of its outputs.
+#[derive(Debug)]
+pub(super) struct ConvNorm {
+    convolution: Convolution,
+    norm: BatchNorm,
+}
+
+impl ConvNorm {
+    pub(super) const fn new(convolution: Convolution, norm: BatchNorm) -> Self {
+        Self { convolution, norm }
+    }
+
+    pub(super) fn forward(&self, input: &Tensor, mode: Mode) -> tch::Result<Tensor> {
+        self.norm.forward(&self.convolution.forward(input)?, mode)
+    }
+}
+
+/// A fully connected layer.
+#[derive(Debug)]
+pub(super) struct Linear {
+    weight: Tensor,
+    bias: Tensor,
+}
+
+impl Linear {
+    pub(super) fn new(prefix: &str, parameters: &Parameters) -> Result<Self, LabError> {
+        let part = |name: &str| parameters.share(&format!("{prefix}.{name}"));
+        Ok(Self { weight: part("weight")?, bias: part("bias")? })
+    }
+
+    pub(super) fn forward(&self, input: &Tensor) -> tch::Result<Tensor> {
+        input.f_linear(&self.weight, Some(&self.bias))
+    }
+}
+
+/// The same tensor, laid out as \[n,H,W,C\] in memory on a CPU; what is computed from it keeps that layout.
+pub(super) fn channels_innermost(x: &Tensor) -> tch::Result<Tensor> {
+    if x.device() != Device::Cpu {
+        return Ok(x.shallow_clone());
+    }
+    x.f_permute([0, 2, 3, 1])?.f_contiguous()?.f_permute([0, 3, 1, 2])
+}
