@@ -41,6 +41,11 @@ pub enum Purpose<'a> {
         /// Restart or draw.
         number: u32,
     },
+    /// Class that a targeted attack leads to.
+    AttackTarget {
+        /// Index in the split.
+        example: u64,
+    },
 }
 
 impl fmt::Display for Purpose<'_> {
@@ -50,6 +55,7 @@ impl fmt::Display for Purpose<'_> {
             Self::Shuffle { epoch } => write!(f, "shuffle/{epoch}"),
             Self::Augmentation { epoch, example } => write!(f, "augmentation/{epoch}/{example}"),
             Self::InnerStart { iteration } => write!(f, "inner-start/{iteration}"),
+            Self::AttackTarget { example } => write!(f, "attack-target/{example}"),
             Self::AttackStart { example, number } => write!(f, "attack-start/{example}/{number}"),
         }
     }

@@ -59,7 +59,7 @@ fn examples() -> Examples {
 
 fn pgd(norm: Norm, eps: f64, restarts: u32) -> AttackConfig {
     let method = AttackMethod::Pgd { steps: 8, step_size: eps / 4.0, random_start: true, restarts };
-    AttackConfig { method, norm, eps, early_stop: true }
+    AttackConfig { method, norm, eps: Some(eps), target: None, early_stop: true }
 }
 
 fn run(attack: &AttackConfig, batch_size: usize) -> (AttackResult, Tensor) {
@@ -79,6 +79,7 @@ fn radius(norm: Norm) -> f64 {
     match norm {
         Norm::Linf => 20.0 / 255.0,
         Norm::L2 => 1.6,
+        Norm::L1 => 40.0,
     }
 }
 
@@ -102,7 +103,7 @@ fn outcomes_do_not_depend_on_the_size_of_the_batches() {
 fn random_noise_is_weaker_than_one_step_and_one_step_than_many() {
     for norm in Norm::ALL {
         let eps = radius(norm);
-        let with = |method| AttackConfig { method, norm, eps, early_stop: true };
+        let with = |method| AttackConfig { method, norm, eps: Some(eps), target: None, early_stop: true };
         let clean = run(&with(AttackMethod::Fgsm), 64).0.outcomes.clean_correct();
         let noise = robust(&with(AttackMethod::Noise { draws: 4 }));
         let (fgsm, many) = (robust(&with(AttackMethod::Fgsm)), robust(&pgd(norm, eps, 1)));
@@ -143,7 +144,7 @@ fn what_an_attack_gives_back_is_what_its_outcomes_say() {
         assert_eq!(outcomes.distance[4], 0.0);
         assert_eq!(outcomes.adversarial_prediction[4], outcomes.clean_prediction[4]);
         assert_eq!(outcomes.adversarial_loss[4].to_bits(), outcomes.clean_loss[4].to_bits());
-        assert!(outcomes.distance.iter().all(|distance| f64::from(*distance) <= attack.eps * (1.0 + 1e-5)));
+        assert!(outcomes.distance.iter().all(|distance| f64::from(*distance) <= attack.eps.unwrap() * (1.0 + 1e-5)));
         assert!(images.min().double_value(&[]) >= 0.0 && images.max().double_value(&[]) <= 1.0);
         let change = images - examples().range(0, EXAMPLES).unwrap().pixels;
         let apart = (lengths(&change, norm).unwrap() - Tensor::from_slice(&outcomes.distance)).abs().max();
@@ -181,7 +182,7 @@ fn a_lab_attacks_the_checkpoint_of_a_task_and_reads_nothing_twice() {
 }
 
 fn norms() -> impl Strategy<Value = Norm> {
-    prop_oneof![Just(Norm::Linf), Just(Norm::L2)]
+    prop_oneof![Just(Norm::Linf), Just(Norm::L2), Just(Norm::L1)]
 }
 
 proptest! {

@@ -10,7 +10,9 @@ mod result;
 mod spec;
 mod threat;
 
-pub use attack::{AttackConfig, AttackMethod};
+pub use attack::{
+    ApgdLoss, AttackConfig, AttackMethod, AutoAttackVersion, Knowledge, TargetClass, TransferSource, UapMethod,
+};
 pub use dataset::{DatasetSource, DatasetSpec, Fit, GlyphOptions, ImageShape, Split};
 pub use model::{
     Backbone, CheckpointFormat, Head, ModelSpec, Normalize, ParameterShape, ResNetLayout, Stage, Stem, Weights,

@@ -287,6 +287,6 @@ impl AttackSection {
                 AttackMethod::Pgd { steps, step_size: step_size.resolve(eps.value()), random_start, restarts }
             }
         };
-        AttackConfig { method, norm: self.norm, eps: eps.value(), early_stop: self.early_stop }
+        AttackConfig { method, norm: self.norm, eps: Some(eps.value()), target: None, early_stop: self.early_stop }
     }
 }

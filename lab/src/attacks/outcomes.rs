@@ -3,10 +3,25 @@
 use gauntlet_domain::experiment::{Norm, Outcomes};
 use tch::Tensor;
 
+use super::arena::cross_entropies;
 use super::ball::lengths;
-use super::oracle::Judgement;
 use crate::error::LabError;
 use crate::examples::Batch;
+
+/// What the model says about points.
+pub(super) struct Judgement {
+    /// Predicted classes, i64 \[n\].
+    pub(super) predictions: Tensor,
+    /// Cross-entropy in nats, f32 \[n\].
+    pub(super) losses: Tensor,
+}
+
+impl Judgement {
+    /// What these logits, f32 \[n,classes\], say.
+    pub(super) fn of(logits: &Tensor, labels: &Tensor) -> tch::Result<Self> {
+        Ok(Self { predictions: logits.f_argmax(1, false)?, losses: cross_entropies(logits, labels)? })
+    }
+}
 
 /// Outcomes in the making.
 pub(super) struct Table {
@@ -54,22 +69,62 @@ impl Table {
         originals: &Tensor,
         after: &Judgement,
     ) -> Result<(), LabError> {
+        let rows: Vec<usize> = (0..examples.len()).collect();
+        let distances = floats(&lengths(&points.f_sub(originals)?, self.norm)?)?;
+        self.note_rows(&rows, examples, points, &distances, after)
+    }
+
+    /// Notes points of a minimum-norm attack that fool and are nearer than those noted before. What was never fooled keeps an infinite distance.
+    pub(super) fn note_nearest(
+        &mut self,
+        examples: &[u64],
+        points: &Tensor,
+        originals: &Tensor,
+        after: &Judgement,
+        fooled: &Tensor,
+    ) -> Result<(), LabError> {
+        let distances = floats(&lengths(&points.f_sub(originals)?, self.norm)?)?;
+        let fooled: Vec<bool> = Vec::try_from(fooled)?;
+        let nearer = |row: &usize| {
+            let at = examples[*row] as usize;
+            let unnoted = self.columns.adversarial_prediction[at] == self.columns.label[at];
+            fooled[*row] && (unnoted || distances[*row] < self.columns.distance[at])
+        };
+        let rows: Vec<usize> = (0..examples.len()).filter(nearer).collect();
+        for (example, _) in examples.iter().zip(&fooled).filter(|(_, fooled)| !**fooled) {
+            let at = *example as usize;
+            if self.columns.adversarial_prediction[at] == self.columns.label[at] {
+                self.columns.distance[at] = f32::INFINITY;
+            }
+        }
+        self.note_rows(&rows, examples, points, &distances, after)
+    }
+
+    fn note_rows(
+        &mut self,
+        rows: &[usize],
+        examples: &[u64],
+        points: &Tensor,
+        distances: &[f32],
+        after: &Judgement,
+    ) -> Result<(), LabError> {
         let predictions = classes(&after.predictions)?;
         let losses = floats(&after.losses)?;
-        let distances = floats(&lengths(&points.f_sub(originals)?, self.norm)?)?;
-        for (row, example) in examples.iter().enumerate() {
-            if !losses[row].is_finite() {
-                return Err(LabError::NotFinite { example: *example, when: "after" });
+        for row in rows {
+            let example = examples[*row];
+            if !losses[*row].is_finite() {
+                return Err(LabError::NotFinite { example, when: "after" });
             }
-            let at = *example as usize;
-            self.columns.adversarial_prediction[at] = predictions[row];
-            self.columns.adversarial_loss[at] = losses[row];
-            self.columns.distance[at] = distances[row];
+            let at = example as usize;
+            self.columns.adversarial_prediction[at] = predictions[*row];
+            self.columns.adversarial_loss[at] = losses[*row];
+            self.columns.distance[at] = distances[*row];
         }
         if let Some(images) = self.images.last_mut() {
-            let rows: Vec<i64> = examples.iter().map(|example| *example as i64 - self.first as i64).collect();
-            let rows = Tensor::f_from_slice(&rows)?.f_to_device(points.device())?;
-            let _in_place = images.f_index_copy_(0, &rows, &points.f_detach()?)?;
+            let to: Vec<i64> = rows.iter().map(|row| examples[*row] as i64 - self.first as i64).collect();
+            let from: Vec<i64> = rows.iter().map(|row| *row as i64).collect();
+            let [to, from] = [to, from].map(|rows| Tensor::f_from_slice(&rows)?.f_to_device(points.device()));
+            let _in_place = images.f_index_copy_(0, &to?, &points.f_detach()?.f_index_select(0, &from?)?)?;
         }
         Ok(())
     }

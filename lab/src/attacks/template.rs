@@ -1,12 +1,10 @@
 //! The template that every attack runs in.
 
-use gauntlet_domain::experiment::{AttackConfig, AttackResult};
+use gauntlet_domain::experiment::{AttackConfig, AttackMethod, AttackResult};
 use tch::Tensor;
 
-use super::ball::Ball;
-use super::methods::{Active, Attack, attack};
-use super::oracle::{Judgement, Oracle};
-use super::outcomes::Table;
+use super::arena::{Arena, Rules};
+use super::gradient::{Noise, Pgd};
 use crate::error::LabError;
 use crate::examples::Examples;
 use crate::models::Model;
@@ -36,98 +34,53 @@ pub struct Evaluated {
     pub images: Option<Tensor>,
 }
 
+/// What an attack supplies.
+pub(super) trait Attack {
+    /// Independent tries; later ones meet only the examples that the earlier ones did not fool.
+    fn tries(&self) -> u32;
+
+    /// Try number `number` (counted from 0) at the examples in play. It ends with [`Arena::conclude`], or [`Arena::conclude_nearest`] for a
+    /// minimum-norm attack, unless nobody is left.
+    fn attempt(&self, arena: &mut Arena<'_>, number: u32) -> Result<(), LabError>;
+}
+
 /// Attacks every example; `progress` hears how many are done.
 ///
 /// # Errors
 /// A model whose output is not finite; no memory.
 pub fn evaluate(evaluation: &Evaluation<'_>, progress: &mut dyn FnMut(usize)) -> Result<Evaluated, LabError> {
     let config = evaluation.attack;
-    let mut game = Game {
-        oracle: Oracle::new(evaluation.model),
-        attack: attack(config, evaluation.seed),
-        table: Table::new(config.norm, evaluation.keep_images),
-        ball: Ball { norm: config.norm, eps: config.eps },
-        early_stop: config.early_stop,
-    };
+    let attack = attack(config)?;
+    let mut arena = Arena::new(evaluation.model, Rules::new(config, evaluation.seed), evaluation.keep_images);
     let total = evaluation.examples.len();
     let mut first = 0;
     while first < total {
         let count = evaluation.batch_size.clamp(1, total - first);
-        game.play(evaluation.examples, first, count)?;
+        arena.enter(evaluation.examples.range(first, count)?, first as u64)?;
+        for number in 0..attack.tries() {
+            if arena.is_empty() {
+                break;
+            }
+            attack.attempt(&mut arena, number)?;
+        }
         first += count;
         progress(first);
     }
-    let model_queries = game.oracle.queries();
-    let (outcomes, images) = game.table.finish()?;
+    let (table, model_queries) = arena.finish();
+    let (outcomes, images) = table.finish()?;
     Ok(Evaluated { result: AttackResult { outcomes, model_queries }, images })
 }
 
-struct Game<'a> {
-    oracle: Oracle<'a>,
-    attack: Box<dyn Attack>,
-    table: Table,
-    ball: Ball,
-    early_stop: bool,
-}
-
-impl Game<'_> {
-    /// Attacks the examples `first` … `first + count` − 1.
-    fn play(&mut self, examples: &Examples, first: usize, count: usize) -> Result<(), LabError> {
-        let batch = examples.range(first, count)?;
-        let clean = self.oracle.judge_clean(&batch.pixels, &batch.labels)?;
-        self.table.append_clean(&batch, &clean)?;
-        let indices = (first as u64..(first + count) as u64).collect();
-        let all = Active { originals: batch.pixels, labels: batch.labels, examples: indices };
-        let standing = standing(&clean, &all.labels)?;
-        let mut active = all.keep(&standing)?;
-        for number in 0..self.attack.tries() {
-            if active.examples.is_empty() {
-                break;
-            }
-            active = self.attempt(active, number)?;
+/// The attack of this configuration.
+fn attack(config: &AttackConfig) -> Result<Box<dyn Attack>, LabError> {
+    Ok(match &config.method {
+        AttackMethod::Noise { draws } => Box::new(Noise { draws: *draws }),
+        AttackMethod::Fgsm => {
+            Box::new(Pgd { steps: 1, step_size: config.eps.unwrap_or_default(), random_start: false, restarts: 1 })
         }
-        Ok(())
-    }
-
-    /// One try at the examples; gives back those that withstood it.
-    fn attempt(&mut self, mut active: Active, number: u32) -> Result<Active, LabError> {
-        let mut points = self.ball.bound(&self.attack.start(&active, number)?, &active.originals)?;
-        for _ in 0..self.attack.steps() {
-            let pass = self.oracle.pass(&points, &active.labels)?;
-            let mut stay = Vec::new();
-            if self.early_stop {
-                stay = standing(&pass.judgement, &active.labels)?;
-                if stay.len() < active.examples.len() {
-                    self.note(&active, &points, &pass.judgement)?;
-                }
-                if stay.is_empty() {
-                    return Ok(active.keep(&stay)?);
-                }
-            }
-            let leave = self.early_stop && stay.len() < active.examples.len();
-            let used = if leave { stay.len() } else { active.examples.len() };
-            let mut gradient = self.oracle.gradient(pass, used)?;
-            if leave {
-                let rows = Tensor::f_from_slice(&stay)?.f_to_device(points.device())?;
-                active = active.keep(&stay)?;
-                points = points.f_index_select(0, &rows)?;
-                gradient = gradient.f_index_select(0, &rows)?;
-            }
-            points = self.ball.bound(&self.attack.step(&points, &gradient)?, &active.originals)?;
+        AttackMethod::Pgd { steps, step_size, random_start, restarts } => {
+            Box::new(Pgd { steps: *steps, step_size: *step_size, random_start: *random_start, restarts: *restarts })
         }
-        let judgement = self.oracle.judge(&points, &active.labels)?;
-        self.note(&active, &points, &judgement)?;
-        let stay = standing(&judgement, &active.labels)?;
-        Ok(active.keep(&stay)?)
-    }
-
-    fn note(&mut self, active: &Active, points: &Tensor, judgement: &Judgement) -> Result<(), LabError> {
-        self.table.note(&active.examples, points, &active.originals, judgement)
-    }
-}
-
-/// Rows still classified right.
-fn standing(judgement: &Judgement, labels: &Tensor) -> Result<Vec<i64>, LabError> {
-    let right: Vec<bool> = Vec::try_from(judgement.predictions.f_eq_tensor(labels)?)?;
-    Ok(right.iter().enumerate().filter(|(_, right)| **right).map(|(row, _)| row as i64).collect())
+        other => return Err(LabError::Spec(format!("the attack `{}` is not available", other.name()))),
+    })
 }

@@ -109,6 +109,12 @@ impl ConvNorm {
     pub(super) fn forward(&self, input: &Tensor, mode: Mode) -> tch::Result<Tensor> {
         self.norm.forward(&self.convolution.forward(input)?, mode)
     }
+
+    /// As [`Self::forward`]; from here on the channels may lie innermost in memory.
+    pub(super) fn forward_as(&self, input: &Tensor, innermost: bool, mode: Mode) -> tch::Result<Tensor> {
+        let x = self.convolution.forward(input)?;
+        self.norm.forward(&if innermost { channels_innermost(&x)? } else { x }, mode)
+    }
 }
 
 /// A fully connected layer.
@@ -130,7 +136,7 @@ impl Linear {
 }
 
 /// The same tensor, laid out as \[n,H,W,C\] in memory on a CPU; what is computed from it keeps that layout.
-pub(super) fn channels_innermost(x: &Tensor) -> tch::Result<Tensor> {
+fn channels_innermost(x: &Tensor) -> tch::Result<Tensor> {
     if x.device() != Device::Cpu {
         return Ok(x.shallow_clone());
     }

@@ -4,7 +4,7 @@ use gauntlet_domain::experiment::{ResNetLayout, Stem};
 use tch::{Kind, Tensor};
 
 use super::Mode;
-use super::layers::{BatchNorm, ConvNorm, Convolution, Linear, channels_innermost};
+use super::layers::{BatchNorm, ConvNorm, Convolution, Linear};
 use super::network::Network;
 use super::parameters::Parameters;
 use crate::error::LabError;
@@ -47,8 +47,7 @@ impl ResNet {
     }
 
     fn stem(&self, input: &Tensor, mode: Mode) -> tch::Result<Tensor> {
-        let input = if self.channels_last { channels_innermost(input)? } else { input.shallow_clone() };
-        let x = self.entry.forward(&input, mode)?.f_relu()?;
+        let x = self.entry.forward_as(input, self.channels_last, mode)?.f_relu()?;
         match self.stem {
             Stem::ImageNet => x.f_max_pool2d([3, 3], [2, 2], [1, 1], [1, 1], false),
             Stem::Small => Ok(x),

@@ -150,7 +150,8 @@ fn a_training_and_an_attack_on_it_run_one_after_the_other() {
     assert_eq!(*finished, attempt);
     let TaskOutput::Trained { checkpoint } = TaskOutput::read(result_path).unwrap() else { panic!("no checkpoint") };
 
-    let attack = AttackConfig { method: AttackMethod::Fgsm, norm: Norm::Linf, eps: 0.1, early_stop: true };
+    let attack =
+        AttackConfig { method: AttackMethod::Fgsm, norm: Norm::Linf, eps: Some(0.1), target: None, early_stop: true };
     let (weights, seed) = (Weights::Task { task, head: Head::Keep }, 0);
     let spec = AttackSpec { dataset, model: model(), weights, attack, seed, numerics: NUMERICS_VERSION };
     let mut request = execute(TaskSpec::Attack(spec), &files, folder.path());

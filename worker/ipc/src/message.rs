@@ -142,7 +142,13 @@ mod tests {
                 format: CheckpointFormat::Pytorch,
                 head: Head::Keep,
             },
-            attack: AttackConfig { method: AttackMethod::Fgsm, norm: Norm::Linf, eps: 8.0 / 255.0, early_stop: true },
+            attack: AttackConfig {
+                method: AttackMethod::Fgsm,
+                norm: Norm::Linf,
+                eps: Some(8.0 / 255.0),
+                target: None,
+                early_stop: true,
+            },
             seed: 7,
             numerics: 1,
         })

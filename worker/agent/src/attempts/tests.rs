@@ -25,7 +25,8 @@ fn spec() -> TaskSpec {
         classes: 2,
         normalize: Normalize { mean: vec![0.5], std: vec![0.5] },
     };
-    let attack = AttackConfig { method: AttackMethod::Fgsm, norm: Norm::Linf, eps: 0.1, early_stop: true };
+    let attack =
+        AttackConfig { method: AttackMethod::Fgsm, norm: Norm::Linf, eps: Some(0.1), target: None, early_stop: true };
     TaskSpec::Attack(AttackSpec { dataset, model, weights: Weights::Scratch, attack, seed: 0, numerics: 1 })
 }
 
