@@ -39,7 +39,7 @@ impl Rules {
     }
 }
 
-/// Rows of a batch.
+/// Examples attacked together.
 struct Active {
     /// Unperturbed images, f32 \[n,C,H,W\].
     originals: Tensor,
@@ -49,6 +49,35 @@ struct Active {
     targets: Option<Tensor>,
     /// Indices in the split.
     examples: Vec<u64>,
+    /// Rows of the table.
+    slots: Vec<usize>,
+}
+
+/// Examples still in play between two tries.
+#[derive(Debug, Default)]
+pub(super) struct Standing {
+    /// Rows of the table.
+    pub(super) slots: Vec<usize>,
+    /// Classes to lead to, one for each, if the attack is targeted.
+    targets: Vec<i64>,
+}
+
+impl Standing {
+    pub(super) const fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// `count` of them, from number `first` on.
+    pub(super) fn part(&self, first: usize, count: usize) -> Self {
+        let end = first + count;
+        let targets = if self.targets.is_empty() { Vec::new() } else { self.targets[first..end].to_vec() };
+        Self { slots: self.slots[first..end].to_vec(), targets }
+    }
+
+    pub(super) fn extend(&mut self, others: Self) {
+        self.slots.extend(others.slots);
+        self.targets.extend(others.targets);
+    }
 }
 
 impl Active {
@@ -60,6 +89,7 @@ impl Active {
             *targets = targets.f_index_select(0, &index)?;
         }
         self.examples = rows.iter().map(|row| self.examples[*row as usize]).collect();
+        self.slots = rows.iter().map(|row| self.slots[*row as usize]).collect();
         Ok(())
     }
 }
@@ -67,22 +97,50 @@ impl Active {
 impl<'a> Arena<'a> {
     pub(super) fn new(model: &'a Model, rules: Rules, keep_images: bool) -> Self {
         let table = Table::new(rules.norm, keep_images);
-        let none = Active { originals: Tensor::new(), labels: Tensor::new(), targets: None, examples: Vec::new() };
+        let none = Active {
+            originals: Tensor::new(),
+            labels: Tensor::new(),
+            targets: None,
+            examples: Vec::new(),
+            slots: Vec::new(),
+        };
         Self { oracle: Oracle::new(model), table, rules, active: none }
     }
 
-    /// Brings the next examples of the split into play: those that the model gets right before any attack.
-    pub(super) fn enter(&mut self, batch: Batch, first: u64) -> Result<(), LabError> {
+    /// Judges the next examples of the split, `first` the index of the first, before any attack; gives those that the model gets right.
+    pub(super) fn enter(&mut self, batch: &Batch, first: u64) -> Result<Standing, LabError> {
         let logits = self.oracle.clean(&batch.pixels)?;
         let clean = Judgement::of(&logits, &batch.labels)?;
-        self.table.append_clean(&batch, &clean)?;
-        let targets =
-            self.rules.target.map(|target| self.targets(target, &logits, &batch.labels, first)).transpose()?;
-        let count = batch.labels.size()[0] as u64;
+        let slot = self.table.append_clean(batch, &clean)?;
         let right = rows_where(&clean.predictions.f_eq_tensor(&batch.labels)?)?;
-        let (originals, labels) = (batch.pixels, batch.labels);
-        self.active = Active { originals, labels, targets, examples: (first..first + count).collect() };
-        Ok(self.active.keep(&right)?)
+        let mut targets = Vec::new();
+        if let Some(choice) = self.rules.target {
+            let all: Vec<i64> = Vec::try_from(self.targets(choice, &logits, &batch.labels, first)?)?;
+            targets = right.iter().map(|row| all[*row as usize]).collect();
+        }
+        Ok(Standing { slots: right.iter().map(|row| slot + *row as usize).collect(), targets })
+    }
+
+    /// Brings examples into play: `batch` holds those of `standing`, and `first` is the index in the split of row 0 of the table.
+    pub(super) fn bring(&mut self, batch: Batch, standing: Standing, first: u64) -> Result<(), LabError> {
+        let Standing { slots, targets } = standing;
+        let targets = match self.rules.target {
+            Some(_) => Some(Tensor::f_from_slice(&targets)?.f_to_device(batch.labels.device())?),
+            None => None,
+        };
+        let examples = slots.iter().map(|slot| first + *slot as u64).collect();
+        self.active = Active { originals: batch.pixels, labels: batch.labels, targets, examples, slots };
+        Ok(())
+    }
+
+    /// Takes those that are still in play out of it.
+    pub(super) fn withdraw(&mut self) -> Result<Standing, LabError> {
+        let targets = match self.active.targets.take() {
+            Some(targets) => Vec::try_from(targets)?,
+            None => Vec::new(),
+        };
+        self.active.examples.clear();
+        Ok(Standing { slots: std::mem::take(&mut self.active.slots), targets })
     }
 
     fn targets(&self, choice: TargetClass, logits: &Tensor, labels: &Tensor, first: u64) -> Result<Tensor, LabError> {
@@ -186,7 +244,7 @@ impl<'a> Arena<'a> {
         let fooled = self.fooled(&judgement.predictions)?;
         let stay = if self.rules.early_stop { rows_where(&fooled.f_logical_not()?)? } else { self.all() };
         if stay.len() < self.len() {
-            self.table.note(&self.active.examples, points, &self.active.originals, &judgement)?;
+            self.table.note(&self.active.slots, points, &self.active.originals, &judgement)?;
         }
         Ok(Answer { logits, losses: None, gradient: None, fooled, stay })
     }
@@ -222,7 +280,7 @@ impl<'a> Arena<'a> {
         }
         let logits = self.oracle.ask(points)?;
         let judgement = Judgement::of(&logits, &self.active.labels)?;
-        self.table.note(&self.active.examples, points, &self.active.originals, &judgement)?;
+        self.table.note(&self.active.slots, points, &self.active.originals, &judgement)?;
         let stay = rows_where(&self.fooled(&judgement.predictions)?.f_logical_not()?)?;
         Ok(self.active.keep(&stay)?)
     }
@@ -232,7 +290,7 @@ impl<'a> Arena<'a> {
         let logits = self.oracle.ask(points)?;
         let judgement = Judgement::of(&logits, &self.active.labels)?;
         let fooled = self.fooled(&judgement.predictions)?;
-        self.table.note_nearest(&self.active.examples, points, &self.active.originals, &judgement, &fooled)
+        self.table.note_nearest(&self.active.slots, points, &self.active.originals, &judgement, &fooled)
     }
 
     fn all(&self) -> Vec<i64> {

@@ -3,7 +3,7 @@
 use gauntlet_domain::experiment::{AttackConfig, AttackMethod, AttackResult};
 use tch::Tensor;
 
-use super::arena::{Arena, Rules};
+use super::arena::{Arena, Rules, Standing};
 use super::gradient::{Noise, Pgd};
 use crate::error::LabError;
 use crate::examples::Examples;
@@ -53,22 +53,41 @@ pub fn evaluate(evaluation: &Evaluation<'_>, progress: &mut dyn FnMut(usize)) ->
     let attack = attack(config)?;
     let mut arena = Arena::new(evaluation.model, Rules::new(config, evaluation.seed), evaluation.keep_images);
     let total = evaluation.examples.len();
-    let mut first = 0;
-    while first < total {
-        let count = evaluation.batch_size.clamp(1, total - first);
-        arena.enter(evaluation.examples.range(first, count)?, first as u64)?;
-        for number in 0..attack.tries() {
-            if arena.is_empty() {
-                break;
-            }
-            attack.attempt(&mut arena, number)?;
-        }
-        first += count;
-        progress(first);
+    let mut standing = Standing::default();
+    for (first, count) in batches(total, evaluation.batch_size) {
+        standing.extend(arena.enter(&evaluation.examples.range(first, count)?, first as u64)?);
     }
+    for number in 0..attack.tries() {
+        // Survivors fill whole batches again, however few of each batch the tries before have left.
+        let players = std::mem::take(&mut standing);
+        for (first, count) in batches(players.len(), evaluation.batch_size) {
+            let part = players.part(first, count);
+            let rows: Vec<i64> = part.slots.iter().map(|slot| *slot as i64).collect();
+            arena.bring(evaluation.examples.select(&rows)?, part, 0)?;
+            attack.attempt(&mut arena, number)?;
+            standing.extend(arena.withdraw()?);
+            let done = share_done(total, (number, attack.tries()), (first + count, players.len()));
+            if done < total {
+                progress(done);
+            }
+        }
+    }
+    progress(total);
     let (table, model_queries) = arena.finish();
     let (outcomes, images) = table.finish()?;
     Ok(Evaluated { result: AttackResult { outcomes, model_queries }, images })
+}
+
+/// First number and count of each batch of so many examples.
+fn batches(examples: usize, batch_size: usize) -> impl Iterator<Item = (usize, usize)> {
+    let size = batch_size.max(1);
+    (0..examples).step_by(size).map(move |first| (first, size.min(examples - first)))
+}
+
+/// How many of `total` examples the tries and the players done so far amount to.
+fn share_done(total: usize, (tries_done, tries): (u32, u32), (players_done, players): (usize, usize)) -> usize {
+    let of_this_try = players_done as f64 / players.max(1) as f64;
+    (total as f64 * (f64::from(tries_done) + of_this_try) / f64::from(tries.max(1))) as usize
 }
 
 /// The attack of this configuration.
