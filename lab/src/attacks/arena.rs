@@ -226,6 +226,11 @@ impl<'a> Arena<'a> {
         self.answer(points, logits)
     }
 
+    /// Penultimate features of the originals, f32 \[n,F\].
+    pub(super) fn original_features(&mut self) -> Result<Tensor, LabError> {
+        self.oracle.features(&self.active.originals)
+    }
+
     /// Asks for the gradients of the sum of `loss` by the points too.
     ///
     /// `loss` gives f32 \[n\], one value per example; where early stopping leaves nobody in play there is no gradient.

@@ -20,9 +20,11 @@
 
 mod arena;
 mod ball;
+mod feature;
 mod gradient;
 mod oracle;
 mod outcomes;
+mod square;
 mod template;
 
 pub(crate) use ball::to_tensor;

@@ -81,6 +81,13 @@ impl<'a> Oracle<'a> {
         self.clean(points)
     }
 
+    /// Penultimate features of points, f32 \[n,F\].
+    pub(super) fn features(&mut self, points: &Tensor) -> Result<Tensor, LabError> {
+        self.queries += points.size()[0] as u64;
+        let _guard = tch::no_grad_guard();
+        Ok(self.model.forward(points, Mode::Eval)?.features)
+    }
+
     /// Asks in such a way that [`Self::gradient`] can follow.
     pub(super) fn pass(&mut self, points: &Tensor) -> Result<Pass, LabError> {
         self.queries += points.size()[0] as u64;

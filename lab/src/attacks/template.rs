@@ -4,7 +4,9 @@ use gauntlet_domain::experiment::{AttackConfig, AttackMethod, AttackResult};
 use tch::Tensor;
 
 use super::arena::{Arena, Rules, Standing};
+use super::feature::Feature;
 use super::gradient::{Noise, Pgd};
+use super::square::Square;
 use crate::error::LabError;
 use crate::examples::Examples;
 use crate::models::Model;
@@ -99,6 +101,12 @@ fn attack(config: &AttackConfig) -> Result<Box<dyn Attack>, LabError> {
         }
         AttackMethod::Pgd { steps, step_size, random_start, restarts } => {
             Box::new(Pgd { steps: *steps, step_size: *step_size, random_start: *random_start, restarts: *restarts })
+        }
+        AttackMethod::Square { queries, p_init, restarts } => {
+            Box::new(Square { queries: *queries, p_init: *p_init, restarts: *restarts })
+        }
+        AttackMethod::Feature { steps, step_size, restarts } => {
+            Box::new(Feature { steps: *steps, step_size: *step_size, restarts: *restarts })
         }
         other => return Err(LabError::Spec(format!("the attack `{}` is not available", other.name()))),
     })
