@@ -48,6 +48,11 @@ pub enum Purpose<'a> {
         /// Try.
         number: u32,
     },
+    /// Order of the examples in a pass of the crafting of a universal perturbation.
+    UniversalOrder {
+        /// The pass, counted from 0.
+        pass: u32,
+    },
     /// Class that a targeted attack leads to.
     AttackTarget {
         /// Index in the split.
@@ -63,6 +68,7 @@ impl fmt::Display for Purpose<'_> {
             Self::Augmentation { epoch, example } => write!(f, "augmentation/{epoch}/{example}"),
             Self::InnerStart { iteration } => write!(f, "inner-start/{iteration}"),
             Self::Square { example, number } => write!(f, "square/{example}/{number}"),
+            Self::UniversalOrder { pass } => write!(f, "universal-order/{pass}"),
             Self::AttackTarget { example } => write!(f, "attack-target/{example}"),
             Self::AttackStart { example, number } => write!(f, "attack-start/{example}/{number}"),
         }

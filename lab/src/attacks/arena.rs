@@ -133,6 +133,24 @@ impl<'a> Arena<'a> {
         Ok(())
     }
 
+    /// The same examples in play against another model, with all steps for each and the output kept.
+    pub(super) fn on_another<'b>(&self, model: &'b Model) -> Result<Arena<'b>, LabError> {
+        let Active { originals, labels, targets, examples, slots } = &self.active;
+        let rules = Rules { early_stop: false, ..self.rules };
+        let mut other = Arena::new(model, rules, true);
+        let batch = Batch { pixels: originals.shallow_clone(), labels: labels.shallow_clone() };
+        let clean = Judgement::of(&other.oracle.clean(&batch.pixels)?, &batch.labels)?;
+        other.table.append_clean(&batch, &clean)?;
+        other.active = Active {
+            originals: batch.pixels,
+            labels: batch.labels,
+            targets: targets.as_ref().map(Tensor::shallow_clone),
+            examples: examples.clone(),
+            slots: (0..slots.len()).collect(),
+        };
+        Ok(other)
+    }
+
     /// Takes those that are still in play out of it.
     pub(super) fn withdraw(&mut self) -> Result<Standing, LabError> {
         let targets = match self.active.targets.take() {

@@ -26,7 +26,9 @@ mod oracle;
 mod outcomes;
 mod square;
 mod template;
+mod transfer;
+mod universal;
 
 pub(crate) use ball::to_tensor;
 pub use ball::{Ball, lengths};
-pub use template::{Evaluated, Evaluation, evaluate};
+pub use template::{Aids, Evaluated, Evaluation, evaluate};

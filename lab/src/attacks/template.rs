@@ -1,12 +1,15 @@
 //! The template that every attack runs in.
 
-use gauntlet_domain::experiment::{AttackConfig, AttackMethod, AttackResult};
+use gauntlet_domain::experiment::{AttackConfig, AttackMethod, AttackResult, UapMethod};
 use tch::Tensor;
 
 use super::arena::{Arena, Rules, Standing};
+use super::ball::Ball;
 use super::feature::Feature;
 use super::gradient::{Noise, Pgd};
 use super::square::Square;
+use super::transfer::Transfer;
+use super::universal::Crafting;
 use crate::error::LabError;
 use crate::examples::Examples;
 use crate::models::Model;
@@ -19,12 +22,23 @@ pub struct Evaluation<'a> {
     pub examples: &'a Examples,
     /// The attack with its threat model.
     pub attack: &'a AttackConfig,
+    /// What some attacks need besides.
+    pub aids: Aids<'a>,
     /// Seed of random starts and noise.
     pub seed: u64,
     /// Examples attacked together.
     pub batch_size: usize,
     /// Keep the attack's output.
     pub keep_images: bool,
+}
+
+/// What some attacks need besides the attacked model and its examples.
+#[derive(Clone, Copy, Default)]
+pub struct Aids<'a> {
+    /// The model that `transfer` crafts on.
+    pub source: Option<&'a Model>,
+    /// The examples that `uap` crafts on.
+    pub crafted_on: Option<&'a Examples>,
 }
 
 /// What an evaluation came to.
@@ -52,7 +66,7 @@ pub(super) trait Attack {
 /// A model whose output is not finite; no memory.
 pub fn evaluate(evaluation: &Evaluation<'_>, progress: &mut dyn FnMut(usize)) -> Result<Evaluated, LabError> {
     let config = evaluation.attack;
-    let attack = attack(config)?;
+    let attack = attack(&config.method, evaluation)?;
     let mut arena = Arena::new(evaluation.model, Rules::new(config, evaluation.seed), evaluation.keep_images);
     let total = evaluation.examples.len();
     let mut standing = Standing::default();
@@ -93,8 +107,9 @@ fn share_done(total: usize, (tries_done, tries): (u32, u32), (players_done, play
 }
 
 /// The attack of this configuration.
-fn attack(config: &AttackConfig) -> Result<Box<dyn Attack>, LabError> {
-    Ok(match &config.method {
+fn attack<'a>(method: &AttackMethod, evaluation: &Evaluation<'a>) -> Result<Box<dyn Attack + 'a>, LabError> {
+    let config = evaluation.attack;
+    Ok(match method {
         AttackMethod::Noise { draws } => Box::new(Noise { draws: *draws }),
         AttackMethod::Fgsm => {
             Box::new(Pgd { steps: 1, step_size: config.eps.unwrap_or_default(), random_start: false, restarts: 1 })
@@ -108,6 +123,32 @@ fn attack(config: &AttackConfig) -> Result<Box<dyn Attack>, LabError> {
         AttackMethod::Feature { steps, step_size, restarts } => {
             Box::new(Feature { steps: *steps, step_size: *step_size, restarts: *restarts })
         }
+        AttackMethod::Uap { by, passes, fooling_rate, .. } => {
+            let examples = evaluation.aids.crafted_on.ok_or_else(|| lacks("examples to craft on"))?;
+            let eps = config.eps.ok_or_else(|| lacks("an eps"))?;
+            let crafting = Crafting {
+                model: evaluation.model,
+                examples,
+                ball: Ball { norm: config.norm, eps },
+                seed: evaluation.seed,
+                passes: *passes,
+                fooling_rate: *fooling_rate,
+            };
+            match by {
+                UapMethod::Gradient { step_size, batch_size } => {
+                    Box::new(crafting.by_gradient(*step_size, *batch_size as usize)?)
+                }
+                UapMethod::DeepFool { .. } => return Err(LabError::Spec("not available".to_owned())),
+            }
+        }
+        AttackMethod::Transfer { by, .. } => {
+            let source = evaluation.aids.source.ok_or_else(|| lacks("a model to craft on"))?;
+            Box::new(Transfer { source, by: attack(by, evaluation)? })
+        }
         other => return Err(LabError::Spec(format!("the attack `{}` is not available", other.name()))),
     })
+}
+
+fn lacks(what: &str) -> LabError {
+    LabError::Spec(format!("the attack has no {what}"))
 }

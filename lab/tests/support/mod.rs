@@ -2,6 +2,8 @@
 #![allow(dead_code)] // Each test binary uses its part.
 #![allow(clippy::unwrap_used)] // A test may stop at once.
 
+pub mod trained;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
