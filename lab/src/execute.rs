@@ -249,9 +249,13 @@ fn check(dataset: &DatasetSpec, model: &ModelSpec, numerics: u32) -> Result<(), 
         format!("images have {} channels, the model takes {}", dataset.image.channels, model.channels)
     } else if dataset.classes != model.classes {
         format!("the data set has {} classes, the model {}", dataset.classes, model.classes)
-    } else if dataset.image.height.min(dataset.image.width) < model.backbone.min_image_size() {
+    } else if dataset.image.height.min(dataset.image.width) < model.backbone.min_image_size(model.stem) {
         let (height, width) = (dataset.image.height, dataset.image.width);
-        format!("images are {height}×{width}, {} takes {} and up", model.backbone, model.backbone.min_image_size())
+        format!(
+            "images are {height}×{width}, {} takes {} and up",
+            model.backbone,
+            model.backbone.min_image_size(model.stem)
+        )
     } else {
         return Ok(());
     };
