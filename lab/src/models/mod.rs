@@ -13,7 +13,7 @@ mod vgg;
 mod weights;
 
 use gauntlet_domain::experiment::{Backbone, Family, ModelSpec, Stage, Stem};
-use tch::{Device, Tensor};
+use tch::{Device, TchError, Tensor};
 
 use crate::error::LabError;
 use alexnet::AlexNet;
@@ -150,8 +150,11 @@ impl Model {
     /// Output of a stage, given that of the one before.
     ///
     /// # Errors
-    /// An input of another shape; no memory.
+    /// An input of another shape; train mode with frozen parameters; no memory.
     pub fn stage(&self, number: usize, input: &Tensor, mode: Mode) -> tch::Result<Tensor> {
+        if mode != Mode::Eval && self.parameters.are_frozen() {
+            return Err(TchError::Kind("a model with frozen parameters cannot be trained".to_owned()));
+        }
         self.network.stage(number, input, mode)
     }
 
