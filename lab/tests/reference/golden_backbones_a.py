@@ -83,15 +83,15 @@ def with_cifar_stem(model: nn.Module) -> nn.Module:
 CASES = [
     ("alexnet", lambda: torchvision.models.alexnet(num_classes=CLASSES), 6.0, 2, 96),
     ("vgg16_bn", lambda: torchvision.models.vgg16_bn(num_classes=CLASSES), 24.0, 2, 64),
-    ("resnet34", lambda: torchvision.models.resnet34(num_classes=CLASSES), 12.0, 2, 64),
-    ("resnet50", lambda: torchvision.models.resnet50(num_classes=CLASSES), 12.0, 2, 64),
-    ("resnet101", lambda: torchvision.models.resnet101(num_classes=CLASSES), 12.0, 2, 64),
-    ("wide_resnet50_2", lambda: torchvision.models.wide_resnet50_2(num_classes=CLASSES), 12.0, 2, 64),
+    ("resnet34", lambda: torchvision.models.resnet34(num_classes=CLASSES), 12.0, 2, 48),
+    ("resnet50", lambda: torchvision.models.resnet50(num_classes=CLASSES), 12.0, 2, 48),
+    ("resnet101", lambda: torchvision.models.resnet101(num_classes=CLASSES), 12.0, 2, 48),
+    ("wide_resnet50_2", lambda: torchvision.models.wide_resnet50_2(num_classes=CLASSES), 12.0, 2, 48),
     ("densenet121", lambda: torchvision.models.densenet121(num_classes=CLASSES), 24.0, 2, 64),
     ("resnet18.cifar", lambda: with_cifar_stem(torchvision.models.resnet18(num_classes=CLASSES)), 12.0, 2, 32),
     ("resnet50.cifar", lambda: with_cifar_stem(torchvision.models.resnet50(num_classes=CLASSES)), 12.0, 2, 32),
     ("wrn-28-10", lambda: wide(28), 12.0, 2, 32),
-    ("wrn-34-10", lambda: wide(34), 12.0, 2, 32),
+    ("wrn-34-10", lambda: wide(34), 12.0, 1, 32),
     ("preact-resnet18", preact, 12.0, 2, 32),
 ]
 
