@@ -7,9 +7,14 @@ mod support;
 
 use std::collections::BTreeMap;
 
-use gauntlet_domain::experiment::{Backbone, ModelSpec, ParameterShape, Stem};
+use gauntlet_domain::experiment::{
+    AttackConfig, AttackMethod, AttackSpec, Backbone, DatasetSpec, Head, ImageShape, Length, ModelSpec,
+    NUMERICS_VERSION, Norm, Objective, ParameterShape, Recipe, Stem, TaskSpec, TrainSpec, Weights,
+};
+use gauntlet_domain::{Digest, TaskId};
 use gauntlet_lab::models::{Dropout, Mode, Model, Parameters, Train};
-use support::{Golden, formula_pixels, model_spec, pattern, relative_difference};
+use gauntlet_lab::{Inputs, Lab, Settings, TaskOutput};
+use support::{Bench, Golden, Notes, formula_pixels, model_spec, pattern, relative_difference};
 use tch::{Device, Kind, Tensor};
 
 /// A prime number: no two rows of a matrix are equal.
@@ -196,4 +201,31 @@ fn a_stem_for_cifar_is_refused_where_the_backbone_has_none() {
     let tensors = spec.state_dict().into_iter().map(|parameter| (parameter.name.clone(), filled(&parameter, 1.0)));
     let error = Model::new(&spec, Parameters::new(tensors.collect()), Device::Cpu).unwrap_err();
     assert!(error.to_string().contains("preact-resnet18 has no stem for CIFAR"), "{error}");
+}
+
+#[test]
+fn densenet_and_a_resnet_for_cifar_are_trained_and_attacked() {
+    for (backbone, stem) in [(Backbone::DenseNet121, Stem::Standard), (Backbone::ResNet18, Stem::Cifar)] {
+        let bench = Bench::new(16);
+        let image = ImageShape { channels: 3, ..bench.dataset.image };
+        let dataset = DatasetSpec { image, examples: 8, ..bench.dataset.clone() };
+        let model = ModelSpec { classes: 3, ..spec(backbone, stem) };
+        let recipe = Recipe { batch_size: 8, ..Bench::recipe(Objective::Standard, Length::Iterations(1)) };
+        let train = bench.train_spec(Objective::Standard, Length::Iterations(1));
+        let train = TrainSpec { dataset: dataset.clone(), model: model.clone(), recipe, ..train };
+        let mut lab = Lab::new(Settings::default());
+        let output = lab.execute(&TaskSpec::Train(train), &bench.inputs, &mut Notes::default()).unwrap();
+        let TaskOutput::Trained { checkpoint } = output else { panic!("a training gave something else") };
+
+        let task = TaskId::from_digest(Digest::of(b"training"));
+        let inputs = Inputs { task_checkpoints: [(task, checkpoint)].into(), ..bench.inputs.clone() };
+        let method = AttackMethod::Pgd { steps: 2, step_size: 0.1, random_start: true, restarts: 1 };
+        let attack = AttackConfig { method, norm: Norm::Linf, eps: Some(0.2), target: None, early_stop: false };
+        let weights = Weights::Task { task, head: Head::Keep };
+        let attack = AttackSpec { dataset, model, weights, attack, seed: 0, numerics: NUMERICS_VERSION };
+        let output = lab.execute(&TaskSpec::Attack(attack), &inputs, &mut Notes::default()).unwrap();
+        let TaskOutput::Attacked(result) = output else { panic!("an attack gave something else") };
+        result.outcomes.check(8).unwrap();
+        assert_eq!(result.model_queries, 5 * result.outcomes.clean_correct() as u64);
+    }
 }
