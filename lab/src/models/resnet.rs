@@ -1,7 +1,7 @@
 //! Residual nets (He et al. 2016, arXiv 1512.03385), as torchvision has them.
 
 use gauntlet_domain::experiment::{ResNetLayout, ResNetStem, ResidualBlock};
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 use super::Mode;
 use super::layers::{ConvNorm, Linear, conv_norm};
@@ -55,7 +55,7 @@ impl Network for ResNet {
     }
 
     fn features(&self, last: &Tensor, _mode: Mode) -> tch::Result<Tensor> {
-        last.f_mean_dim([2i64, 3].as_slice(), false, Kind::Float)
+        last.f_mean_dim([2i64, 3].as_slice(), false, last.kind())
     }
 
     fn logits(&self, features: &Tensor, _mode: Mode) -> tch::Result<Tensor> {
