@@ -237,7 +237,11 @@ fn files_that_do_not_fit_the_sweep_are_named() {
 #[test]
 fn checkpoints_that_do_not_fit_are_told_by_their_tensors() {
     let with = |tensors: Vec<ParameterShape>| {
-        with_file(example_facts(10, 10), "cases/resnet18.safetensors", FileContent::Checkpoint { tensors })
+        with_file(
+            example_facts(10, 10),
+            "cases/resnet18.safetensors",
+            FileContent::Checkpoint { tensors, moments: vec![] },
+        )
     };
     let mut cases = Cases::default();
     let declared = EXAMPLE.replace("format = \"safetensors\"", "format = \"safetensors\"\nclasses = 10");

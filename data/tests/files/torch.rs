@@ -83,7 +83,7 @@ fn a_call_of_an_unknown_function_beside_the_state_dict_is_refused() {
 #[test]
 fn the_planner_learns_names_and_shapes_in_order() {
     let facts = gauntlet_data::inspect(FileRole::Checkpoint(Pytorch), &reference("module.pth")).unwrap();
-    let FileContent::Checkpoint { tensors } = facts.content else { panic!("{facts:?}") };
+    let FileContent::Checkpoint { tensors, .. } = facts.content else { panic!("{facts:?}") };
     let found: Vec<(String, Vec<u64>)> = tensors.into_iter().map(|tensor| (tensor.name, tensor.shape)).collect();
     assert!(found.is_sorted());
     assert!(found.contains(&("conv.weight".into(), vec![2, 1, 2, 2])), "{found:?}");

@@ -2,32 +2,44 @@
 
 use std::collections::BTreeMap;
 
-use crate::experiment::{Backbone, ParameterShape, Stem};
+use crate::experiment::{Import, ModelSpec, MomentTensor, ParameterShape};
 
 /// What is wrong is listed up to so many tensors.
 const SHOWN: usize = 5;
 
-/// Number of classes of the head of a checkpoint that fits the backbone.
+/// A checkpoint that fits.
+pub(super) struct Fitting {
+    /// Outputs of its head.
+    pub(super) classes: u32,
+    /// What was done to the names of its tensors, for people.
+    pub(super) note: Option<String>,
+}
+
+/// How a checkpoint fits the model.
 ///
 /// # Errors
 /// What does not fit.
-pub(super) fn classes(
-    tensors: &[ParameterShape],
-    backbone: Backbone,
-    stem: Stem,
-    channels: u32,
-) -> Result<u32, String> {
-    let found: BTreeMap<&str, &[u64]> =
+pub(super) fn fit(tensors: &[ParameterShape], moments: &[MomentTensor], model: &ModelSpec) -> Result<Fitting, String> {
+    let backbone = model.backbone;
+    let import = Import::sort(tensors.iter().map(|tensor| tensor.name.as_str()), backbone);
+    let shapes: BTreeMap<&str, &[u64]> =
         tensors.iter().map(|tensor| (tensor.name.as_str(), tensor.shape.as_slice())).collect();
+    let found: BTreeMap<&str, &[u64]> = import.tensors.iter().map(|(name, file)| (*name, shapes[file])).collect();
     let head = format!("{}.bias", backbone.head());
     let classes = match found.get(head.as_str()) {
         Some([classes]) => u32::try_from(*classes).unwrap_or(0),
         _ => 0,
     };
-    let expected = backbone.state_dict(stem, channels, classes);
-    let mut wrong = misfits(&found, &expected);
+    let mut wrong = misfits(&found, &ModelSpec { classes, ..model.clone() });
+    wrong.extend(import.unexpected.iter().map(|name| format!("`{name}` is unexpected")));
+    let differs = |(copy, kept): &&(&str, &str)| shapes[copy] != shapes[kept];
+    wrong.extend(
+        import.copies.iter().filter(differs).map(|(copy, kept)| format!("`{copy}` has another shape than `{kept}`")),
+    );
     if wrong.is_empty() {
-        return Ok(classes);
+        let values = |name: &str| moments.iter().find(|moment| moment.name == name).map(|moment| moment.values.clone());
+        import.check_normalize(&model.normalize, values).map_err(|conflict| conflict.to_string())?;
+        return Ok(Fitting { classes, note: import.description() });
     }
     let rest = wrong.len().saturating_sub(SHOWN);
     wrong.truncate(SHOWN);
@@ -35,20 +47,16 @@ pub(super) fn classes(
     Err(format!("{}{more}", wrong.join("; ")))
 }
 
-fn misfits(found: &BTreeMap<&str, &[u64]>, expected: &[ParameterShape]) -> Vec<String> {
+fn misfits(found: &BTreeMap<&str, &[u64]>, model: &ModelSpec) -> Vec<String> {
     let mut wrong = Vec::new();
-    for tensor in expected {
+    for tensor in model.state_dict() {
         match found.get(tensor.name.as_str()) {
             None => wrong.push(format!("`{}` is missing", tensor.name)),
-            Some(shape) if *shape != tensor.shape => {
+            Some(shape) if !model.backbone.accepts(&tensor, shape) => {
                 wrong.push(format!("`{}` has the shape {shape:?} instead of {:?}", tensor.name, tensor.shape));
             }
             Some(_) => {}
         }
     }
-    let known: std::collections::HashSet<&str> = expected.iter().map(|tensor| tensor.name.as_str()).collect();
-    let counter = |name: &str| name.ends_with("num_batches_tracked");
-    let unexpected = found.keys().filter(|name| !known.contains(*name) && !counter(name));
-    wrong.extend(unexpected.map(|name| format!("`{name}` is unexpected")));
     wrong
 }
