@@ -105,13 +105,7 @@ struct Block {
 }
 
 impl Block {
-    fn new(
-        prefix: &str,
-        width: u32,
-        number: u32,
-        drop_rate: f32,
-        parameters: &Parameters,
-    ) -> Result<Self, LabError> {
+    fn new(prefix: &str, width: u32, number: u32, drop_rate: f32, parameters: &Parameters) -> Result<Self, LabError> {
         let name = |part: u32| format!("{prefix}.block.{part}");
         Ok(Self {
             convolution: Convolution::grouped(&name(0), 1, 3, width.into(), parameters)?,

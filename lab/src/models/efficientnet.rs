@@ -75,9 +75,7 @@ impl Builder<'_> {
                 let convolution = Convolution::grouped(convolution, stride, padding, groups, self.parameters)?;
                 (convolution, BatchNormSettings::DEFAULT)
             }
-            Layout::Lite0 => {
-                (Convolution::same_padded(convolution, stride, groups, self.parameters)?, LITE_BATCH_NORM)
-            }
+            Layout::Lite0 => (Convolution::same_padded(convolution, stride, groups, self.parameters)?, LITE_BATCH_NORM),
         };
         Ok(ConvNorm::new(convolution, BatchNorm::with(settings, norm, self.parameters)?))
     }

@@ -55,7 +55,8 @@ impl VisionTransformer {
             return Ok(self.positions.shallow_clone());
         }
         let class = self.positions.f_narrow(1, 0, 1)?;
-        let grid = interpolation(side, rows, columns, &self.positions)?.f_matmul(&self.positions.f_narrow(1, 1, own)?)?;
+        let grid =
+            interpolation(side, rows, columns, &self.positions)?.f_matmul(&self.positions.f_narrow(1, 1, own)?)?;
         Tensor::f_cat(&[&class, &grid], 1)
     }
 }
