@@ -53,6 +53,12 @@ pub fn backbones(args: &ListArgs) -> anyhow::Result<ExitCode> {
             entry.min_image_size,
             cifar.map(|least| format!("; with stem = \"cifar\" from {least}")).unwrap_or_default()
         );
+        for checkpoint in &entry.checkpoints {
+            println!(
+                "    checkpoint = {{ catalogue = \"{}\" }}: {}; {} classes, normalize = {{ mean = {}, std = {} }}\n",
+                checkpoint.name, checkpoint.summary, checkpoint.classes, checkpoint.mean, checkpoint.std
+            );
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

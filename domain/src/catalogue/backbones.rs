@@ -2,13 +2,14 @@
 
 use serde::Serialize;
 
+use super::checkpoints::{CheckpointEntry, checkpoints};
 use crate::experiment::{Backbone, ParameterShape, Stem};
 
 /// Channels and classes for which parameters are counted: those of ImageNet.
 const COUNTED_AT: (u32, u32) = (3, 1000);
 
 /// What the catalogue says of a backbone.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct BackboneEntry {
     /// What the sweep file calls it.
     pub name: &'static str,
@@ -22,6 +23,10 @@ pub struct BackboneEntry {
     pub min_image_size: u32,
     /// The same with `stem = "cifar"`, if it can have that.
     pub min_image_size_with_cifar_stem: Option<u32>,
+    /// What both sides of an image must be multiples of, in pixels.
+    pub image_size_unit: u32,
+    /// Trained weights known by name, for `checkpoint = { catalogue = … }`.
+    pub checkpoints: Vec<CheckpointEntry>,
 }
 
 /// The backbones of `[[model]]`.
@@ -89,6 +94,8 @@ fn entry(backbone: Backbone) -> BackboneEntry {
             .sum(),
         channels: input_channels(backbone),
         min_image_size: backbone.min_image_size(Stem::Standard),
+        image_size_unit: backbone.image_size_unit(),
+        checkpoints: checkpoints().into_iter().filter(|entry| entry.backbone == backbone).collect(),
         min_image_size_with_cifar_stem: backbone.has_cifar_stem().then(|| backbone.min_image_size(Stem::Cifar)),
     }
 }
