@@ -78,9 +78,8 @@ fn a_checkpoint_behind_another_normalisation_is_refused_with_both() {
         ("sequential", "0.mean"),
     ] {
         let message = import(name, &spec([0.5; 3]), Head::Keep).unwrap_err().to_string();
-        let expected = format!(
-            "its `{tensor}` is [0.4914, 0.4822, 0.4465], the model's `normalize` has mean = [0.5, 0.5, 0.5]"
-        );
+        let expected =
+            format!("its `{tensor}` is [0.4914, 0.4822, 0.4465], the model's `normalize` has mean = [0.5, 0.5, 0.5]");
         assert!(message.ends_with(&expected), "{name}: {message}");
     }
 }

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use gauntlet_data::{NamedTensor, read_checkpoint};
+use gauntlet_domain::catalogue;
 use gauntlet_domain::experiment::CheckpointFormat::{Pytorch, SafeTensors};
-use gauntlet_domain::sweep::{FileContent, FileRole};
+use gauntlet_domain::sweep::{FileContent, FilePlace, FileRole};
 
 use crate::support::{message, reference};
 
@@ -87,6 +88,21 @@ fn the_planner_learns_names_and_shapes_in_order() {
     let found: Vec<(String, Vec<u64>)> = tensors.into_iter().map(|tensor| (tensor.name, tensor.shape)).collect();
     assert!(found.is_sorted());
     assert!(found.contains(&("conv.weight".into(), vec![2, 1, 2, 2])), "{found:?}");
+}
+
+#[test]
+fn the_catalogue_knows_what_the_weights_that_set_up_brings_hold() {
+    let data = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../.gauntlet/data");
+    let pinned = catalogue::pinned_facts();
+    for entry in catalogue::checkpoints() {
+        let path = data.join(&entry.file.path);
+        if !path.exists() {
+            eprintln!("not compared: set-up did not bring {}", path.display());
+            continue;
+        }
+        let found = gauntlet_data::inspect(FileRole::Checkpoint(entry.format), &path).unwrap();
+        assert_eq!(found, pinned.files[&FilePlace::Data(entry.file.path)], "{}", entry.name);
+    }
 }
 
 const HINT: &str = "which is no part of a state dict; nothing in the file was executed; if you trust the file, load it in PyTorch and save \

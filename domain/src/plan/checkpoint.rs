@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::experiment::{Import, ModelSpec, MomentTensor, ParameterShape};
 
-/// What is wrong is listed up to so many tensors.
+/// Of each kind of what is wrong so many tensors are listed.
 const SHOWN: usize = 5;
 
 /// A checkpoint that fits.
@@ -30,33 +30,40 @@ pub(super) fn fit(tensors: &[ParameterShape], moments: &[MomentTensor], model: &
         Some([classes]) => u32::try_from(*classes).unwrap_or(0),
         _ => 0,
     };
-    let mut wrong = misfits(&found, &ModelSpec { classes, ..model.clone() });
-    wrong.extend(import.unexpected.iter().map(|name| format!("`{name}` is unexpected")));
+    let [missing, mut shapes_differ] = misfits(&found, &ModelSpec { classes, ..model.clone() });
     let differs = |(copy, kept): &&(&str, &str)| shapes[copy] != shapes[kept];
-    wrong.extend(
-        import.copies.iter().filter(differs).map(|(copy, kept)| format!("`{copy}` has another shape than `{kept}`")),
-    );
-    if wrong.is_empty() {
-        let values = |name: &str| moments.iter().find(|moment| moment.name == name).map(|moment| moment.values.clone());
-        import.check_normalize(&model.normalize, values).map_err(|conflict| conflict.to_string())?;
-        return Ok(Fitting { classes, note: import.description() });
+    let told = |(copy, kept): &(&str, &str)| format!("`{copy}` has another shape than `{kept}`");
+    shapes_differ.extend(import.copies.iter().filter(differs).map(told));
+    let unexpected = import.unexpected.iter().map(|name| format!("`{name}` is unexpected")).collect();
+    let wrong = [(missing, "are missing"), (shapes_differ, "have other shapes"), (unexpected, "are unexpected")];
+    let wrong: Vec<String> = wrong.into_iter().filter_map(|(tensors, are)| shortened(tensors, are)).collect();
+    if !wrong.is_empty() {
+        return Err(wrong.join("; "));
     }
-    let rest = wrong.len().saturating_sub(SHOWN);
-    wrong.truncate(SHOWN);
-    let more = if rest > 0 { format!("; and {rest} more") } else { String::new() };
-    Err(format!("{}{more}", wrong.join("; ")))
+    let values = |name: &str| moments.iter().find(|moment| moment.name == name).map(|moment| moment.values.clone());
+    import.check_normalize(&model.normalize, values).map_err(|conflict| conflict.to_string())?;
+    Ok(Fitting { classes, note: import.description() })
 }
 
-fn misfits(found: &BTreeMap<&str, &[u64]>, model: &ModelSpec) -> Vec<String> {
-    let mut wrong = Vec::new();
+/// The first few of a list, and how many more there are.
+fn shortened(mut wrong: Vec<String>, are: &str) -> Option<String> {
+    let rest = wrong.len().saturating_sub(SHOWN);
+    wrong.truncate(SHOWN);
+    let more = if rest > 0 { format!("; and {rest} more {are}") } else { String::new() };
+    (!wrong.is_empty()).then(|| format!("{}{more}", wrong.join("; ")))
+}
+
+/// Tensors that are missing, and those of another shape.
+fn misfits(found: &BTreeMap<&str, &[u64]>, model: &ModelSpec) -> [Vec<String>; 2] {
+    let (mut missing, mut shapes) = (Vec::new(), Vec::new());
     for tensor in model.state_dict() {
         match found.get(tensor.name.as_str()) {
-            None => wrong.push(format!("`{}` is missing", tensor.name)),
+            None => missing.push(format!("`{}` is missing", tensor.name)),
             Some(shape) if !model.backbone.accepts(&tensor, shape) => {
-                wrong.push(format!("`{}` has the shape {shape:?} instead of {:?}", tensor.name, tensor.shape));
+                shapes.push(format!("`{}` has the shape {shape:?} instead of {:?}", tensor.name, tensor.shape));
             }
             Some(_) => {}
         }
     }
-    wrong
+    [missing, shapes]
 }
