@@ -15,7 +15,10 @@ pub use dataset::{DatasetSource, DatasetSpec, Fit, GlyphOptions, ImageShape, Spl
 pub use model::{
     Backbone, CheckpointFormat, Head, ModelSpec, Normalize, ParameterShape, ResNetLayout, Stage, Stem, Weights,
 };
-pub use recipe::{Augmentation, Decay, InnerAttack, Length, Objective, Optimizer, Recipe, Schedule, Start};
+pub use recipe::{
+    Augmentation, Decay, EpsilonSchedule, Frozen, HeadFirst, InnerAttack, Length, Objective, Optimizer, Recipe,
+    Schedule, Start,
+};
 pub use result::{ArtifactRef, AttackResult, EpochMetrics, InvalidOutcomes, Outcomes, TaskResult, TrainResult};
 pub use spec::{AttackSpec, NUMERICS_VERSION, TaskSpec, TrainSpec};
 pub use threat::{Epsilon, InvalidEpsilon, Norm};
