@@ -85,4 +85,17 @@ impl Objective {
             _ => 1,
         }
     }
+
+    /// The attack inside its steps; `free-at` has none, because its perturbation comes from the steps themselves.
+    pub const fn inner(&self) -> Option<&InnerAttack> {
+        match self {
+            Self::Standard | Self::FreeAt { .. } => None,
+            Self::PgdAt { inner }
+            | Self::FastAt { inner }
+            | Self::Trades { inner, .. }
+            | Self::Mart { inner, .. }
+            | Self::Dm { inner, .. }
+            | Self::Twins { inner, .. } => Some(inner),
+        }
+    }
 }

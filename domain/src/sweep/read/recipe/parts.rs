@@ -45,7 +45,7 @@ pub(super) fn head_first(
     let mut table = field.table("{ epochs = … or iterations = …, learning_rate = …, adversarial = … }")?;
     let length = length(&mut table, whole);
     let learning_rate = table.number("learning_rate", learning_rate, &NumberRange::above_zero());
-    let can_be_adversarial = inner_of(objective).is_some() && method != Method::RobustLinearInit;
+    let can_be_adversarial = objective.inner().is_some() && method != Method::RobustLinearInit;
     let adversarial = if can_be_adversarial {
         table.boolean("adversarial", false)
     } else {
@@ -63,20 +63,8 @@ pub(super) fn head_first(
 
 /// What the head minimises on its own: cross-entropy, or cross-entropy on what the recipe's inner attack crafts.
 fn probe(objective: &Objective, adversarial: bool) -> Objective {
-    match inner_of(objective) {
+    match objective.inner() {
         Some(inner) if adversarial => Objective::PgdAt { inner: inner.clone() },
         _ => Objective::Standard,
-    }
-}
-
-const fn inner_of(objective: &Objective) -> Option<&crate::experiment::InnerAttack> {
-    match objective {
-        Objective::Standard | Objective::FreeAt { .. } => None,
-        Objective::PgdAt { inner }
-        | Objective::FastAt { inner }
-        | Objective::Trades { inner, .. }
-        | Objective::Mart { inner, .. }
-        | Objective::Dm { inner, .. }
-        | Objective::Twins { inner, .. } => Some(inner),
     }
 }
