@@ -61,7 +61,18 @@ fn recipes_with_their_defaults_written_out_are_the_same_recipes() {
         let eps = if needs_eps { "inner.eps = 0.1\n" } else { "" };
         let sgd = if entry.name == "none" { "" } else { "optimizer.kind = \"sgd\"\noptimizer.learning_rate = 0.1\n" };
         let short = format!("method = \"{}\"\n{sgd}{eps}", entry.name);
-        let skip = ["iterations", "optimizer", "coefficient", "schedule.final_learning_rate"];
+        let skip = [
+            "iterations",
+            "optimizer",
+            "optimizer.head_learning_rate",
+            "coefficient",
+            "schedule.final_learning_rate",
+            "eps_schedule.zero",
+            "eps_schedule.ramp",
+            "head_first.epochs",
+            "head_first.learning_rate",
+            "head_first.adversarial",
+        ];
         let long = format!("{short}{}", written_out(&entry, &skip));
         let [short, long] = [short, long].map(|recipe| sweep(DATASET, BACKBONE, &recipe, ATTACK).recipes.remove(0));
         assert_eq!(short.training, long.training, "{}", entry.name);

@@ -21,7 +21,10 @@ pub use model::{
     InvertedStage, MobileNetV2, ModelSpec, Normalize, ParameterShape, PreActResNet, ResNetLayout, ResNetStem,
     ResidualBlock, Stage, Stem, Vgg, VitB16, Weights, WideResNetLayout,
 };
-pub use recipe::{Augmentation, Decay, InnerAttack, Length, Objective, Optimizer, Recipe, Schedule, Start};
+pub use recipe::{
+    Augmentation, Decay, EpsilonSchedule, Frozen, HeadFirst, InnerAttack, Length, Objective, Optimizer, Recipe,
+    Schedule, Start,
+};
 pub use result::{ArtifactRef, AttackResult, EpochMetrics, InvalidOutcomes, Outcomes, TaskResult, TrainResult};
 pub use spec::{AttackSpec, NUMERICS_VERSION, TaskSpec, TrainSpec};
 pub use threat::{Epsilon, InvalidEpsilon, Norm};

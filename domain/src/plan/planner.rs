@@ -5,10 +5,10 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use super::datasets::{self, Dataset};
 use super::graph::{Cell, Plan, TaskKind};
 use super::tasks::Tasks;
-use super::{checkpoint, cost, models};
+use super::{checkpoint, cost, models, recipes};
 use crate::digest::Digest;
 use crate::experiment::{
-    AttackSpec, CheckpointFormat, Head, ModelSpec, NUMERICS_VERSION, Recipe, TaskSpec, TrainSpec, Weights,
+    AttackSpec, CheckpointFormat, Head, ModelSpec, NUMERICS_VERSION, Objective, TaskSpec, TrainSpec, Weights,
 };
 use crate::ids::{SweepId, TaskId};
 use crate::sweep::{
@@ -154,14 +154,15 @@ impl<'a> Planner<'a> {
         let (train, test) = (dataset.train.clone(), dataset.test.clone()?);
         let found = self.weights(run.init, (run.model, &model), run.seed, purpose)?;
         let model = ModelSpec { classes: found.classes, ..model };
-        let (train_task, weights) = match &recipe.training {
+        let training = recipes::resolve(recipe, &model, &mut self.mistakes)?;
+        let (train_task, weights) = match training {
             None => (None, found.weights),
             Some(training) => {
                 let spec = TrainSpec {
                     dataset: train?,
                     model: model.clone(),
                     weights: found.weights,
-                    recipe: training.clone(),
+                    recipe: training,
                     seed: run.seed,
                     numerics: NUMERICS_VERSION,
                 };
@@ -344,13 +345,15 @@ impl<'a> Planner<'a> {
             None => Weights::Scratch,
             Some(earlier) => self.weights(earlier, (number, &model), seed, purpose)?.weights,
         };
-        let recipe: &Recipe = sweep.recipe_of(&pretrain.recipe.value).training.as_ref()?;
-        let spec = TrainSpec { dataset, model, weights, recipe: recipe.clone(), seed, numerics: NUMERICS_VERSION };
+        let section_of_recipe = sweep.recipe_of(&pretrain.recipe.value);
+        let recipe = recipes::resolve(section_of_recipe, &model, &mut self.mistakes)??;
+        let method = recipe.method();
+        let spec = TrainSpec { dataset, model, weights, recipe, seed, numerics: NUMERICS_VERSION };
         self.check_training(&spec, &section.name, &pretrain.recipe.at)?;
         let classes = spec.model.classes;
         let label = || {
             let (name, backbone) = (&sweep.inits[init].name, &sweep.models[number].name);
-            format!("init {name}: {} · {backbone} · {} · seed {seed}", section.name, recipe.objective.name())
+            format!("init {name}: {} · {backbone} · {} · seed {seed}", section.name, method)
         };
         let task = self.tasks.add(TaskKind::Pretrain, TaskSpec::Train(spec), label);
         Some(Pretrained { task, classes })
@@ -359,6 +362,13 @@ impl<'a> Planner<'a> {
     /// What a training needs of the size of its split.
     fn check_training(&mut self, spec: &TrainSpec, name: &str, at: &Place) -> Option<()> {
         let examples = spec.dataset.examples;
+        if matches!(spec.recipe.objective, Objective::Twins { .. }) && cost::batch(&spec.recipe, examples) < 4 {
+            let message = format!(
+                "`twins` needs batches of at least four examples, two for each half; on `{name}` they are smaller"
+            );
+            self.mistakes.push(at.mistake(message));
+            return None;
+        }
         if cost::batch(&spec.recipe, examples) < 2 {
             let message = format!("the train split of `{name}` has one example, and batch normalisation needs two");
             self.mistakes.push(at.mistake(message));
