@@ -10,7 +10,7 @@ use gauntlet_domain::experiment::{
     NUMERICS_VERSION, Norm, Objective, TaskSpec, Weights,
 };
 use gauntlet_domain::{Digest, TaskId};
-use gauntlet_lab::attacks::{Ball, Evaluation, evaluate, lengths};
+use gauntlet_lab::attacks::{Ball, Evaluation, evaluate, evaluate_range, lengths};
 use gauntlet_lab::models::{Checkpoints, Model, starting_weights};
 use gauntlet_lab::random::{Purpose, Stream};
 use gauntlet_lab::{Examples, Inputs, Lab, Settings, TaskOutput};
@@ -60,6 +60,45 @@ fn examples() -> Examples {
 fn pgd(norm: Norm, eps: f64, restarts: u32) -> AttackConfig {
     let method = AttackMethod::Pgd { steps: 8, step_size: eps / 4.0, random_start: true, restarts };
     AttackConfig { method, norm, eps: Some(eps), target: None, early_stop: true }
+}
+
+#[test]
+fn shards_of_whole_batches_append_to_the_whole_to_the_bit() {
+    let (model, examples, attack) = (model(), examples(), pgd(Norm::Linf, radius(Norm::Linf), 2));
+    let evaluation =
+        Evaluation { model: &model, examples: &examples, attack: &attack, seed: 5, batch_size: 16, keep_images: true };
+    let whole = evaluate(&evaluation, &mut |_| ()).unwrap();
+    let [first, second] = [0..32, 32..EXAMPLES].map(|range| {
+        let (mut told, count) = (0, range.len());
+        let shard = evaluate_range(&evaluation, range, &mut |done| told = done).unwrap();
+        assert_eq!(told, count);
+        shard
+    });
+    let images = Tensor::cat(&[first.images.unwrap(), second.images.unwrap()], 0);
+    let mut result = first.result;
+    result.append(second.result);
+    assert_eq!(result, whole.result);
+    assert_eq!(floats(&images), floats(&whole.images.unwrap()));
+    for range in [0..EXAMPLES + 1, 5..5] {
+        assert!(evaluate_range(&evaluation, range, &mut |_| ()).is_err());
+    }
+}
+
+#[test]
+fn examples_whose_first_gradient_is_zero_everywhere_are_counted_once() {
+    let model = model();
+    let weight = model.parameters().tensors()["fc.weight"].shallow_clone();
+    let attack = AttackConfig { early_stop: false, ..pgd(Norm::Linf, 0.01, 2) };
+    let examples = examples();
+    let evaluation =
+        Evaluation { model: &model, examples: &examples, attack: &attack, seed: 5, batch_size: 40, keep_images: false };
+    let intact = evaluate(&evaluation, &mut |_| ()).unwrap().result;
+    assert_eq!(intact.zero_gradient_examples, 0);
+    // Logits so far apart that the cross-entropy is 0 in f32, and so is its gradient.
+    let _scaled = tch::no_grad(|| weight.shallow_clone().g_mul_scalar_(1e6));
+    let masked = evaluate(&evaluation, &mut |_| ()).unwrap().result;
+    let right = masked.outcomes.clean_correct() as u64;
+    assert!(right > 30 && masked.zero_gradient_examples == right, "{} of {right}", masked.zero_gradient_examples);
 }
 
 fn run(attack: &AttackConfig, batch_size: usize) -> (AttackResult, Tensor) {

@@ -1,11 +1,12 @@
 //! The examples in play, and all that an attack may do to them.
 
-use gauntlet_domain::experiment::{AttackConfig, Norm, TargetClass};
+use gauntlet_domain::experiment::{AttackConfig, AttackResult, Norm, TargetClass};
 use tch::{Device, Tensor};
 
-use super::ball::Ball;
+use super::ball::{Ball, lengths};
 use super::oracle::{Answer, Loss, Oracle};
 use super::outcomes::{Judgement, Table};
+use super::template::Evaluated;
 use crate::error::LabError;
 use crate::examples::Batch;
 use crate::models::{Model, Output};
@@ -19,6 +20,9 @@ pub(super) struct Arena<'a> {
     table: Table,
     rules: Rules,
     active: Active,
+    /// Whether no gradient was asked for since these examples came into play.
+    untried: bool,
+    zero_gradient_examples: u64,
 }
 
 /// What holds for the whole evaluation.
@@ -65,10 +69,11 @@ impl Active {
 }
 
 impl<'a> Arena<'a> {
-    pub(super) fn new(model: &'a Model, rules: Rules, keep_images: bool) -> Self {
-        let table = Table::new(rules.norm, keep_images);
+    /// An arena for the examples from number `start` of the split on.
+    pub(super) fn new(model: &'a Model, rules: Rules, start: u64, keep_images: bool) -> Self {
+        let table = Table::new(rules.norm, start, keep_images);
         let none = Active { originals: Tensor::new(), labels: Tensor::new(), targets: None, examples: Vec::new() };
-        Self { oracle: Oracle::new(model), table, rules, active: none }
+        Self { oracle: Oracle::new(model), table, rules, active: none, untried: true, zero_gradient_examples: 0 }
     }
 
     /// Brings the next examples of the split into play: those that the model gets right before any attack.
@@ -82,6 +87,7 @@ impl<'a> Arena<'a> {
         let right = rows_where(&clean.predictions.f_eq_tensor(&batch.labels)?)?;
         let (originals, labels) = (batch.pixels, batch.labels);
         self.active = Active { originals, labels, targets, examples: (first..first + count).collect() };
+        self.untried = true;
         Ok(self.active.keep(&right)?)
     }
 
@@ -176,9 +182,19 @@ impl<'a> Arena<'a> {
         let mut answer = self.answer(points, pass.logits())?;
         if !answer.stay.is_empty() {
             let (losses, gradient) = self.oracle.gradient(pass, loss, answer.stay.len())?;
+            self.count_zeros(&gradient, &answer.stay)?;
             (answer.losses, answer.gradient) = (Some(losses), Some(gradient));
         }
         Ok(answer)
+    }
+
+    /// Counts first gradients of nothing but zeros; those of examples that leave are not used and not looked at.
+    fn count_zeros(&mut self, gradient: &Tensor, stay: &[i64]) -> Result<(), LabError> {
+        if std::mem::take(&mut self.untried) {
+            let zero = rows_where(&lengths(gradient, Norm::Linf)?.f_eq(0.0)?)?;
+            self.zero_gradient_examples += zero.iter().filter(|row| stay.binary_search(row).is_ok()).count() as u64;
+        }
+        Ok(())
     }
 
     fn answer(&mut self, points: &Tensor, logits: Tensor) -> Result<Answer, LabError> {
@@ -239,9 +255,11 @@ impl<'a> Arena<'a> {
         (0..self.len() as i64).collect()
     }
 
-    /// The table and the number of queries.
-    pub(super) fn finish(self) -> (Table, u64) {
-        (self.table, self.oracle.queries())
+    /// What the evaluation came to.
+    pub(super) fn finish(self) -> Result<Evaluated, LabError> {
+        let (model_queries, zero_gradient_examples) = (self.oracle.queries(), self.zero_gradient_examples);
+        let (outcomes, images) = self.table.finish()?;
+        Ok(Evaluated { result: AttackResult { outcomes, model_queries, zero_gradient_examples }, images })
     }
 }
 

@@ -27,4 +27,4 @@ mod template;
 
 pub(crate) use ball::to_tensor;
 pub use ball::{Ball, lengths};
-pub use template::{Evaluated, Evaluation, evaluate};
+pub use template::{Evaluated, Evaluation, evaluate, evaluate_range};

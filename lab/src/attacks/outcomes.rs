@@ -30,23 +30,30 @@ pub(super) struct Table {
     keep_images: bool,
     /// Per batch, f32 \[n,C,H,W\].
     images: Vec<Tensor>,
-    /// Index of the first example of the last batch.
-    first: usize,
+    /// Number in the split of the first example.
+    start: u64,
+    /// Row of the first example of the last batch.
+    batch: usize,
 }
 
 impl Table {
-    pub(super) fn new(norm: Norm, keep_images: bool) -> Self {
-        Self { columns: Outcomes::default(), norm, keep_images, images: Vec::new(), first: 0 }
+    pub(super) fn new(norm: Norm, start: u64, keep_images: bool) -> Self {
+        Self { columns: Outcomes::default(), norm, keep_images, images: Vec::new(), start, batch: 0 }
+    }
+
+    /// Where an example stands.
+    const fn row(&self, example: u64) -> usize {
+        (example - self.start) as usize
     }
 
     /// Adds examples with what the model says before any attack; until an attack says otherwise that is also what it says after.
     pub(super) fn append_clean(&mut self, batch: &Batch, clean: &Judgement) -> Result<(), LabError> {
-        let first = self.columns.label.len();
-        self.first = first;
+        self.batch = self.columns.label.len();
         let predictions = classes(&clean.predictions)?;
         let losses = floats(&clean.losses)?;
         if let Some(offset) = losses.iter().position(|loss| !loss.is_finite()) {
-            return Err(LabError::NotFinite { example: (first + offset) as u64, when: "before" });
+            let example = self.start + (self.batch + offset) as u64;
+            return Err(LabError::NotFinite { example, when: "before" });
         }
         if self.keep_images {
             self.images.push(batch.pixels.f_detach_copy()?);
@@ -86,13 +93,13 @@ impl Table {
         let distances = floats(&lengths(&points.f_sub(originals)?, self.norm)?)?;
         let fooled: Vec<bool> = Vec::try_from(fooled)?;
         let nearer = |row: &usize| {
-            let at = examples[*row] as usize;
+            let at = self.row(examples[*row]);
             let unnoted = self.columns.adversarial_prediction[at] == self.columns.label[at];
             fooled[*row] && (unnoted || distances[*row] < self.columns.distance[at])
         };
         let rows: Vec<usize> = (0..examples.len()).filter(nearer).collect();
         for (example, _) in examples.iter().zip(&fooled).filter(|(_, fooled)| !**fooled) {
-            let at = *example as usize;
+            let at = self.row(*example);
             if self.columns.adversarial_prediction[at] == self.columns.label[at] {
                 self.columns.distance[at] = f32::INFINITY;
             }
@@ -115,13 +122,14 @@ impl Table {
             if !losses[*row].is_finite() {
                 return Err(LabError::NotFinite { example, when: "after" });
             }
-            let at = example as usize;
+            let at = self.row(example);
             self.columns.adversarial_prediction[at] = predictions[*row];
             self.columns.adversarial_loss[at] = losses[*row];
             self.columns.distance[at] = distances[*row];
         }
         if let Some(images) = self.images.last_mut() {
-            let to: Vec<i64> = rows.iter().map(|row| examples[*row] as i64 - self.first as i64).collect();
+            let before = self.start + self.batch as u64;
+            let to: Vec<i64> = rows.iter().map(|row| (examples[*row] - before) as i64).collect();
             let from: Vec<i64> = rows.iter().map(|row| *row as i64).collect();
             let [to, from] = [to, from].map(|rows| Tensor::f_from_slice(&rows)?.f_to_device(points.device()));
             let _in_place = images.f_index_copy_(0, &to?, &points.f_detach()?.f_index_select(0, &from?)?)?;

@@ -1,5 +1,7 @@
 //! The template that every attack runs in.
 
+use std::ops::Range;
+
 use gauntlet_domain::experiment::{AttackConfig, AttackMethod, AttackResult};
 use tch::Tensor;
 
@@ -49,13 +51,32 @@ pub(super) trait Attack {
 /// # Errors
 /// A model whose output is not finite; no memory.
 pub fn evaluate(evaluation: &Evaluation<'_>, progress: &mut dyn FnMut(usize)) -> Result<Evaluated, LabError> {
+    evaluate_range(evaluation, 0..evaluation.examples.len(), progress)
+}
+
+/// Attacks the examples of a range of indices; `progress` hears how many of them are done.
+///
+/// Results of ranges that follow each other [`append`](AttackResult::append) to that of the whole, to the bit if every range but the last is a multiple
+/// of the batch size.
+///
+/// # Errors
+/// A range that ends beyond the examples; a model whose output is not finite; no memory.
+pub fn evaluate_range(
+    evaluation: &Evaluation<'_>,
+    range: Range<usize>,
+    progress: &mut dyn FnMut(usize),
+) -> Result<Evaluated, LabError> {
+    let total = evaluation.examples.len();
+    if range.is_empty() || range.end > total {
+        return Err(LabError::Spec(format!("examples {} to {} of {total} cannot be attacked", range.start, range.end)));
+    }
     let config = evaluation.attack;
     let attack = attack(config)?;
-    let mut arena = Arena::new(evaluation.model, Rules::new(config, evaluation.seed), evaluation.keep_images);
-    let total = evaluation.examples.len();
-    let mut first = 0;
-    while first < total {
-        let count = evaluation.batch_size.clamp(1, total - first);
+    let rules = Rules::new(config, evaluation.seed);
+    let mut arena = Arena::new(evaluation.model, rules, range.start as u64, evaluation.keep_images);
+    let mut first = range.start;
+    while first < range.end {
+        let count = evaluation.batch_size.clamp(1, range.end - first);
         arena.enter(evaluation.examples.range(first, count)?, first as u64)?;
         for number in 0..attack.tries() {
             if arena.is_empty() {
@@ -64,11 +85,9 @@ pub fn evaluate(evaluation: &Evaluation<'_>, progress: &mut dyn FnMut(usize)) ->
             attack.attempt(&mut arena, number)?;
         }
         first += count;
-        progress(first);
+        progress(first - range.start);
     }
-    let (table, model_queries) = arena.finish();
-    let (outcomes, images) = table.finish()?;
-    Ok(Evaluated { result: AttackResult { outcomes, model_queries }, images })
+    arena.finish()
 }
 
 /// The attack of this configuration.
