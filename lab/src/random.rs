@@ -41,6 +41,13 @@ pub enum Purpose<'a> {
         /// Restart or draw.
         number: u32,
     },
+    /// How an attack's step (counted from 0) transforms what the model sees.
+    InputDiversity {
+        /// Index in the split.
+        example: u64,
+        /// The step.
+        step: u32,
+    },
     /// Class that a targeted attack leads to.
     AttackTarget {
         /// Index in the split.
@@ -55,6 +62,7 @@ impl fmt::Display for Purpose<'_> {
             Self::Shuffle { epoch } => write!(f, "shuffle/{epoch}"),
             Self::Augmentation { epoch, example } => write!(f, "augmentation/{epoch}/{example}"),
             Self::InnerStart { iteration } => write!(f, "inner-start/{iteration}"),
+            Self::InputDiversity { example, step } => write!(f, "input-diversity/{example}/{step}"),
             Self::AttackTarget { example } => write!(f, "attack-target/{example}"),
             Self::AttackStart { example, number } => write!(f, "attack-start/{example}/{number}"),
         }

@@ -4,7 +4,7 @@ use gauntlet_domain::experiment::{AttackConfig, AttackResult, Norm, TargetClass}
 use tch::{Device, Tensor};
 
 use super::ball::{Ball, lengths};
-use super::oracle::{Answer, Loss, Oracle};
+use super::oracle::{Answer, Loss, Oracle, View};
 use super::outcomes::{Judgement, Table};
 use super::template::Evaluated;
 use crate::error::LabError;
@@ -178,7 +178,7 @@ impl<'a> Arena<'a> {
     ///
     /// `loss` gives f32 \[n\], one value per example; where early stopping leaves nobody in play there is no gradient.
     pub(super) fn ask_gradient(&mut self, points: &Tensor, loss: Loss<'_>) -> Result<Answer, LabError> {
-        let pass = self.oracle.pass(points)?;
+        let pass = self.oracle.pass(points, &|points| Ok(points.shallow_clone()))?;
         let mut answer = self.answer(points, pass.logits())?;
         if !answer.stay.is_empty() {
             let (losses, gradient) = self.oracle.gradient(pass, loss, answer.stay.len())?;
@@ -186,6 +186,19 @@ impl<'a> Arena<'a> {
             (answer.losses, answer.gradient) = (Some(losses), Some(gradient));
         }
         Ok(answer)
+    }
+
+    /// Losses at what `view` shows of the points, and their gradients by the points. Nobody is judged, so the points may lie outside the ball.
+    pub(super) fn explore_gradient(
+        &mut self,
+        points: &Tensor,
+        view: View<'_>,
+        loss: Loss<'_>,
+    ) -> Result<(Tensor, Tensor), LabError> {
+        let pass = self.oracle.pass(points, view)?;
+        let (losses, gradient) = self.oracle.gradient(pass, loss, self.len())?;
+        self.count_zeros(&gradient, &self.all())?;
+        Ok((losses, gradient))
     }
 
     /// Counts first gradients of nothing but zeros; those of examples that leave are not used and not looked at.

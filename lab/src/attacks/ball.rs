@@ -18,7 +18,9 @@ pub struct Ball {
 }
 
 impl Ball {
-    /// `points` moved by `length` in the direction in which the loss grows fastest: along the signs of the gradient (L∞), along the gradient (L2, L1).
+    /// `points` moved by `length`: along the signs of the gradient (L∞), along the gradient (L2, L1). In L∞ and L2 no other step raises the loss faster.
+    /// In L1 that would be a step of a single value; as in Foolbox all values move in proportion to their gradients instead.
+    ///
     /// All f32 \[n,C,H,W\].
     ///
     /// # Errors
@@ -101,7 +103,7 @@ pub fn lengths(images: &Tensor, norm: Norm) -> tch::Result<Tensor> {
 }
 
 /// \[n\] → \[n,1,1,1\].
-fn per_image(values: &Tensor) -> tch::Result<Tensor> {
+pub(super) fn per_image(values: &Tensor) -> tch::Result<Tensor> {
     values.f_view([-1, 1, 1, 1])
 }
 

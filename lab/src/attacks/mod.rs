@@ -20,7 +20,9 @@
 
 mod arena;
 mod ball;
+mod diversity;
 mod gradient;
+mod momentum;
 mod oracle;
 mod outcomes;
 mod template;

@@ -6,7 +6,9 @@ use gauntlet_domain::experiment::{AttackConfig, AttackMethod, AttackResult};
 use tch::Tensor;
 
 use super::arena::{Arena, Rules};
+use super::diversity::Diversity;
 use super::gradient::{Noise, Pgd};
+use super::momentum::Momentum;
 use crate::error::LabError;
 use crate::examples::Examples;
 use crate::models::Model;
@@ -99,6 +101,23 @@ fn attack(config: &AttackConfig) -> Result<Box<dyn Attack>, LabError> {
         }
         AttackMethod::Pgd { steps, step_size, random_start, restarts } => {
             Box::new(Pgd { steps: *steps, step_size: *step_size, random_start: *random_start, restarts: *restarts })
+        }
+        AttackMethod::MiFgsm { steps, step_size, decay } => Box::new(Momentum {
+            steps: *steps,
+            step_size: *step_size,
+            decay: *decay,
+            diversity: None,
+            random_start: false,
+        }),
+        AttackMethod::DiFgsm { steps, step_size, decay, resize_rate, diversity_probability, random_start } => {
+            let diversity = Diversity { resize_rate: *resize_rate, probability: *diversity_probability };
+            Box::new(Momentum {
+                steps: *steps,
+                step_size: *step_size,
+                decay: *decay,
+                diversity: Some(diversity),
+                random_start: *random_start,
+            })
         }
         other => return Err(LabError::Spec(format!("the attack `{}` is not available", other.name()))),
     })
