@@ -1,7 +1,7 @@
 //! The examples in play, and all that an attack may do to them.
 
 use gauntlet_domain::experiment::{AttackConfig, AttackResult, Norm, TargetClass};
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::ball::{Ball, lengths};
 use super::oracle::{Answer, Loss, Oracle, View};
@@ -49,6 +49,8 @@ struct Active {
     originals: Tensor,
     /// i64 \[n\].
     labels: Tensor,
+    /// What the model says about them, f32 \[n,classes\].
+    logits: Tensor,
     /// Classes to lead to, i64 \[n\].
     targets: Option<Tensor>,
     /// Indices in the split.
@@ -60,6 +62,7 @@ impl Active {
         let index = index(rows, self.labels.device())?;
         self.originals = self.originals.f_index_select(0, &index)?;
         self.labels = self.labels.f_index_select(0, &index)?;
+        self.logits = self.logits.f_index_select(0, &index)?;
         if let Some(targets) = &mut self.targets {
             *targets = targets.f_index_select(0, &index)?;
         }
@@ -72,7 +75,8 @@ impl<'a> Arena<'a> {
     /// An arena for the examples from number `start` of the split on.
     pub(super) fn new(model: &'a Model, rules: Rules, start: u64, keep_images: bool) -> Self {
         let table = Table::new(rules.norm, start, keep_images);
-        let none = Active { originals: Tensor::new(), labels: Tensor::new(), targets: None, examples: Vec::new() };
+        let [originals, labels, logits] = [Tensor::new(), Tensor::new(), Tensor::new()];
+        let none = Active { originals, labels, logits, targets: None, examples: Vec::new() };
         Self { oracle: Oracle::new(model), table, rules, active: none, untried: true, zero_gradient_examples: 0 }
     }
 
@@ -86,7 +90,7 @@ impl<'a> Arena<'a> {
         let count = batch.labels.size()[0] as u64;
         let right = rows_where(&clean.predictions.f_eq_tensor(&batch.labels)?)?;
         let (originals, labels) = (batch.pixels, batch.labels);
-        self.active = Active { originals, labels, targets, examples: (first..first + count).collect() };
+        self.active = Active { originals, labels, logits, targets, examples: (first..first + count).collect() };
         self.untried = true;
         Ok(self.active.keep(&right)?)
     }
@@ -130,6 +134,18 @@ impl<'a> Arena<'a> {
     /// True classes, i64 \[n\].
     pub(super) const fn labels(&self) -> &Tensor {
         &self.active.labels
+    }
+
+    /// What the model says about the originals, f32 \[n,classes\].
+    pub(super) const fn clean_logits(&self) -> &Tensor {
+        &self.active.logits
+    }
+
+    /// The wrong classes that the model ranks highest on the originals, the likeliest first; i64 \[n,classes − 1\].
+    pub(super) fn wrong_classes(&self) -> tch::Result<Tensor> {
+        let labels = self.active.labels.f_view([-1, 1])?;
+        let (_, order) = self.active.logits.f_scatter_value(1, &labels, f64::INFINITY)?.f_sort(1, true)?;
+        order.f_narrow(1, 1, order.size()[1] - 1)
     }
 
     /// Their indices in the split: what names their random streams.
@@ -188,17 +204,35 @@ impl<'a> Arena<'a> {
         Ok(answer)
     }
 
-    /// Losses at what `view` shows of the points, and their gradients by the points. Nobody is judged, so the points may lie outside the ball.
+    /// Asks for the values of `loss` alone.
+    pub(super) fn ask_losses(&mut self, points: &Tensor, loss: Loss<'_>) -> Result<Answer, LabError> {
+        let (logits, losses) = self.oracle.losses(points, loss)?;
+        Ok(Answer { losses: Some(losses), ..self.answer(points, logits)? })
+    }
+
+    /// Like [`Self::ask_losses`], but nobody is judged, so that the points may lie outside the ball.
+    pub(super) fn explore_losses(&mut self, points: &Tensor, loss: Loss<'_>) -> Result<Answer, LabError> {
+        let (logits, losses) = self.oracle.losses(points, loss)?;
+        Ok(Answer { losses: Some(losses), ..self.unjudged(logits)? })
+    }
+
+    /// Gradients of `loss` at what `view` shows of the points, by the points. Nobody is judged.
     pub(super) fn explore_gradient(
         &mut self,
         points: &Tensor,
         view: View<'_>,
         loss: Loss<'_>,
-    ) -> Result<(Tensor, Tensor), LabError> {
+    ) -> Result<Answer, LabError> {
         let pass = self.oracle.pass(points, view)?;
+        let answer = self.unjudged(pass.logits())?;
         let (losses, gradient) = self.oracle.gradient(pass, loss, self.len())?;
-        self.count_zeros(&gradient, &self.all())?;
-        Ok((losses, gradient))
+        self.count_zeros(&gradient, &answer.stay)?;
+        Ok(Answer { losses: Some(losses), gradient: Some(gradient), ..answer })
+    }
+
+    fn unjudged(&self, logits: Tensor) -> tch::Result<Answer> {
+        let fooled = self.active.labels.f_zeros_like()?.f_to_kind(Kind::Bool)?;
+        Ok(Answer { logits, losses: None, gradient: None, fooled, stay: self.all() })
     }
 
     /// Counts first gradients of nothing but zeros; those of examples that leave are not used and not looked at.

@@ -65,7 +65,6 @@ impl Momentum {
         }
         let view = diversity.draw(arena, step)?;
         let loss = arena.cross_entropy_loss();
-        let (_, gradient) = arena.explore_gradient(points, &|points| view.apply(points), &loss)?;
-        Ok(Some(gradient))
+        Ok(arena.explore_gradient(points, &|points| view.apply(points), &loss)?.gradient)
     }
 }

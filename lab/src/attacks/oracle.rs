@@ -84,6 +84,15 @@ impl<'a> Oracle<'a> {
         self.clean(points)
     }
 
+    /// Logits of points, and their losses.
+    pub(super) fn losses(&mut self, points: &Tensor, loss: Loss<'_>) -> Result<(Tensor, Tensor), LabError> {
+        self.queries += points.size()[0] as u64;
+        let _guard = tch::no_grad_guard();
+        let output = self.model.forward(points, Mode::Eval)?;
+        let losses = loss(&output)?;
+        Ok((output.logits, losses))
+    }
+
     /// Asks about what `view` shows of points, in such a way that [`Self::gradient`] can follow.
     pub(super) fn pass(&mut self, points: &Tensor, view: View<'_>) -> Result<Pass, LabError> {
         self.queries += points.size()[0] as u64;

@@ -5,6 +5,7 @@ use std::ops::Range;
 use gauntlet_domain::experiment::{AttackConfig, AttackMethod, AttackResult};
 use tch::Tensor;
 
+use super::apgd::Apgd;
 use super::arena::{Arena, Rules};
 use super::diversity::Diversity;
 use super::gradient::{Noise, Pgd};
@@ -72,9 +73,17 @@ pub fn evaluate_range(
     if range.is_empty() || range.end > total {
         return Err(LabError::Spec(format!("examples {} to {} of {total} cannot be attacked", range.start, range.end)));
     }
-    let config = evaluation.attack;
-    let attack = attack(config)?;
-    let rules = Rules::new(config, evaluation.seed);
+    run(evaluation, attack(evaluation.attack)?.as_ref(), range, progress)
+}
+
+/// Lets an attack meet the examples of a range.
+pub(super) fn run(
+    evaluation: &Evaluation<'_>,
+    attack: &dyn Attack,
+    range: Range<usize>,
+    progress: &mut dyn FnMut(usize),
+) -> Result<Evaluated, LabError> {
+    let rules = Rules::new(evaluation.attack, evaluation.seed);
     let mut arena = Arena::new(evaluation.model, rules, range.start as u64, evaluation.keep_images);
     let mut first = range.start;
     while first < range.end {
@@ -119,6 +128,15 @@ fn attack(config: &AttackConfig) -> Result<Box<dyn Attack>, LabError> {
                 random_start: *random_start,
             })
         }
+        AttackMethod::Apgd { loss, steps, restarts, rho, target_classes } => Box::new(Apgd {
+            loss: *loss,
+            steps: *steps,
+            restarts: *restarts,
+            rho: *rho,
+            target_classes: *target_classes,
+            gradient_passes: 1,
+            larger_balls: true,
+        }),
         other => return Err(LabError::Spec(format!("the attack `{}` is not available", other.name()))),
     })
 }
