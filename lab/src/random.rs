@@ -29,6 +29,20 @@ pub enum Purpose<'a> {
         /// Index in the split.
         example: u64,
     },
+    /// The mask of one layer's dropout in a training step.
+    Dropout {
+        /// The step, counted from 0.
+        iteration: u32,
+        /// The layer, counted as its network does.
+        layer: u32,
+    },
+    /// The branches of one residual block that a training step leaves out.
+    StochasticDepth {
+        /// The step, counted from 0.
+        iteration: u32,
+        /// The block, counted as its network does.
+        layer: u32,
+    },
     /// Starting points of the attack inside a training step (counted from 0).
     InnerStart {
         /// The step.
@@ -40,6 +54,18 @@ pub enum Purpose<'a> {
         example: u64,
         /// Restart or draw.
         number: u32,
+    },
+    /// Everything random in a try of the search by squares.
+    Square {
+        /// Index in the split.
+        example: u64,
+        /// Try.
+        number: u32,
+    },
+    /// Order of the examples in a pass of the crafting of a universal perturbation.
+    UniversalOrder {
+        /// The pass, counted from 0.
+        pass: u32,
     },
     /// How an attack's step (counted from 0) transforms what the model sees.
     InputDiversity {
@@ -61,7 +87,11 @@ impl fmt::Display for Purpose<'_> {
             Self::Weights(name) => write!(f, "weights/{name}"),
             Self::Shuffle { epoch } => write!(f, "shuffle/{epoch}"),
             Self::Augmentation { epoch, example } => write!(f, "augmentation/{epoch}/{example}"),
+            Self::Dropout { iteration, layer } => write!(f, "dropout/{iteration}/{layer}"),
+            Self::StochasticDepth { iteration, layer } => write!(f, "stochastic-depth/{iteration}/{layer}"),
             Self::InnerStart { iteration } => write!(f, "inner-start/{iteration}"),
+            Self::Square { example, number } => write!(f, "square/{example}/{number}"),
+            Self::UniversalOrder { pass } => write!(f, "universal-order/{pass}"),
             Self::InputDiversity { example, step } => write!(f, "input-diversity/{example}/{step}"),
             Self::AttackTarget { example } => write!(f, "attack-target/{example}"),
             Self::AttackStart { example, number } => write!(f, "attack-start/{example}/{number}"),

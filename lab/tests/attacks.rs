@@ -10,100 +10,31 @@ use gauntlet_domain::experiment::{
     NUMERICS_VERSION, Norm, Objective, TaskSpec, Weights,
 };
 use gauntlet_domain::{Digest, TaskId};
-use gauntlet_lab::attacks::{Ball, Evaluation, evaluate, evaluate_range, lengths};
+use gauntlet_lab::attacks::{Aids, Ball, Evaluation, evaluate, lengths};
 use gauntlet_lab::models::{Checkpoints, Model, starting_weights};
 use gauntlet_lab::random::{Purpose, Stream};
 use gauntlet_lab::{Examples, Inputs, Lab, Settings, TaskOutput};
 use proptest::prelude::*;
-use support::{Bench, Notes, floats, model_spec, squares};
+use support::trained::{EXAMPLES, examples, model, spec, trained};
+use support::{Bench, Notes, floats};
 use tch::{Device, Tensor};
-
-const EXAMPLES: usize = 90;
-
-/// The checkpoint of a model that was trained for a moment, made once for all tests.
-fn trained() -> &'static [u8] {
-    static CHECKPOINT: OnceLock<Vec<u8>> = OnceLock::new();
-    CHECKPOINT.get_or_init(|| {
-        let bench = Bench::new(96);
-        let spec = bench.train_spec(Objective::Standard, Length::Iterations(24));
-        let mut lab = Lab::new(Settings::default());
-        let output = lab.execute(&TaskSpec::Train(spec), &bench.inputs, &mut Notes::default()).unwrap();
-        let TaskOutput::Trained { checkpoint } = output else { panic!("a training gave {output:?}") };
-        std::fs::read(checkpoint).unwrap()
-    })
-}
-
-fn spec() -> ModelSpec {
-    model_spec(Backbone::ResNet18W16, 1, 3)
-}
-
-fn model() -> Model {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("trained.safetensors");
-    std::fs::write(&path, trained()).unwrap();
-    let checkpoint = Digest::of(trained());
-    let (tasks, files) = ([].into(), [(checkpoint, path)].into());
-    let weights = Weights::Imported { checkpoint, format: CheckpointFormat::SafeTensors, head: Head::Keep };
-    let checkpoints = Checkpoints { tasks: &tasks, files: &files };
-    let parameters = starting_weights(&spec(), &weights, 0, checkpoints, Device::Cpu).unwrap();
-    Model::new(&spec(), parameters, Device::Cpu).unwrap()
-}
-
-/// Images of other noise than the training's, some with a wrong label so that the model is wrong before any attack.
-fn examples() -> Examples {
-    let mut images = squares("test", EXAMPLES);
-    images.labels[4] = (images.labels[4] + 1) % 3;
-    images.labels[50] = (images.labels[50] + 1) % 3;
-    Examples::from_images(&images, 3, Device::Cpu).unwrap()
-}
 
 fn pgd(norm: Norm, eps: f64, restarts: u32) -> AttackConfig {
     let method = AttackMethod::Pgd { steps: 8, step_size: eps / 4.0, random_start: true, restarts };
     AttackConfig { method, norm, eps: Some(eps), target: None, early_stop: true }
 }
 
-#[test]
-fn shards_of_whole_batches_append_to_the_whole_to_the_bit() {
-    let (model, examples, attack) = (model(), examples(), pgd(Norm::Linf, radius(Norm::Linf), 2));
-    let evaluation =
-        Evaluation { model: &model, examples: &examples, attack: &attack, seed: 5, batch_size: 16, keep_images: true };
-    let whole = evaluate(&evaluation, &mut |_| ()).unwrap();
-    let [first, second] = [0..32, 32..EXAMPLES].map(|range| {
-        let (mut told, count) = (0, range.len());
-        let shard = evaluate_range(&evaluation, range, &mut |done| told = done).unwrap();
-        assert_eq!(told, count);
-        shard
-    });
-    let images = Tensor::cat(&[first.images.unwrap(), second.images.unwrap()], 0);
-    let mut result = first.result;
-    result.append(second.result);
-    assert_eq!(result, whole.result);
-    assert_eq!(floats(&images), floats(&whole.images.unwrap()));
-    for range in [0..EXAMPLES + 1, 5..5] {
-        assert!(evaluate_range(&evaluation, range, &mut |_| ()).is_err());
-    }
-}
-
-#[test]
-fn examples_whose_first_gradient_is_zero_everywhere_are_counted_once() {
-    let model = model();
-    let weight = model.parameters().tensors()["fc.weight"].shallow_clone();
-    let attack = AttackConfig { early_stop: false, ..pgd(Norm::Linf, 0.01, 2) };
-    let examples = examples();
-    let evaluation =
-        Evaluation { model: &model, examples: &examples, attack: &attack, seed: 5, batch_size: 40, keep_images: false };
-    let intact = evaluate(&evaluation, &mut |_| ()).unwrap().result;
-    assert_eq!(intact.zero_gradient_examples, 0);
-    // Logits so far apart that the cross-entropy is 0 in f32, and so is its gradient.
-    let _scaled = tch::no_grad(|| weight.shallow_clone().g_mul_scalar_(1e6));
-    let masked = evaluate(&evaluation, &mut |_| ()).unwrap().result;
-    let right = masked.outcomes.clean_correct() as u64;
-    assert!(right > 30 && masked.zero_gradient_examples == right, "{} of {right}", masked.zero_gradient_examples);
-}
-
 fn run(attack: &AttackConfig, batch_size: usize) -> (AttackResult, Tensor) {
     let (model, examples) = (model(), examples());
-    let evaluation = Evaluation { model: &model, examples: &examples, attack, seed: 5, batch_size, keep_images: true };
+    let evaluation = Evaluation {
+        model: &model,
+        examples: &examples,
+        attack,
+        aids: Aids::default(),
+        seed: 5,
+        batch_size,
+        keep_images: true,
+    };
     let evaluated = evaluate(&evaluation, &mut |_| ()).unwrap();
     evaluated.result.outcomes.check(EXAMPLES).unwrap();
     (evaluated.result, evaluated.images.unwrap())

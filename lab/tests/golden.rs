@@ -7,7 +7,7 @@ mod support;
 
 use gauntlet_domain::experiment::{AttackConfig, AttackMethod, Backbone, InnerAttack, Norm, Optimizer, Start};
 use gauntlet_lab::Batch;
-use gauntlet_lab::attacks::{Evaluated, Evaluation, evaluate};
+use gauntlet_lab::attacks::{Aids, Evaluated, Evaluation, evaluate};
 use gauntlet_lab::models::{Mode, Model};
 use gauntlet_lab::training::{OptimizerState, Target, craft, discrepancy};
 use support::{Golden, floats, formula_examples, formula_model, formula_pixels, pattern, relative_difference};
@@ -80,8 +80,15 @@ fn pgd(norm: Norm, steps: u32) -> AttackConfig {
 fn attacked(golden: &Golden, images: &str, labels: &str, attack: &AttackConfig) -> Evaluated {
     let model = formula_model(Backbone::ResNet18W16, 1, 10);
     let examples = formula_examples(images, golden.classes(labels), 10);
-    let evaluation =
-        Evaluation { model: &model, examples: &examples, attack, seed: 0, batch_size: 64, keep_images: true };
+    let evaluation = Evaluation {
+        model: &model,
+        examples: &examples,
+        attack,
+        aids: Aids::default(),
+        seed: 0,
+        batch_size: 64,
+        keep_images: true,
+    };
     evaluate(&evaluation, &mut |_| ()).unwrap()
 }
 

@@ -15,7 +15,8 @@ pub use attack::{
 };
 pub use dataset::{DatasetSource, DatasetSpec, Fit, GlyphOptions, ImageShape, Split};
 pub use model::{
-    Backbone, CheckpointFormat, Head, ModelSpec, Normalize, ParameterShape, ResNetLayout, Stage, Stem, Weights,
+    AlexNet, Backbone, CheckpointFormat, DenseNetLayout, Family, Head, ModelSpec, Normalize, ParameterShape,
+    PreActResNet, ResNetLayout, ResNetStem, ResidualBlock, Stage, Stem, Vgg, Weights, WideResNetLayout,
 };
 pub use recipe::{Augmentation, Decay, InnerAttack, Length, Objective, Optimizer, Recipe, Schedule, Start};
 pub use result::{ArtifactRef, AttackResult, EpochMetrics, InvalidOutcomes, Outcomes, TaskResult, TrainResult};

@@ -5,8 +5,7 @@
 //! fails on every example.
 
 use crate::experiment::{
-    ApgdLoss, AttackMethod, AttackSpec, AutoAttackVersion, Backbone, ImageShape, Length, Objective, Recipe, Stem,
-    TrainSpec,
+    ApgdLoss, AttackMethod, AttackSpec, AutoAttackVersion, ImageShape, Length, ModelSpec, Objective, Recipe, TrainSpec,
 };
 
 const FORWARD: f64 = 1.0;
@@ -23,13 +22,13 @@ pub(super) fn training(spec: &TrainSpec) -> f64 {
         // The features of the clean images once, then clean and adversarial images in one step.
         Objective::Dm { inner, .. } => FORWARD + f64::from(inner.steps) * INPUT_GRADIENT + 2.0 * TRAINING_STEP,
     };
-    cost(images * passes, spec.model.backbone, spec.dataset.image)
+    cost(images * passes, &spec.model, spec.dataset.image)
 }
 
 /// Cost of an evaluation.
 pub(super) fn attack(spec: &AttackSpec) -> f64 {
     let passes = FORWARD + attack_passes(&spec.attack.method, spec.model.classes);
-    cost(f64::from(spec.dataset.examples) * passes, spec.model.backbone, spec.dataset.image)
+    cost(f64::from(spec.dataset.examples) * passes, &spec.model, spec.dataset.image)
 }
 
 /// Work of an attack on one example that withstands it, in passes as above.
@@ -92,45 +91,6 @@ pub(super) fn steps(recipe: &Recipe, examples: u32) -> u64 {
     }
 }
 
-fn cost(passes: f64, backbone: Backbone, image: ImageShape) -> f64 {
-    passes / TRAINING_STEP * multiply_adds(backbone, image) as f64 / 1e9
-}
-
-/// Multiply-adds of the convolutions of one forward pass; the head and the normalisations are small beside them.
-fn multiply_adds(backbone: Backbone, image: ImageShape) -> u64 {
-    let layout = backbone.layout();
-    let half = |(height, width): (u64, u64)| (height.div_ceil(2), width.div_ceil(2));
-    let mut area = half((image.height.into(), image.width.into()));
-    let pixels = |(height, width): (u64, u64)| height * width;
-    let kernel = u64::from(layout.stem.kernel_size());
-    let mut total = pixels(area) * u64::from(layout.width) * u64::from(image.channels) * kernel * kernel;
-    if layout.stem == Stem::ImageNet {
-        area = half(area);
-    }
-    let mut inputs = u64::from(layout.width);
-    for (stage, blocks) in layout.blocks.into_iter().enumerate() {
-        let outputs = u64::from(layout.width) << stage;
-        for block in 0..blocks {
-            if block == 0 && stage > 0 {
-                area = half(area);
-                total += pixels(area) * inputs * outputs;
-            }
-            total += pixels(area) * 9 * outputs * (inputs + outputs);
-            inputs = outputs;
-        }
-    }
-    total
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn resnet18_needs_1_8_billion_multiply_adds_at_224() {
-        // torchvision's documentation: 1.81 GFLOPS (it counts multiply-adds).
-        let image = ImageShape { channels: 3, height: 224, width: 224 };
-        let count = multiply_adds(Backbone::ResNet18, image) as f64 / 1e9;
-        assert!((count - 1.81).abs() < 0.01, "{count}");
-    }
+fn cost(passes: f64, model: &ModelSpec, image: ImageShape) -> f64 {
+    passes / TRAINING_STEP * model.backbone.multiply_adds(model.stem, image) as f64 / 1e9
 }

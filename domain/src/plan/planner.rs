@@ -262,15 +262,17 @@ impl<'a> Planner<'a> {
         let found = match self.facts.files.get(&file.value) {
             None => Err(format!("nothing is known of the file `{}`", file.value)),
             Some(facts) => match &facts.content {
-                FileContent::Checkpoint { tensors } => checkpoint::classes(tensors, model.backbone, model.channels)
-                    .map(|classes| (facts.digest, classes))
-                    .map_err(|wrong| {
-                        let channels = model.channels;
-                        format!(
-                            "`{}` does not fit {} for images of {channels} channels: {wrong}",
-                            file.value, model.backbone
-                        )
-                    }),
+                FileContent::Checkpoint { tensors } => {
+                    checkpoint::classes(tensors, model.backbone, model.stem, model.channels)
+                        .map(|classes| (facts.digest, classes))
+                        .map_err(|wrong| {
+                            let channels = model.channels;
+                            format!(
+                                "`{}` does not fit {} for images of {channels} channels: {wrong}",
+                                file.value, model.backbone
+                            )
+                        })
+                }
                 _ => Err(format!("`{}` does not hold a state dict", file.value)),
             },
         };

@@ -126,3 +126,6 @@ fn stretched(draws: &Tensor, originals: &Tensor, ball: Ball) -> tch::Result<Tens
     };
     ball.bound_for_apgd(&originals.f_add(&change)?, originals)
 }
+
+#[cfg(test)]
+mod tests;

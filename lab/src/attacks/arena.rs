@@ -20,8 +20,10 @@ pub(super) struct Arena<'a> {
     table: Table,
     rules: Rules,
     active: Active,
-    /// Whether no gradient was asked for since these examples came into play.
-    untried: bool,
+    /// Index in the split of row 0 of the table.
+    start: u64,
+    /// For each row of the table, whether a gradient was taken there.
+    tried: Vec<bool>,
     zero_gradient_examples: u64,
 }
 
@@ -43,18 +45,45 @@ impl Rules {
     }
 }
 
-/// Rows of a batch.
+/// Examples attacked together.
 struct Active {
     /// Unperturbed images, f32 \[n,C,H,W\].
     originals: Tensor,
     /// i64 \[n\].
     labels: Tensor,
-    /// What the model says about them, f32 \[n,classes\].
-    logits: Tensor,
     /// Classes to lead to, i64 \[n\].
     targets: Option<Tensor>,
     /// Indices in the split.
     examples: Vec<u64>,
+    /// Rows of the table.
+    slots: Vec<usize>,
+}
+
+/// Examples still in play between two tries.
+#[derive(Debug, Default)]
+pub(super) struct Standing {
+    /// Rows of the table.
+    pub(super) slots: Vec<usize>,
+    /// Classes to lead to, one for each, if the attack is targeted.
+    targets: Vec<i64>,
+}
+
+impl Standing {
+    pub(super) const fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// `count` of them, from number `first` on.
+    pub(super) fn part(&self, first: usize, count: usize) -> Self {
+        let end = first + count;
+        let targets = if self.targets.is_empty() { Vec::new() } else { self.targets[first..end].to_vec() };
+        Self { slots: self.slots[first..end].to_vec(), targets }
+    }
+
+    pub(super) fn extend(&mut self, others: Self) {
+        self.slots.extend(others.slots);
+        self.targets.extend(others.targets);
+    }
 }
 
 impl Active {
@@ -62,37 +91,84 @@ impl Active {
         let index = index(rows, self.labels.device())?;
         self.originals = self.originals.f_index_select(0, &index)?;
         self.labels = self.labels.f_index_select(0, &index)?;
-        self.logits = self.logits.f_index_select(0, &index)?;
         if let Some(targets) = &mut self.targets {
             *targets = targets.f_index_select(0, &index)?;
         }
         self.examples = rows.iter().map(|row| self.examples[*row as usize]).collect();
+        self.slots = rows.iter().map(|row| self.slots[*row as usize]).collect();
         Ok(())
     }
 }
 
 impl<'a> Arena<'a> {
-    /// An arena for the examples from number `start` of the split on.
+    /// An arena for the examples from index `start` of the split on.
     pub(super) fn new(model: &'a Model, rules: Rules, start: u64, keep_images: bool) -> Self {
         let table = Table::new(rules.norm, start, keep_images);
-        let [originals, labels, logits] = [Tensor::new(), Tensor::new(), Tensor::new()];
-        let none = Active { originals, labels, logits, targets: None, examples: Vec::new() };
-        Self { oracle: Oracle::new(model), table, rules, active: none, untried: true, zero_gradient_examples: 0 }
+        let none = Active {
+            originals: Tensor::new(),
+            labels: Tensor::new(),
+            targets: None,
+            examples: Vec::new(),
+            slots: Vec::new(),
+        };
+        let (oracle, tried) = (Oracle::new(model), Vec::new());
+        Self { oracle, table, rules, active: none, start, tried, zero_gradient_examples: 0 }
     }
 
-    /// Brings the next examples of the split into play: those that the model gets right before any attack.
-    pub(super) fn enter(&mut self, batch: Batch, first: u64) -> Result<(), LabError> {
+    /// Judges the next examples of the split, `first` the index of the first, before any attack; gives those that the model gets right.
+    pub(super) fn enter(&mut self, batch: &Batch, first: u64) -> Result<Standing, LabError> {
         let logits = self.oracle.clean(&batch.pixels)?;
         let clean = Judgement::of(&logits, &batch.labels)?;
-        self.table.append_clean(&batch, &clean)?;
-        let targets =
-            self.rules.target.map(|target| self.targets(target, &logits, &batch.labels, first)).transpose()?;
-        let count = batch.labels.size()[0] as u64;
+        let slot = self.table.append_clean(batch, &clean)?;
+        self.tried.resize(slot + batch.labels.size()[0] as usize, false);
         let right = rows_where(&clean.predictions.f_eq_tensor(&batch.labels)?)?;
-        let (originals, labels) = (batch.pixels, batch.labels);
-        self.active = Active { originals, labels, logits, targets, examples: (first..first + count).collect() };
-        self.untried = true;
-        Ok(self.active.keep(&right)?)
+        let mut targets = Vec::new();
+        if let Some(choice) = self.rules.target {
+            let all: Vec<i64> = Vec::try_from(self.targets(choice, &logits, &batch.labels, first)?)?;
+            targets = right.iter().map(|row| all[*row as usize]).collect();
+        }
+        Ok(Standing { slots: right.iter().map(|row| slot + *row as usize).collect(), targets })
+    }
+
+    /// Brings examples into play: `batch` holds those of `standing`.
+    pub(super) fn bring(&mut self, batch: Batch, standing: Standing) -> Result<(), LabError> {
+        let Standing { slots, targets } = standing;
+        let targets = match self.rules.target {
+            Some(_) => Some(Tensor::f_from_slice(&targets)?.f_to_device(batch.labels.device())?),
+            None => None,
+        };
+        let examples = slots.iter().map(|slot| self.start + *slot as u64).collect();
+        self.active = Active { originals: batch.pixels, labels: batch.labels, targets, examples, slots };
+        Ok(())
+    }
+
+    /// The same examples in play against another model, with all steps for each and the output kept.
+    pub(super) fn on_another<'b>(&self, model: &'b Model) -> Result<Arena<'b>, LabError> {
+        let Active { originals, labels, targets, examples, slots } = &self.active;
+        let rules = Rules { early_stop: false, ..self.rules };
+        let mut other = Arena::new(model, rules, 0, true);
+        let batch = Batch { pixels: originals.shallow_clone(), labels: labels.shallow_clone() };
+        let clean = Judgement::of(&other.oracle.clean(&batch.pixels)?, &batch.labels)?;
+        other.table.append_clean(&batch, &clean)?;
+        other.active = Active {
+            originals: batch.pixels,
+            labels: batch.labels,
+            targets: targets.as_ref().map(Tensor::shallow_clone),
+            examples: examples.clone(),
+            slots: (0..slots.len()).collect(),
+        };
+        other.tried = vec![false; slots.len()];
+        Ok(other)
+    }
+
+    /// Takes those that are still in play out of it.
+    pub(super) fn withdraw(&mut self) -> Result<Standing, LabError> {
+        let targets = match self.active.targets.take() {
+            Some(targets) => Vec::try_from(targets)?,
+            None => Vec::new(),
+        };
+        self.active.examples.clear();
+        Ok(Standing { slots: std::mem::take(&mut self.active.slots), targets })
     }
 
     fn targets(&self, choice: TargetClass, logits: &Tensor, labels: &Tensor, first: u64) -> Result<Tensor, LabError> {
@@ -136,16 +212,17 @@ impl<'a> Arena<'a> {
         &self.active.labels
     }
 
-    /// What the model says about the originals, f32 \[n,classes\].
-    pub(super) const fn clean_logits(&self) -> &Tensor {
-        &self.active.logits
+    /// Number of classes of the model.
+    pub(super) const fn classes(&self) -> u32 {
+        self.oracle.classes()
     }
 
-    /// The wrong classes that the model ranks highest on the originals, the likeliest first; i64 \[n,classes − 1\].
-    pub(super) fn wrong_classes(&self) -> tch::Result<Tensor> {
+    /// The wrong classes of the originals, those that the model ranks highest first; i64 \[n,classes − 1\].
+    pub(super) fn wrong_classes(&mut self) -> Result<Tensor, LabError> {
+        let logits = self.oracle.ask(&self.active.originals)?;
         let labels = self.active.labels.f_view([-1, 1])?;
-        let (_, order) = self.active.logits.f_scatter_value(1, &labels, f64::INFINITY)?.f_sort(1, true)?;
-        order.f_narrow(1, 1, order.size()[1] - 1)
+        let (_, order) = logits.f_scatter_value(1, &labels, f64::INFINITY)?.f_sort(1, true)?;
+        Ok(order.f_narrow(1, 1, order.size()[1] - 1)?)
     }
 
     /// Their indices in the split: what names their random streams.
@@ -188,6 +265,11 @@ impl<'a> Arena<'a> {
     pub(super) fn ask(&mut self, points: &Tensor) -> Result<Answer, LabError> {
         let logits = self.oracle.ask(points)?;
         self.answer(points, logits)
+    }
+
+    /// Penultimate features of the originals, f32 \[n,F\].
+    pub(super) fn original_features(&mut self) -> Result<Tensor, LabError> {
+        self.oracle.features(&self.active.originals)
     }
 
     /// Asks for the gradients of the sum of `loss` by the points too.
@@ -237,9 +319,12 @@ impl<'a> Arena<'a> {
 
     /// Counts first gradients of nothing but zeros; those of examples that leave are not used and not looked at.
     fn count_zeros(&mut self, gradient: &Tensor, stay: &[i64]) -> Result<(), LabError> {
-        if std::mem::take(&mut self.untried) {
-            let zero = rows_where(&lengths(gradient, Norm::Linf)?.f_eq(0.0)?)?;
-            self.zero_gradient_examples += zero.iter().filter(|row| stay.binary_search(row).is_ok()).count() as u64;
+        let slots = &self.active.slots;
+        let untried: Vec<usize> = stay.iter().map(|row| *row as usize).filter(|row| !self.tried[slots[*row]]).collect();
+        if !untried.is_empty() {
+            let zero: Vec<bool> = Vec::try_from(lengths(gradient, Norm::Linf)?.f_eq(0.0)?)?;
+            self.zero_gradient_examples += untried.iter().filter(|row| zero[**row]).count() as u64;
+            untried.iter().for_each(|row| self.tried[slots[*row]] = true);
         }
         Ok(())
     }
@@ -249,7 +334,7 @@ impl<'a> Arena<'a> {
         let fooled = self.fooled(&judgement.predictions)?;
         let stay = if self.rules.early_stop { rows_where(&fooled.f_logical_not()?)? } else { self.all() };
         if stay.len() < self.len() {
-            self.table.note(&self.active.examples, points, &self.active.originals, &judgement)?;
+            self.table.note(&self.active.slots, points, &self.active.originals, &judgement)?;
         }
         Ok(Answer { logits, losses: None, gradient: None, fooled, stay })
     }
@@ -285,7 +370,7 @@ impl<'a> Arena<'a> {
         }
         let logits = self.oracle.ask(points)?;
         let judgement = Judgement::of(&logits, &self.active.labels)?;
-        self.table.note(&self.active.examples, points, &self.active.originals, &judgement)?;
+        self.table.note(&self.active.slots, points, &self.active.originals, &judgement)?;
         let stay = rows_where(&self.fooled(&judgement.predictions)?.f_logical_not()?)?;
         Ok(self.active.keep(&stay)?)
     }
@@ -295,7 +380,7 @@ impl<'a> Arena<'a> {
         let logits = self.oracle.ask(points)?;
         let judgement = Judgement::of(&logits, &self.active.labels)?;
         let fooled = self.fooled(&judgement.predictions)?;
-        self.table.note_nearest(&self.active.examples, points, &self.active.originals, &judgement, &fooled)
+        self.table.note_nearest(&self.active.slots, points, &self.active.originals, &judgement, &fooled)
     }
 
     fn all(&self) -> Vec<i64> {

@@ -40,17 +40,24 @@ impl Ball {
     /// # Errors
     /// Tensors of different shapes; no memory.
     pub fn bound(&self, points: &Tensor, originals: &Tensor) -> tch::Result<Tensor> {
-        let change = points.f_sub(originals)?;
-        let change = match self.norm {
-            Norm::Linf => change.f_clamp(-self.eps, self.eps)?,
+        let change = self.nearest(&points.f_sub(originals)?)?;
+        originals.f_add(&change)?.f_clamp(0.0, 1.0)
+    }
+
+    /// The changes, f32 \[n,C,H,W\], of the ball that are nearest to `change`.
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn nearest(&self, change: &Tensor) -> tch::Result<Tensor> {
+        match self.norm {
+            Norm::Linf => change.f_clamp(-self.eps, self.eps),
             Norm::L2 => {
                 // A length of zero gives an infinity here and 1 after the clamp.
-                let factor = lengths(&change, Norm::L2)?.f_reciprocal()?.f_mul_scalar(self.eps)?.f_clamp_max(1.0)?;
-                change.f_mul(&per_image(&factor)?)?
+                let factor = lengths(change, Norm::L2)?.f_reciprocal()?.f_mul_scalar(self.eps)?.f_clamp_max(1.0)?;
+                change.f_mul(&per_image(&factor)?)
             }
-            Norm::L1 => self.nearest_in_l1(&change)?,
-        };
-        originals.f_add(&change)?.f_clamp(0.0, 1.0)
+            Norm::L1 => self.nearest_in_l1(change),
+        }
     }
 
     /// Euclidean projection of changes, f32 \[n,…\], onto the L1 ball (Duchi et al. 2008): soft thresholding.

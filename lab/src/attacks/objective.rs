@@ -30,8 +30,8 @@ impl Objective {
     ///
     /// # Errors
     /// Fewer classes than the loss compares; a DLR where the evaluation leads to a class of its own.
-    pub(super) fn new(loss: ApgdLoss, rank: u32, arena: &Arena<'_>) -> Result<Option<Self>, LabError> {
-        let classes = arena.clean_logits().size()[1];
+    pub(super) fn new(loss: ApgdLoss, rank: u32, arena: &mut Arena<'_>) -> Result<Option<Self>, LabError> {
+        let classes = arena.classes();
         let (needed, form) = match loss {
             ApgdLoss::Ce => return Ok(Some(Self::CrossEntropy)),
             ApgdLoss::Dlr => (3, "DLR loss"),
@@ -46,7 +46,7 @@ impl Objective {
             return Err(LabError::Spec(problem));
         }
         Ok(match loss {
-            ApgdLoss::DlrTargeted if i64::from(rank) >= classes - 1 => None,
+            ApgdLoss::DlrTargeted if rank >= classes - 1 => None,
             ApgdLoss::DlrTargeted => {
                 Some(Self::TargetedDlr { towards: arena.wrong_classes()?.f_select(1, rank.into())? })
             }

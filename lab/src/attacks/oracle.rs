@@ -67,6 +67,11 @@ impl<'a> Oracle<'a> {
         Self { model, queries: 0 }
     }
 
+    /// Number of classes.
+    pub(super) const fn classes(&self) -> u32 {
+        self.model.classes()
+    }
+
     /// Examples × passes so far.
     pub(super) const fn queries(&self) -> u64 {
         self.queries
@@ -82,6 +87,13 @@ impl<'a> Oracle<'a> {
     pub(super) fn ask(&mut self, points: &Tensor) -> Result<Tensor, LabError> {
         self.queries += points.size()[0] as u64;
         self.clean(points)
+    }
+
+    /// Penultimate features of points, f32 \[n,F\].
+    pub(super) fn features(&mut self, points: &Tensor) -> Result<Tensor, LabError> {
+        self.queries += points.size()[0] as u64;
+        let _guard = tch::no_grad_guard();
+        Ok(self.model.forward(points, Mode::Eval)?.features)
     }
 
     /// Logits of points, and their losses.

@@ -117,6 +117,17 @@ impl ConvNorm {
     }
 }
 
+/// The convolution and the normalisation of these prefixes.
+pub(super) fn conv_norm(
+    [convolution, norm]: [&str; 2],
+    stride: i64,
+    padding: i64,
+    parameters: &Parameters,
+) -> Result<ConvNorm, LabError> {
+    let convolution = Convolution::new(convolution, stride, padding, parameters)?;
+    Ok(ConvNorm::new(convolution, BatchNorm::new(norm, parameters)?))
+}
+
 /// A fully connected layer.
 #[derive(Debug)]
 pub(super) struct Linear {

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use gauntlet_domain::experiment::{
     AttackConfig, AttackMethod, AttackSpec, Augmentation, Backbone, DatasetSource, DatasetSpec, Decay, Fit, Head,
-    ImageShape, Length, ModelSpec, NUMERICS_VERSION, Norm, Normalize, Objective, Optimizer, Recipe, Schedule, TaskSpec,
-    TrainSpec, Weights,
+    ImageShape, Length, ModelSpec, NUMERICS_VERSION, Norm, Normalize, Objective, Optimizer, Recipe, Schedule, Stem,
+    TaskSpec, TrainSpec, Weights,
 };
 use gauntlet_domain::task::FailureClass;
 use gauntlet_domain::{AttemptNumber, AttemptRef, Digest};
@@ -101,7 +101,7 @@ fn dataset(folder: &Path) -> (DatasetSpec, BTreeMap<Digest, std::path::PathBuf>)
 
 fn model() -> ModelSpec {
     let normalize = Normalize { mean: vec![0.5], std: vec![0.5] };
-    ModelSpec { backbone: Backbone::ResNet18W16, channels: 1, classes: 2, normalize }
+    ModelSpec { backbone: Backbone::ResNet18W16, stem: Stem::Standard, channels: 1, classes: 2, normalize }
 }
 
 fn training(dataset: DatasetSpec, steps: u32) -> TaskSpec {

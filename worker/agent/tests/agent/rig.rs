@@ -8,8 +8,8 @@ use gauntlet_domain::Digest;
 use gauntlet_domain::TaskId;
 use gauntlet_domain::experiment::{
     AttackConfig, AttackMethod, AttackSpec, Augmentation, Backbone, DatasetSource, DatasetSpec, Decay, Fit, Head,
-    ImageShape, Length, ModelSpec, NUMERICS_VERSION, Norm, Normalize, Objective, Optimizer, Recipe, Schedule, TaskSpec,
-    TrainSpec, Weights,
+    ImageShape, Length, ModelSpec, NUMERICS_VERSION, Norm, Normalize, Objective, Optimizer, Recipe, Schedule, Stem,
+    TaskSpec, TrainSpec, Weights,
 };
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -126,7 +126,7 @@ fn dataset() -> DatasetSpec {
 
 fn model() -> ModelSpec {
     let normalize = Normalize { mean: vec![0.5], std: vec![0.5] };
-    ModelSpec { backbone: Backbone::ResNet18W16, channels: 1, classes: 2, normalize }
+    ModelSpec { backbone: Backbone::ResNet18W16, stem: Stem::Standard, channels: 1, classes: 2, normalize }
 }
 
 /// An attack on a fresh model; the seed chooses what the fake executor does.
