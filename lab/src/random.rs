@@ -43,10 +43,19 @@ pub enum Purpose<'a> {
         /// The block, counted as its network does.
         layer: u32,
     },
-    /// Starting points of the attack inside a training step (counted from 0).
+    /// Starting point of the attack on one image inside a training step (counted from 0).
     InnerStart {
         /// The step.
         iteration: u32,
+        /// Index in the split.
+        example: u64,
+    },
+    /// Seed of the random masks of one of several passes in a training step.
+    Pass {
+        /// The step.
+        iteration: u32,
+        /// The pass, counted from 0.
+        pass: u32,
     },
     /// Starting point of an evaluation's attack, or a draw of random noise.
     AttackStart {
@@ -89,7 +98,8 @@ impl fmt::Display for Purpose<'_> {
             Self::Augmentation { epoch, example } => write!(f, "augmentation/{epoch}/{example}"),
             Self::Dropout { iteration, layer } => write!(f, "dropout/{iteration}/{layer}"),
             Self::StochasticDepth { iteration, layer } => write!(f, "stochastic-depth/{iteration}/{layer}"),
-            Self::InnerStart { iteration } => write!(f, "inner-start/{iteration}"),
+            Self::InnerStart { iteration, example } => write!(f, "inner-start/{iteration}/{example}"),
+            Self::Pass { iteration, pass } => write!(f, "pass/{iteration}/{pass}"),
             Self::Square { example, number } => write!(f, "square/{example}/{number}"),
             Self::UniversalOrder { pass } => write!(f, "universal-order/{pass}"),
             Self::InputDiversity { example, step } => write!(f, "input-diversity/{example}/{step}"),
@@ -107,6 +117,11 @@ impl Stream {
     pub fn new(seed: u64, purpose: Purpose<'_>) -> Self {
         let name = format!("gauntlet/{seed}/{purpose}");
         Self(ChaCha8Rng::from_seed(*Digest::of(name.as_bytes()).as_bytes()))
+    }
+
+    /// 64 random bits.
+    pub fn bits(&mut self) -> u64 {
+        self.0.next_u64()
     }
 
     /// Uniform in [0,1), a multiple of 2⁻²⁴.

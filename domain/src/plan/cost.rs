@@ -5,7 +5,8 @@
 //! fails on every example.
 
 use crate::experiment::{
-    ApgdLoss, AttackMethod, AttackSpec, AutoAttackVersion, ImageShape, Length, ModelSpec, Objective, Recipe, TrainSpec,
+    ApgdLoss, AttackMethod, AttackSpec, AutoAttackVersion, Frozen, ImageShape, InnerAttack, Length, ModelSpec,
+    Objective, Recipe, TrainSpec,
 };
 
 const FORWARD: f64 = 1.0;
@@ -14,15 +15,32 @@ const INPUT_GRADIENT: f64 = 2.5;
 
 /// Cost of a training, in the unit of [`super::PlannedTask::cost`].
 pub(super) fn training(spec: &TrainSpec) -> f64 {
+    let (recipe, examples) = (&spec.recipe, spec.dataset.examples);
     let images =
-        steps(&spec.recipe, spec.dataset.examples) as f64 * f64::from(batch(&spec.recipe, spec.dataset.examples));
-    let passes = match &spec.recipe.objective {
-        Objective::Standard => TRAINING_STEP,
-        Objective::PgdAt { inner } => f64::from(inner.steps) * INPUT_GRADIENT + TRAINING_STEP,
-        // The features of the clean images once, then clean and adversarial images in one step.
-        Objective::Dm { inner, .. } => FORWARD + f64::from(inner.steps) * INPUT_GRADIENT + 2.0 * TRAINING_STEP,
-    };
-    cost(images * passes, &spec.model, spec.dataset.image)
+        |length, replays| steps_of(recipe, length, replays, examples) as f64 * f64::from(batch(recipe, examples));
+    let whole = images(recipe.length, recipe.objective.replays())
+        * passes(&recipe.objective, recipe.frozen == Frozen::Backbone);
+    let head = recipe.head_first.as_ref();
+    let head = head.map_or(0.0, |first| images(first.length, 1) * passes(&first.objective, true));
+    cost(whole + head, &spec.model, spec.dataset.image)
+}
+
+/// Passes of one image in a step. Where the head alone is trained nothing is differentiated by the backbone's weights. Frozen stages are counted as if
+/// they were trained.
+fn passes(objective: &Objective, head_only: bool) -> f64 {
+    let step = if head_only { FORWARD } else { TRAINING_STEP };
+    let crafting = |inner: &InnerAttack| f64::from(inner.steps) * INPUT_GRADIENT;
+    match objective {
+        Objective::Standard => step,
+        Objective::PgdAt { inner } | Objective::FastAt { inner } | Objective::Twins { inner, .. } => {
+            crafting(inner) + step
+        }
+        Objective::FreeAt { .. } => TRAINING_STEP,
+        // What the clean images give once, then two or three passes in one step.
+        Objective::Trades { inner, .. } => FORWARD + crafting(inner) + 3.0 * step,
+        Objective::Mart { inner, .. } => crafting(inner) + 2.0 * step,
+        Objective::Dm { inner, .. } => FORWARD + crafting(inner) + 2.0 * step,
+    }
 }
 
 /// Cost of an evaluation.
@@ -83,10 +101,18 @@ pub(super) fn batch(recipe: &Recipe, examples: u32) -> u32 {
     recipe.batch_size.min(examples)
 }
 
-/// Steps of a training; an incomplete last batch of an epoch is dropped unless it is the only one.
+/// Steps of a training, its first phase included; an incomplete last batch of an epoch is dropped unless it is the only one.
 pub(super) fn steps(recipe: &Recipe, examples: u32) -> u64 {
-    match recipe.length {
-        Length::Epochs(epochs) => u64::from(epochs) * u64::from(examples / batch(recipe, examples).max(1)),
+    let head = recipe.head_first.as_ref().map_or(0, |first| steps_of(recipe, first.length, 1, examples));
+    head.saturating_add(steps_of(recipe, recipe.length, recipe.objective.replays(), examples))
+}
+
+fn steps_of(recipe: &Recipe, length: Length, replays: u32, examples: u32) -> u64 {
+    match length {
+        Length::Epochs(epochs) => {
+            let batches = u64::from(examples / batch(recipe, examples).max(1));
+            (u64::from(epochs) * batches).saturating_mul(replays.into())
+        }
         Length::Iterations(iterations) => iterations.into(),
     }
 }

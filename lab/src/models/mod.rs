@@ -1,28 +1,37 @@
 //! Classifiers under published parameter names, with their preprocessing.
 
 mod alexnet;
+mod convnext;
 mod densenet;
 mod dropout;
+mod efficientnet;
 mod initial;
+mod inverted;
 mod layers;
+mod mobilenet;
 mod network;
 mod parameters;
 mod preact;
 mod resnet;
 mod vgg;
+mod vit;
 mod weights;
 
-use gauntlet_domain::experiment::{Backbone, Family, ModelSpec, Stage, Stem};
-use tch::{Device, Tensor};
+use gauntlet_domain::experiment::{Backbone, Family, ModelSpec, Stage, Stem, VitB16};
+use tch::{Device, TchError, Tensor};
 
 use crate::error::LabError;
 use alexnet::AlexNet;
+use convnext::ConvNeXt;
 use densenet::DenseNet;
+use efficientnet::EfficientNet;
+use mobilenet::MobileNetV2;
 use network::Network;
 pub use parameters::Parameters;
 use preact::PreActResNet;
 use resnet::ResNet;
 use vgg::Vgg;
+use vit::VisionTransformer;
 pub use weights::{Checkpoints, starting_weights};
 
 /// How layers behave that training and evaluation treat differently.
@@ -82,6 +91,10 @@ fn network(family: Family, parameters: &Parameters) -> Result<Box<dyn Network>, 
         Family::ResNet(layout) => Box::new(ResNet::new(layout, parameters)?),
         Family::DenseNet(layout) => Box::new(DenseNet::new(layout, parameters)?),
         Family::WideResNet(layout) => Box::new(PreActResNet::wide(layout, parameters)?),
+        Family::MobileNetV2(layout) => Box::new(MobileNetV2::new(layout, parameters)?),
+        Family::EfficientNet(layout) => Box::new(EfficientNet::new(layout, parameters)?),
+        Family::ConvNeXt(layout) => Box::new(ConvNeXt::new(layout, parameters)?),
+        Family::VisionTransformer(VitB16) => Box::new(VisionTransformer::b16(parameters)?),
         Family::PreActResNet(_) => Box::new(PreActResNet::resnet18(parameters)?),
     })
 }
@@ -151,8 +164,11 @@ impl Model {
     /// Output of a stage, given that of the one before.
     ///
     /// # Errors
-    /// An input of another shape; no memory.
+    /// An input of another shape; train mode with frozen parameters; no memory.
     pub fn stage(&self, number: usize, input: &Tensor, mode: Mode) -> tch::Result<Tensor> {
+        if mode != Mode::Eval && self.parameters.are_frozen() {
+            return Err(TchError::Kind("a model with frozen parameters cannot be trained".to_owned()));
+        }
         self.network.stage(number, input, mode)
     }
 

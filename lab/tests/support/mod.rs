@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use gauntlet_data::{Images, Places};
 use gauntlet_domain::Digest;
 use gauntlet_domain::experiment::{
-    Augmentation, Backbone, DatasetSource, DatasetSpec, Decay, EpochMetrics, Fit, ImageShape, Length, ModelSpec,
-    NUMERICS_VERSION, Normalize, Objective, Optimizer, Recipe, Schedule, Stem, TrainSpec, Weights,
+    Augmentation, Backbone, DatasetSource, DatasetSpec, Decay, EpochMetrics, EpsilonSchedule, Fit, Frozen, ImageShape,
+    Length, ModelSpec, NUMERICS_VERSION, Normalize, Objective, Optimizer, Recipe, Schedule, Stem, TrainSpec, Weights,
 };
 use gauntlet_lab::models::{Model, Parameters};
 use gauntlet_lab::{Examples, Inputs, Observer};
@@ -95,6 +95,10 @@ impl Golden {
         Self(file.iter().map(|(name, view)| (name.to_owned(), tensor(view))).collect())
     }
 
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
     pub fn get(&self, name: &str) -> &Tensor {
         self.0.get(name).unwrap_or_else(|| panic!("no golden value `{name}`"))
     }
@@ -166,6 +170,12 @@ impl Bench {
     pub fn recipe(objective: Objective, length: Length) -> Recipe {
         Recipe {
             objective,
+            epsilon_schedule: EpsilonSchedule::Constant,
+            label_smoothing: 0.0,
+            frozen: Frozen::NOTHING,
+            head_first: None,
+            head_learning_rate: None,
+            dropout: true,
             length,
             batch_size: 16,
             optimizer: Optimizer::Sgd { learning_rate: 0.05, momentum: 0.9, nesterov: true, weight_decay: 5e-4 },

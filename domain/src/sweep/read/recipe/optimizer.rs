@@ -5,9 +5,10 @@ use crate::experiment::Optimizer;
 use crate::sweep::field::NumberRange;
 use crate::sweep::table::Table;
 
-pub(super) fn optimizer(table: &mut Table<'_>) -> Option<Optimizer> {
+/// Reads the optimiser, and the learning rate of the head if it has one of its own.
+pub(super) fn optimizer(table: &mut Table<'_>) -> Option<(Optimizer, Option<f64>)> {
     let default = Optimizer::Adam { learning_rate: defaults::ADAM_LEARNING_RATE, weight_decay: defaults::WEIGHT_DECAY };
-    let Some(field) = table.field("optimizer") else { return Some(default) };
+    let Some(field) = table.field("optimizer") else { return Some((default, None)) };
     let mut table = field.table("{ kind = \"sgd\" or \"adam\", learning_rate = … }")?;
     let kind = table.required("kind", "kind = \"sgd\" or kind = \"adam\"");
     let sgd = kind.and_then(|field| field.one_of("optimizer", &[("sgd", true), ("adam", false)]));
@@ -34,6 +35,10 @@ pub(super) fn optimizer(table: &mut Table<'_>) -> Option<Optimizer> {
             Some(Optimizer::Adam { learning_rate, weight_decay })
         }
     };
+    let head = table.field("head_learning_rate").map(|field| field.number(&above_zero));
     table.finish();
-    optimizer
+    match head {
+        Some(head) => Some((optimizer?, Some(head?))),
+        None => Some((optimizer?, None)),
+    }
 }
