@@ -103,6 +103,7 @@ fn network(family: Family, parameters: &Parameters) -> Result<Box<dyn Network>, 
 #[derive(Debug)]
 pub struct Model {
     backbone: Backbone,
+    classes: u32,
     network: Box<dyn Network>,
     parameters: Parameters,
     mean: Tensor,
@@ -132,7 +133,7 @@ impl Model {
         }
         let network = network(spec.family(), &parameters)?;
         let (mean, std) = (per_channel(&normalize.mean)?, per_channel(&normalize.std)?);
-        Ok(Self { backbone: spec.backbone, network, parameters, mean, std })
+        Ok(Self { backbone: spec.backbone, classes: spec.classes, network, parameters, mean, std })
     }
 
     /// Features and logits of pixels in [0,1], f32 \[n,C,H,W\].
@@ -179,6 +180,11 @@ impl Model {
         let features = self.network.features(last, mode)?;
         let logits = self.network.logits(&features, mode)?;
         Ok(Output { features, logits })
+    }
+
+    /// Number of classes.
+    pub const fn classes(&self) -> u32 {
+        self.classes
     }
 
     /// All its tensors by name.
