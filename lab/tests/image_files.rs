@@ -12,7 +12,7 @@ use gauntlet_domain::experiment::{
     Objective, RandomCrop,
 };
 use gauntlet_domain::sweep::FileRole;
-use gauntlet_lab::attacks::{Evaluation, evaluate};
+use gauntlet_lab::attacks::{Aids, Evaluation, evaluate};
 use gauntlet_lab::{Examples, Inputs, Lab, Settings, TaskOutput};
 use support::{Bench, Notes, floats, formula_model, squares};
 use tch::Device;
@@ -61,10 +61,18 @@ fn images_in_files_are_those_in_memory() {
         assert_eq!(floats(&one.pixels), floats(&other.pixels));
     }
     let model = formula_model(Backbone::ResNet18W16, 1, 3);
-    let attack = AttackConfig { method: AttackMethod::Fgsm, norm: Norm::Linf, eps: 0.05, early_stop: true };
+    let attack =
+        AttackConfig { method: AttackMethod::Fgsm, norm: Norm::Linf, eps: Some(0.05), target: None, early_stop: true };
     let outcomes = |examples: &Examples| {
-        let evaluation =
-            Evaluation { model: &model, examples, attack: &attack, seed: 0, batch_size: 20, keep_images: false };
+        let evaluation = Evaluation {
+            aids: Aids::default(),
+            model: &model,
+            examples,
+            attack: &attack,
+            seed: 0,
+            batch_size: 20,
+            keep_images: false,
+        };
         evaluate(&evaluation, &mut |_| {}).unwrap().result.outcomes
     };
     assert_eq!(outcomes(&memory), outcomes(&files));
@@ -105,8 +113,8 @@ fn every_epoch_sees_other_crops() {
     let augmentation = Augmentation { shift: 0, flip: true, crop: Some(RandomCrop::Plain) };
     let order: Vec<i64> = (0..COUNT as i64).collect();
     let epoch = |epoch| {
-        let draws = gauntlet_lab::training::Draws { augmentation: &augmentation, seed: 3, epoch };
-        let mut batches = gauntlet_lab::training::Batches::new(&examples, &order, 8, draws).unwrap();
+        let changes = gauntlet_lab::training::Changes { augmentation: &augmentation, seed: 3, epoch };
+        let mut batches = gauntlet_lab::training::Batches::new(&examples, &order, 8, changes).unwrap();
         let batch = |indices: &[i64]| floats(&batches.next(indices).unwrap().pixels);
         order.chunks_exact(8).flat_map(batch).collect::<Vec<f32>>()
     };

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use gauntlet_domain::experiment::{ArtifactRef, CifarVariant, EpochMetrics, Outcomes, ParameterShape};
+use gauntlet_domain::experiment::{ArtifactRef, CifarVariant, EpochMetrics, MomentTensor, Outcomes, ParameterShape};
 use gauntlet_domain::results::ResultRow;
 use gauntlet_domain::sweep::{Facts, FileContent, FileFacts, FilePlace, FolderClass};
 use gauntlet_domain::task::{Failure, FailureClass};
@@ -146,7 +146,7 @@ impl TryFrom<v1::Failed> for Failure {
 }
 
 /// A file with its facts and the path under which workers find it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct LocatedFile {
     /// Where the sweep says it lies.
     pub place: FilePlace,
@@ -180,10 +180,14 @@ impl From<LocatedFile> for v1::FileFacts {
                     .map(|FolderClass { name, examples }| v1::FolderClass { name, examples })
                     .collect(),
             }),
-            FileContent::Checkpoint { tensors } => Content::Checkpoint(v1::Checkpoint {
+            FileContent::Checkpoint { tensors, moments } => Content::Checkpoint(v1::Checkpoint {
                 tensors: tensors
                     .into_iter()
                     .map(|ParameterShape { name, shape }| v1::TensorShape { name, shape })
+                    .collect(),
+                moments: moments
+                    .into_iter()
+                    .map(|MomentTensor { name, values }| v1::MomentTensor { name, values })
                     .collect(),
             }),
         };
@@ -223,10 +227,14 @@ impl TryFrom<v1::FileFacts> for LocatedFile {
                     .map(|v1::FolderClass { name, examples }| FolderClass { name, examples })
                     .collect(),
             },
-            Content::Checkpoint(v1::Checkpoint { tensors }) => FileContent::Checkpoint {
+            Content::Checkpoint(v1::Checkpoint { tensors, moments }) => FileContent::Checkpoint {
                 tensors: tensors
                     .into_iter()
                     .map(|v1::TensorShape { name, shape }| ParameterShape { name, shape })
+                    .collect(),
+                moments: moments
+                    .into_iter()
+                    .map(|v1::MomentTensor { name, values }| MomentTensor { name, values })
                     .collect(),
             },
         };

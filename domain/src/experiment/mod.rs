@@ -4,18 +4,29 @@
 
 mod attack;
 mod dataset;
+mod import;
 mod model;
 mod recipe;
 mod result;
 mod spec;
 mod threat;
 
-pub use attack::{AttackConfig, AttackMethod};
+pub use attack::{
+    ApgdLoss, AttackConfig, AttackMethod, AutoAttackVersion, Knowledge, TargetClass, TransferSource, UapMethod,
+};
 pub use dataset::{
     CifarVariant, DatasetSource, DatasetSpec, Fit, FolderPart, GlyphOptions, IdxVariant, ImageShape, Split,
 };
-pub use model::{Backbone, CheckpointFormat, Head, ModelSpec, Normalize, ParameterShape, ResNetLayout, Stem, Weights};
-pub use recipe::{Augmentation, Decay, InnerAttack, Length, Objective, Optimizer, RandomCrop, Recipe, Schedule, Start};
+pub use import::{Import, Moment, MomentTensor, NormalizeConflict, may_be_moment};
+pub use model::{
+    AlexNet, Backbone, CheckpointFormat, ConvNeXtLayout, DenseNetLayout, EfficientNet, Family, Head, InvertedBlock,
+    InvertedStage, MobileNetV2, ModelSpec, Normalize, ParameterShape, PreActResNet, ResNetLayout, ResNetStem,
+    ResidualBlock, Stage, Stem, Vgg, VitB16, Weights, WideResNetLayout,
+};
+pub use recipe::{
+    Augmentation, Decay, EpsilonSchedule, Frozen, HeadFirst, InnerAttack, Length, Objective, Optimizer, RandomCrop,
+    Recipe, Schedule, Start,
+};
 pub use result::{ArtifactRef, AttackResult, EpochMetrics, InvalidOutcomes, Outcomes, TaskResult, TrainResult};
 pub use spec::{AttackSpec, NUMERICS_VERSION, TaskSpec, TrainSpec};
 pub use threat::{Epsilon, InvalidEpsilon, Norm};

@@ -52,9 +52,20 @@ pub struct AttackResult {
     pub outcomes: Outcomes,
     /// Examples × passes through the network, forward or backward, that the attack needed.
     pub model_queries: u64,
+    /// Attacked examples whose first gradient was exactly zero at every pixel: a sign of masked gradients.
+    pub zero_gradient_examples: u64,
 }
 
-/// What an attack did to the examples 0, 1, 2, … of a split; one column per quantity, all of one length.
+impl AttackResult {
+    /// Adds the result on the examples that follow.
+    pub fn append(&mut self, next: Self) {
+        self.outcomes.append(next.outcomes);
+        self.model_queries += next.model_queries;
+        self.zero_gradient_examples += next.zero_gradient_examples;
+    }
+}
+
+/// What an attack did to consecutive examples of a split; one column per quantity, all of one length.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Outcomes {
     /// True class.
@@ -67,8 +78,28 @@ pub struct Outcomes {
     pub clean_loss: Vec<f32>,
     /// Cross-entropy on the attack's output, in nats.
     pub adversarial_loss: Vec<f32>,
-    /// Length of the perturbation in the attack's norm, pixel space; 0 where the original is already misclassified.
+    /// Length of the perturbation in the attack's norm, pixel space; 0 where the original is already misclassified, +∞ (`null` in JSON, which has no
+    /// infinity) where a minimum-norm attack never fooled the model.
+    #[serde(with = "distances")]
     pub distance: Vec<f32>,
+}
+
+/// Distances in JSON: `null` is +∞.
+mod distances {
+    use serde::ser::Error as _;
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(distances: &[f32], serializer: S) -> Result<S::Ok, S::Error> {
+        if let Some(index) = distances.iter().position(|distance| distance.is_nan() || *distance == f32::NEG_INFINITY) {
+            return Err(S::Error::custom(format_args!("`distance` of example {index} is no length")));
+        }
+        serializer.collect_seq(distances.iter().map(|distance| distance.is_finite().then_some(*distance)))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f32>, D::Error> {
+        let distances = Vec::<Option<f32>>::deserialize(deserializer)?;
+        Ok(distances.into_iter().map(|distance| distance.unwrap_or(f32::INFINITY)).collect())
+    }
 }
 
 /// Columns that do not make a table.
@@ -103,6 +134,16 @@ pub enum InvalidOutcomes {
 }
 
 impl Outcomes {
+    /// Adds the examples that follow.
+    pub fn append(&mut self, mut next: Self) {
+        self.label.append(&mut next.label);
+        self.clean_prediction.append(&mut next.clean_prediction);
+        self.adversarial_prediction.append(&mut next.adversarial_prediction);
+        self.clean_loss.append(&mut next.clean_loss);
+        self.adversarial_loss.append(&mut next.adversarial_loss);
+        self.distance.append(&mut next.distance);
+    }
+
     /// Number of examples.
     pub fn examples(&self) -> usize {
         self.label.len()
@@ -120,6 +161,20 @@ impl Outcomes {
             .iter()
             .zip(after)
             .filter(|(label, (clean, adversarial))| label == clean && label == adversarial)
+            .count()
+    }
+
+    /// Examples classified right before a minimum-norm attack and by it not fooled within `eps` of the original: over all radii the curve of
+    /// accuracy versus ε.
+    pub fn robust_correct_at(&self, eps: f64) -> usize {
+        let after = self.adversarial_prediction.iter().zip(&self.distance);
+        self.label
+            .iter()
+            .zip(&self.clean_prediction)
+            .zip(after)
+            .filter(|((label, clean), (after, distance))| {
+                label == clean && (label == after || f64::from(**distance) > eps)
+            })
             .count()
     }
 
@@ -174,6 +229,53 @@ mod tests {
     #[test]
     fn an_example_is_robust_only_if_it_was_right_before_and_after() {
         assert_eq!((outcomes().clean_correct(), outcomes().robust_correct()), (2, 1));
+    }
+
+    #[test]
+    fn results_of_two_shards_make_one() {
+        let shard = |prediction| AttackResult {
+            outcomes: Outcomes { adversarial_prediction: vec![prediction; 3], ..outcomes() },
+            model_queries: 5,
+            zero_gradient_examples: 1,
+        };
+        let mut whole = shard(1);
+        whole.append(shard(2));
+        assert_eq!(whole.outcomes.check(6), Ok(()));
+        assert_eq!(whole.outcomes.label, [0, 1, 2, 0, 1, 2]);
+        assert_eq!(whole.outcomes.clean_prediction, [0, 1, 0, 0, 1, 0]);
+        assert_eq!(whole.outcomes.adversarial_prediction, [1, 1, 1, 2, 2, 2]);
+        assert_eq!(whole.outcomes.clean_loss, [0.1; 6]);
+        assert_eq!(whole.outcomes.adversarial_loss, [0.2; 6]);
+        assert_eq!(whole.outcomes.distance, [0.0; 6]);
+        assert_eq!((whole.model_queries, whole.zero_gradient_examples), (10, 2));
+    }
+
+    #[test]
+    fn accuracy_falls_with_the_radius_until_only_what_was_never_fooled_is_left() {
+        let nearest = Outcomes {
+            label: vec![0, 1, 1, 2],
+            clean_prediction: vec![0, 1, 1, 0],
+            adversarial_prediction: vec![1, 0, 1, 0],
+            clean_loss: vec![0.1; 4],
+            adversarial_loss: vec![0.2; 4],
+            distance: vec![0.25, 0.5, f32::INFINITY, 0.0],
+        };
+        let curve = [0.0, 0.2, 0.25, 0.3, 0.5, 1e30, f64::INFINITY].map(|eps| nearest.robust_correct_at(eps));
+        assert_eq!(curve, [3, 3, 2, 2, 1, 1, 1]);
+        assert_eq!(nearest.check(4), Ok(()));
+    }
+
+    #[test]
+    fn infinite_distances_survive_json_and_distances_that_are_no_lengths_are_refused() {
+        let nearest = Outcomes { distance: vec![0.1, f32::INFINITY, 0.0], ..outcomes() };
+        let text = serde_json::to_string(&nearest).unwrap();
+        assert!(text.ends_with(r#""distance":[0.1,null,0.0]}"#), "{text}");
+        assert_eq!(serde_json::from_str::<Outcomes>(&text).unwrap(), nearest);
+        for odd in [f32::NAN, f32::NEG_INFINITY] {
+            let outcomes = Outcomes { distance: vec![0.1, odd, 0.0], ..outcomes() };
+            let error = serde_json::to_string(&outcomes).unwrap_err().to_string();
+            assert_eq!(error, "`distance` of example 1 is no length");
+        }
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub use facts::{Facts, FileContent, FileFacts, FilePlace, FileRequest, FileRole,
 pub use grid::{Grid, GridRun, MOST_CELLS};
 pub use place::{Located, Place};
 pub use sections::{
-    AttackSection, AttackTemplate, DatasetRef, DatasetSection, FolderFiles, GlyphSection, HeldOut, IdxFiles,
+    AttackSection, AttackTemplate, DatasetRef, DatasetSection, FolderFiles, Freeze, GlyphSection, HeldOut, IdxFiles,
     InitSection, InitStart, ModelSection, Origin, PerChannel, Pretrain, RecipeRef, RecipeSection, StepSize, Sweep,
 };
 pub(crate) use usage::{SplitUse, Usage};

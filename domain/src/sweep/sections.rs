@@ -4,7 +4,7 @@ use super::FilePlace;
 use super::grid::Grid;
 use super::place::{Located, Place};
 use crate::experiment::{
-    AttackConfig, AttackMethod, Backbone, CheckpointFormat, CifarVariant, Epsilon, Fit, IdxVariant, Norm, Recipe,
+    AttackConfig, AttackMethod, Backbone, CheckpointFormat, CifarVariant, Epsilon, Fit, IdxVariant, Norm, Recipe, Stem,
 };
 
 /// A sweep file, read and checked by [`parse`](super::parse).
@@ -172,6 +172,8 @@ pub struct ModelSection {
     pub at: Place,
     /// Architecture.
     pub backbone: Backbone,
+    /// First layers.
+    pub stem: Stem,
     /// Channels of its images; the data set's if none.
     pub channels: Option<Located<u32>>,
     /// Mean of the pixels.
@@ -254,8 +256,21 @@ pub struct RecipeSection {
     pub name: String,
     /// The section.
     pub at: Place,
-    /// The training; none where the method is `none`.
+    /// The training, with nothing frozen; none where the method is `none`.
     pub training: Option<Recipe>,
+    /// What is frozen; how many stages a name means depends on the backbone.
+    pub freeze: Option<Located<Freeze>>,
+}
+
+/// What keeps its weights, as a sweep file says it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Freeze {
+    /// The first so many stages.
+    Stages(u32),
+    /// All stages up to the one of this name.
+    Through(String),
+    /// Everything but the head.
+    Backbone,
 }
 
 /// An attack: `[[attack]]`.
@@ -329,6 +344,6 @@ impl AttackSection {
                 AttackMethod::Pgd { steps, step_size: step_size.resolve(eps.value()), random_start, restarts }
             }
         };
-        AttackConfig { method, norm: self.norm, eps: eps.value(), early_stop: self.early_stop }
+        AttackConfig { method, norm: self.norm, eps: Some(eps.value()), target: None, early_stop: self.early_stop }
     }
 }

@@ -14,9 +14,9 @@ use crate::random::{Purpose, Stream};
 /// Tries of a random resized crop before it settles for the centre, as in torchvision.
 const TRIES: u32 = 10;
 
-/// Where the draws of an epoch come from.
+/// How the images of an epoch change.
 #[derive(Clone, Copy)]
-pub struct Draws<'a> {
+pub struct Changes<'a> {
     /// The changes.
     pub augmentation: &'a Augmentation,
     /// Seed of the run.
@@ -28,7 +28,7 @@ pub struct Draws<'a> {
 /// Hands out the batches of an epoch; image files are decoded ahead on threads of their own.
 pub struct Batches<'a> {
     examples: &'a Examples,
-    draws: Draws<'a>,
+    changes: Changes<'a>,
     /// Where images are in files.
     ahead: Option<Ahead<'a>>,
 }
@@ -49,17 +49,17 @@ impl<'a> Batches<'a> {
         examples: &'a Examples,
         order: &'a [i64],
         batch_size: usize,
-        draws: Draws<'a>,
+        changes: Changes<'a>,
     ) -> Result<Self, LabError> {
         let ahead = examples.files().map(|folder| Ahead {
             folder,
             loader: Loader::new(Arc::clone(folder), threads()),
             rest: order.chunks_exact(batch_size),
         });
-        if ahead.is_none() && draws.augmentation.crop.is_some() {
+        if ahead.is_none() && changes.augmentation.crop.is_some() {
             return Err(LabError::Spec("random crops need a data set of image files".to_owned()));
         }
-        Ok(Self { examples, draws, ahead })
+        Ok(Self { examples, changes, ahead })
     }
 
     /// The next batch, which is that of `indices`.
@@ -67,14 +67,14 @@ impl<'a> Batches<'a> {
     /// # Errors
     /// A file that is damaged or has changed; no memory.
     pub fn next(&mut self, indices: &[i64]) -> Result<Batch, LabError> {
-        let Draws { augmentation, seed, epoch } = self.draws;
+        let Changes { augmentation, seed, epoch } = self.changes;
         let mut batch = match &mut self.ahead {
             None => self.examples.select(indices)?,
             Some(ahead) => {
                 while ahead.loader.has_room()
                     && let Some(batch) = ahead.rest.next()
                 {
-                    let wanted = |index: &i64| view(self.draws, ahead.folder, *index as usize);
+                    let wanted = |index: &i64| view(self.changes, ahead.folder, *index as usize);
                     ahead.loader.ask(&batch.iter().map(wanted).collect::<Vec<Wanted>>())?;
                 }
                 let pixels = self.examples.take(&mut ahead.loader, ahead.folder, indices.len())?;
@@ -89,8 +89,8 @@ impl<'a> Batches<'a> {
 }
 
 /// What an epoch sees of an image file. Without a random crop the whole fitted image, which is changed later.
-fn view(draws: Draws<'_>, folder: &ImageFolder, example: usize) -> Wanted {
-    let Draws { augmentation, seed, epoch } = draws;
+fn view(changes: Changes<'_>, folder: &ImageFolder, example: usize) -> Wanted {
+    let Changes { augmentation, seed, epoch } = changes;
     let Some(crop) = augmentation.crop else { return Wanted { example, view: View::default() } };
     let mut stream = Stream::new(seed, Purpose::Augmentation { epoch, example: example as u64 });
     let shape = folder.shape();
