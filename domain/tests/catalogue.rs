@@ -63,6 +63,7 @@ fn recipes_with_their_defaults_written_out_are_the_same_recipes() {
         let short = format!("method = \"{}\"\n{sgd}{eps}", entry.name);
         let skip = [
             "iterations",
+            "augment.resized_crop",
             "optimizer",
             "optimizer.head_learning_rate",
             "coefficient",

@@ -68,6 +68,25 @@ pub enum CatalogueSource {
     },
 }
 
+impl CatalogueSource {
+    /// Where the user's own files are expected; none where they are drawn.
+    pub fn expected(&self) -> Option<String> {
+        match self {
+            Self::Drawn => None,
+            Self::Idx { splits, variant: _ } => Some(format!("<data>/{} and the like", splits[0].images.path)),
+            Self::Cifar { train, test, variant: _ } => {
+                Some(format!("<data>/{} and <data>/{test}", train.join(", <data>/")))
+            }
+            Self::Folder { path, test_percent: None } => Some(format!(
+                "<data>/{path}/train/CLASS/… and <data>/{path}/test/CLASS/… (or val in place of test), JPEG or PNG"
+            )),
+            Self::Folder { path, test_percent: Some(percent) } => Some(format!(
+                "<data>/{path}/CLASS/CONTEXT/…, JPEG or PNG; {percent} % of each class are the test split"
+            )),
+        }
+    }
+}
+
 /// The files of a split, in IDX format.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SplitFiles {

@@ -106,10 +106,14 @@ fn format_of_name(table: &Table<'_>) -> Option<Format> {
 
 /// Says that `name` is neither declared nor in the catalogue.
 pub(super) fn unknown(field: &Field<'_>, name: &str, declared: &[&str]) {
+    let message = format!("unknown data set `{}`: it is not in the catalogue and has no `format`", shortened(name));
+    if field.report.is_full() {
+        field.report.mistake(&field.at, message);
+        return;
+    }
     let catalogue = catalogue::datasets();
     let others = catalogue.iter().map(|entry| entry.name).filter(|name| !declared.contains(name));
     let known: Vec<&str> = declared.iter().copied().chain(others).collect();
-    let message = format!("unknown data set `{}`: it is not in the catalogue and has no `format`", shortened(name));
     let help = suggest(name, "known", &known).map(|help| {
         format!("{help}; for your own files say format = \"folder\", \"idx\", \"cifar\" or \"safetensors\"")
     });
