@@ -36,12 +36,15 @@ pub struct Loader {
     batches: VecDeque<Batch>,
     /// Number of the first of `batches`.
     first: usize,
+    /// Memory of images that were copied into their batch, for later ones.
+    spare: Vec<Vec<u8>>,
 }
 
 struct Task {
     batch: usize,
     row: usize,
     wanted: Wanted,
+    pixels: Vec<u8>,
 }
 
 struct Done {
@@ -71,7 +74,16 @@ impl Loader {
             thread::spawn(move || work(&folder, &queue, &results, &stopped))
         };
         let threads = (0..threads.max(1)).map(start).collect();
-        Self { folder, tasks: Some(tasks), done, stopped, threads, batches: VecDeque::new(), first: 0 }
+        Self {
+            folder,
+            tasks: Some(tasks),
+            done,
+            stopped,
+            threads,
+            batches: VecDeque::new(),
+            first: 0,
+            spare: Vec::new(),
+        }
     }
 
     /// Whether another batch may be asked for before one is taken.
@@ -91,7 +103,7 @@ impl Loader {
             error: None,
         });
         for (row, wanted) in wanted.iter().enumerate() {
-            let task = Task { batch, row, wanted: *wanted };
+            let task = Task { batch, row, wanted: *wanted, pixels: self.spare.pop().unwrap_or_default() };
             // The threads live as long as this does.
             let _sent = self.tasks.as_ref().map(|tasks| tasks.send(task));
         }
@@ -116,7 +128,10 @@ impl Loader {
         let Some(batch) = self.batches.get_mut(batch - self.first) else { return };
         batch.missing -= 1;
         match pixels {
-            Ok(pixels) => batch.pixels[row * pixels.len()..][..pixels.len()].copy_from_slice(&pixels),
+            Ok(pixels) => {
+                batch.pixels[row * pixels.len()..][..pixels.len()].copy_from_slice(&pixels);
+                self.spare.push(pixels);
+            }
             Err(error) if batch.error.as_ref().is_none_or(|(earlier, _)| row < *earlier) => {
                 batch.error = Some((row, error));
             }
@@ -140,18 +155,19 @@ fn work(folder: &ImageFolder, queue: &Mutex<Receiver<Task>>, results: &Sender<Do
     let mut reader = folder.reader();
     loop {
         let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(Task { batch, row, wanted }) = next else { return };
+        let Ok(Task { batch, row, wanted, mut pixels }) = next else { return };
         if stopped.load(Ordering::Relaxed) {
             return;
         }
         let Wanted { example, view } = wanted;
-        let read = panic::catch_unwind(AssertUnwindSafe(|| reader.read(example, view)));
-        let pixels = read.unwrap_or_else(|_| {
+        pixels.resize(folder.image_bytes(), 0);
+        let read = panic::catch_unwind(AssertUnwindSafe(|| reader.read(example, view, &mut pixels)));
+        let read = read.unwrap_or_else(|_| {
             reader = folder.reader();
             let problem = ImageProblem::Damaged { reason: "the decoder gave up".to_owned() };
             Err(problem).in_file(&folder.path(example))
         });
-        if results.send(Done { batch, row, pixels }).is_err() {
+        if results.send(Done { batch, row, pixels: read.map(|()| pixels) }).is_err() {
             return;
         }
     }

@@ -10,6 +10,7 @@ mod cache;
 mod listing;
 mod manifest;
 
+use std::mem;
 use std::path::{Path, PathBuf};
 
 use gauntlet_domain::Digest;
@@ -147,10 +148,14 @@ impl ImageFolder {
         self.files[example].size
     }
 
+    /// Bytes of an image as the spec wants it.
+    pub(crate) fn image_bytes(&self) -> usize {
+        [self.shape.channels, self.shape.height, self.shape.width].map(|side| side as usize).into_iter().product()
+    }
+
     /// Bytes of all images as the spec wants them.
     pub fn fitted_bytes(&self) -> u64 {
-        let ImageShape { channels, height, width } = self.shape;
-        self.files.len() as u64 * u64::from(channels) * u64::from(height) * u64::from(width)
+        self.files.len() as u64 * self.image_bytes() as u64
     }
 
     /// All images as the spec wants them.
@@ -159,12 +164,12 @@ impl ImageFolder {
     /// A file that is damaged or is not the one of the manifest; no memory.
     pub fn load(&self, threads: usize) -> Result<Images, DataError> {
         let mut pixels = black(self.files.len(), self.shape)?;
-        let image_bytes = pixels.len() / self.files.len().max(1);
-        let blocks = pixels.chunks_mut(image_bytes.max(1) * ROWS_AT_ONCE).enumerate();
+        let image_bytes = self.image_bytes();
+        let blocks = pixels.chunks_mut(image_bytes * ROWS_AT_ONCE).enumerate();
         parallel::for_each(blocks, threads, |(block, rows)| {
             let mut reader = self.reader();
             for (row, target) in rows.chunks_exact_mut(image_bytes).enumerate() {
-                target.copy_from_slice(&reader.read(block * ROWS_AT_ONCE + row, View::default())?);
+                reader.read(block * ROWS_AT_ONCE + row, View::default(), target)?;
             }
             Ok::<(), DataError>(())
         })?;
@@ -178,7 +183,7 @@ impl ImageFolder {
 
     /// Something that reads one image after the other.
     pub(crate) fn reader(&self) -> Reader<'_> {
-        Reader { folder: self, renderer: Renderer::new(self.shape, self.fit) }
+        Reader { folder: self, renderer: Renderer::new(self.shape, self.fit), decoded: Vec::new() }
     }
 }
 
@@ -189,16 +194,20 @@ const ROWS_AT_ONCE: usize = 8;
 pub(crate) struct Reader<'a> {
     folder: &'a ImageFolder,
     renderer: Renderer,
+    /// Memory of the image before, which the next one takes: asking the system for it anew costs more than clearing it.
+    decoded: Vec<u8>,
 }
 
 impl Reader<'_> {
-    /// A view of an example, u8 \[C,H,W\].
-    pub(crate) fn read(&mut self, example: usize, view: View) -> Result<Vec<u8>, DataError> {
+    /// Writes a view of an example, u8 \[C,H,W\].
+    pub(crate) fn read(&mut self, example: usize, view: View, pixels: &mut [u8]) -> Result<(), DataError> {
         let entry = &self.folder.files[example];
         let path = self.folder.path(example);
         let bytes = read_verified(&path, &entry.sha256)?;
-        let picture = picture::decode(&bytes).in_file(&path)?;
-        self.renderer.render(picture, view).in_file(&path)
+        let picture = picture::decode(&bytes, mem::take(&mut self.decoded)).in_file(&path)?;
+        self.renderer.render(&picture, view, pixels).in_file(&path)?;
+        self.decoded = picture.pixels;
+        Ok(())
     }
 }
 

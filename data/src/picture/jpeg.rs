@@ -64,7 +64,7 @@ fn frame_of(segment: &[u8]) -> Result<(Size, u8), ImageProblem> {
 }
 
 /// Decodes a whole file; one that ends early is refused.
-pub(super) fn decode(bytes: &[u8]) -> Result<Picture, ImageProblem> {
+pub(super) fn decode(bytes: &[u8], mut buffer: Vec<u8>) -> Result<Picture, ImageProblem> {
     let Header { size, components, scan } = Header::read(bytes)?;
     if !bytes[scan..].array_windows().any(|pair| *pair == END_OF_IMAGE) {
         return Err(ImageProblem::CutShort);
@@ -81,9 +81,15 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Picture, ImageProblem> {
         .set_max_height(size.height as usize)
         .set_strict_mode(true);
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
-    let pixels = decoder.decode().map_err(|error| ImageProblem::Damaged { reason: format!("{error:?}") })?;
-    if pixels.len() != size.width as usize * size.height as usize * channels {
-        return Err(ImageProblem::Damaged { reason: format!("{} bytes for {size:?}", pixels.len()) });
+    let problem = |error| ImageProblem::Damaged { reason: format!("{error:?}") };
+    decoder.decode_headers().map_err(problem)?;
+    let length = size.width as usize * size.height as usize * channels;
+    if decoder.output_buffer_size() != Some(length) {
+        return Err(ImageProblem::Header { reason: format!("it does not have {length} bytes of pixels") });
     }
-    Ok(Picture { size, channels, pixels })
+    // Black everywhere, so that nothing of an earlier image shows where the decoder writes nothing.
+    buffer.clear();
+    buffer.resize(length, 0);
+    decoder.decode_into(&mut buffer).map_err(problem)?;
+    Ok(Picture { size, channels, pixels: buffer })
 }

@@ -124,10 +124,10 @@ pub(crate) fn probe(bytes: &[u8]) -> Result<Size, ImageProblem> {
     }
 }
 
-/// Decodes a file. The bytes tell the format: ImageNet holds a PNG by the name of a JPEG.
-pub(crate) fn decode(bytes: &[u8]) -> Result<Picture, ImageProblem> {
+/// Decodes a file into a buffer, which the picture keeps. The bytes tell the format: ImageNet holds a PNG by the name of a JPEG.
+pub(crate) fn decode(bytes: &[u8], buffer: Vec<u8>) -> Result<Picture, ImageProblem> {
     match Format::of(bytes)? {
-        Format::Jpeg => jpeg::decode(bytes),
+        Format::Jpeg => jpeg::decode(bytes, buffer),
         Format::Png => png::decode(bytes),
     }
 }

@@ -1,8 +1,10 @@
 //! What of a decoded image a model sees.
 
-use fast_image_resize::images::{Image, TypedCroppedImage, TypedImageRef};
+use std::ops::Range;
+
+use fast_image_resize::images::{TypedCroppedImage, TypedImage, TypedImageRef};
 use fast_image_resize::pixels::{U8, U8x3};
-use fast_image_resize::{FilterType, PixelTrait, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::{FilterType, PixelTrait, ResizeAlg, ResizeOptions, Resizer};
 use gauntlet_domain::experiment::{Fit, ImageShape};
 
 use super::{ImageProblem, Picture, Size};
@@ -56,6 +58,8 @@ pub fn resized_size(size: Size, resize: u32) -> Size {
 /// Renders views; keeps its buffers from one to the next.
 pub(crate) struct Renderer {
     resizer: Resizer,
+    /// u8 \[H,W,C\].
+    resampled: Vec<u8>,
     shape: ImageShape,
     fit: Fit,
 }
@@ -73,34 +77,36 @@ struct Placement {
 
 impl Renderer {
     pub(crate) fn new(shape: ImageShape, fit: Fit) -> Self {
-        Self { resizer: Resizer::new(), shape, fit }
+        Self { resizer: Resizer::new(), resampled: Vec::new(), shape, fit }
     }
 
-    /// u8 \[C,H,W\] of the wanted shape.
-    pub(crate) fn render(&mut self, picture: Picture, view: View) -> Result<Vec<u8>, ImageProblem> {
-        let picture = if self.shape.channels == 1 { to_grey(picture) } else { picture };
+    /// Writes the view, u8 \[C,H,W\] of the wanted shape.
+    pub(crate) fn render(&mut self, picture: &Picture, view: View, planes: &mut [u8]) -> Result<(), ImageProblem> {
+        let grey = (self.shape.channels == 1 && picture.channels == 3).then(|| to_grey(picture));
+        let picture = grey.as_ref().unwrap_or(picture);
         let placement = self.placement(picture.size, view.frame);
-        let Placement { target, .. } = placement;
-        let resampled = self.resample(&picture, &placement)?;
-        let wanted = Size { width: self.shape.width, height: self.shape.height };
-        let mut planes = vec![0; (self.shape.channels * wanted.width * wanted.height) as usize];
-        let (top, left) = ((wanted.height - target.height) / 2, (wanted.width - target.width) / 2);
-        let plane_length = (wanted.width * wanted.height) as usize;
-        for (channel, plane) in planes.chunks_exact_mut(plane_length).enumerate() {
-            // Grey images are repeated.
-            let channel = channel.min(picture.channels - 1);
-            let rows = plane.chunks_exact_mut(wanted.width as usize).skip(top as usize);
-            let sources = resampled.chunks_exact(target.width as usize * picture.channels);
-            for (row, source) in rows.zip(sources) {
-                let row = &mut row[left as usize..(left + target.width) as usize];
-                let values = source.iter().skip(channel).step_by(picture.channels);
-                row.iter_mut().zip(values).for_each(|(pixel, value)| *pixel = *value);
-                if view.mirror {
-                    row.reverse();
-                }
-            }
+        self.resample(picture, &placement)?;
+        let Size { width, height } = placement.target;
+        if width < self.shape.width || height < self.shape.height {
+            planes.fill(0);
         }
-        Ok(planes)
+        let inside = Inside {
+            across: self.shape.width as usize,
+            left: (self.shape.width - width) as usize / 2,
+            top: (self.shape.height - height) as usize / 2,
+            width: width as usize,
+            mirror: view.mirror,
+        };
+        let plane_length = (self.shape.width * self.shape.height) as usize;
+        if picture.channels == 3 {
+            inside.spread(&self.resampled, planes, plane_length);
+        } else {
+            let (first, others) = planes.split_at_mut(plane_length);
+            inside.copy(&self.resampled, first);
+            // Grey images are repeated.
+            others.chunks_exact_mut(plane_length).for_each(|other| other.copy_from_slice(first));
+        }
+        Ok(())
     }
 
     fn placement(&self, size: Size, frame: Frame) -> Placement {
@@ -126,29 +132,75 @@ impl Renderer {
         }
     }
 
-    fn resample(&mut self, picture: &Picture, placement: &Placement) -> Result<Vec<u8>, ImageProblem> {
+    fn resample(&mut self, picture: &Picture, placement: &Placement) -> Result<(), ImageProblem> {
+        let Size { width, height } = placement.target;
+        self.resampled.resize(width as usize * height as usize * picture.channels, 0);
+        let Self { resizer, resampled, .. } = self;
         if picture.channels == 1 {
-            resample::<U8>(&mut self.resizer, picture, placement, PixelType::U8)
+            resample::<U8>(resizer, picture, placement, resampled)
         } else {
-            resample::<U8x3>(&mut self.resizer, picture, placement, PixelType::U8x3)
+            resample::<U8x3>(resizer, picture, placement, resampled)
         }
     }
 }
 
-/// u8 \[H,W,C\] of the target's size. Typed, because the library's untyped way compiles the code of every kind of pixel.
+/// Where in a target the lines of an image go.
+struct Inside {
+    /// Columns of the target.
+    across: usize,
+    left: usize,
+    top: usize,
+    width: usize,
+    mirror: bool,
+}
+
+impl Inside {
+    fn line(&self, row: usize) -> Range<usize> {
+        let start = (self.top + row) * self.across + self.left;
+        start..start + self.width
+    }
+
+    /// Of one channel.
+    fn copy(&self, source: &[u8], plane: &mut [u8]) {
+        for (row, from) in source.chunks_exact(self.width).enumerate() {
+            let line = &mut plane[self.line(row)];
+            line.copy_from_slice(from);
+            if self.mirror {
+                line.reverse();
+            }
+        }
+    }
+
+    /// Of three interleaved channels.
+    fn spread(&self, source: &[u8], planes: &mut [u8], plane_length: usize) {
+        let (red, rest) = planes.split_at_mut(plane_length);
+        let (green, blue) = rest.split_at_mut(plane_length);
+        for (row, from) in source.chunks_exact(3 * self.width).enumerate() {
+            let line = self.line(row);
+            let lines = [&mut red[line.clone()], &mut green[line.clone()], &mut blue[line]];
+            let [reds, greens, blues] = lines;
+            for (((r, g), b), pixel) in reds.iter_mut().zip(&mut *greens).zip(&mut *blues).zip(from.as_chunks().0) {
+                [*r, *g, *b] = *pixel;
+            }
+            if self.mirror {
+                [reds, greens, blues].into_iter().for_each(<[u8]>::reverse);
+            }
+        }
+    }
+}
+
+/// Writes u8 \[H,W,C\] of the target's size. Typed, because the library's untyped way compiles the code of every kind of pixel.
 fn resample<P: PixelTrait>(
     resizer: &mut Resizer,
     picture: &Picture,
     placement: &Placement,
-    kind: PixelType,
-) -> Result<Vec<u8>, ImageProblem> {
+    buffer: &mut [u8],
+) -> Result<(), ImageProblem> {
     let problem = |error: &dyn std::fmt::Display| ImageProblem::Damaged { reason: error.to_string() };
     let Size { width, height } = picture.size;
     let source = TypedImageRef::<P>::from_buffer(width, height, &picture.pixels).map_err(|error| problem(&error))?;
-    let mut target = Image::new(placement.target.width, placement.target.height, kind);
-    let Some(mut pixels) = target.typed_image_mut::<P>() else {
-        return Err(problem(&"the kind of its pixels"));
-    };
+    let target = placement.target;
+    let mut target = TypedImage::from_buffer(target.width, target.height, buffer).map_err(|error| problem(&error))?;
     let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
     let Placement { left, top, width: across, height: down, .. } = *placement;
     // The pixels that may count: all, or those of the part alone.
@@ -159,8 +211,7 @@ fn resample<P: PixelTrait>(
     };
     let [left, top, width, height] = inside;
     let part = TypedCroppedImage::from_ref(&source, left, top, width, height).map_err(|error| problem(&error))?;
-    resizer.resize_typed(&part, &mut pixels, &options).map_err(|error| problem(&error))?;
-    Ok(target.into_vec())
+    resizer.resize_typed(&part, &mut target, &options).map_err(|error| problem(&error))
 }
 
 /// All of an image.
@@ -201,14 +252,11 @@ const fn half_to_even(number: u32) -> u32 {
 }
 
 /// ITU-R 601 luma, in Pillow's fixed point.
-fn to_grey(picture: Picture) -> Picture {
-    if picture.channels == 1 {
-        return picture;
-    }
+fn to_grey(picture: &Picture) -> Picture {
     let luma = |&[r, g, b]: &[u8; 3]| {
         let sum = 19_595 * u32::from(r) + 38_470 * u32::from(g) + 7_471 * u32::from(b) + 0x8000;
         (sum >> 16) as u8
     };
     let pixels = picture.pixels.as_chunks().0.iter().map(luma).collect();
-    Picture { channels: 1, pixels, ..picture }
+    Picture { size: picture.size, channels: 1, pixels }
 }
