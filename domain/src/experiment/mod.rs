@@ -15,7 +15,12 @@ pub use dataset::{DatasetSource, DatasetSpec, Fit, GlyphOptions, ImageShape, Spl
 pub use model::{
     Backbone, CheckpointFormat, Head, ModelSpec, Normalize, ParameterShape, ResNetLayout, Stage, Stem, Weights,
 };
-pub use recipe::{Augmentation, Decay, InnerAttack, Length, Objective, Optimizer, Recipe, Schedule, Start};
-pub use result::{ArtifactRef, AttackResult, EpochMetrics, InvalidOutcomes, Outcomes, TaskResult, TrainResult};
+pub use recipe::{
+    Augmentation, Criterion, Decay, Drops, Ema, HeldOut, InnerAttack, Length, Objective, Optimizer, Precision, Recipe,
+    Schedule, Start, Steps, Validation,
+};
+pub use result::{
+    ArtifactRef, AttackResult, EpochMetrics, InvalidOutcomes, Outcomes, TaskResult, TrainResult, ValidationMetrics,
+};
 pub use spec::{AttackSpec, NUMERICS_VERSION, TaskSpec, TrainSpec};
 pub use threat::{Epsilon, InvalidEpsilon, Norm};

@@ -4,7 +4,9 @@
 //! input alone about 1.5 more (two convolutions of three, measured on a CPU). Early stopping is not foreseen: an attack costs what it costs if it
 //! fails on every example.
 
-use crate::experiment::{AttackMethod, AttackSpec, Backbone, ImageShape, Length, Objective, Recipe, Stem, TrainSpec};
+use crate::experiment::{
+    AttackMethod, AttackSpec, Backbone, Criterion, ImageShape, Length, Objective, Recipe, Stem, TrainSpec,
+};
 
 const FORWARD: f64 = 1.0;
 const TRAINING_STEP: f64 = 3.0;
@@ -12,15 +14,24 @@ const INPUT_GRADIENT: f64 = 2.5;
 
 /// Cost of a training, in the unit of [`super::PlannedTask::cost`].
 pub(super) fn training(spec: &TrainSpec) -> f64 {
-    let images =
-        steps(&spec.recipe, spec.dataset.examples) as f64 * f64::from(batch(&spec.recipe, spec.dataset.examples));
+    let (recipe, examples) = (&spec.recipe, spec.dataset.examples);
+    let images = steps(recipe, examples) as f64 * f64::from(batch(recipe, examples));
     let passes = match &spec.recipe.objective {
         Objective::Standard => TRAINING_STEP,
         Objective::PgdAt { inner } => f64::from(inner.steps) * INPUT_GRADIENT + TRAINING_STEP,
         // The features of the clean images once, then clean and adversarial images in one step.
         Objective::Dm { inner, .. } => FORWARD + f64::from(inner.steps) * INPUT_GRADIENT + 2.0 * TRAINING_STEP,
     };
-    cost(images * passes, spec.model.backbone, spec.dataset.image)
+    cost(images * passes + validation(recipe, examples), spec.model.backbone, spec.dataset.image)
+}
+
+/// Passes of the validations after each epoch.
+fn validation(recipe: &Recipe, examples: u32) -> f64 {
+    let Some(validation) = &recipe.validation else { return 0.0 };
+    let epochs = steps(recipe, examples).div_ceil(steps_per_epoch(recipe, examples));
+    let robust = recipe.objective.inner().filter(|_| validation.select_by == Criterion::RobustAccuracy);
+    let attack = robust.map_or(0.0, |inner| f64::from(inner.steps) * INPUT_GRADIENT + FORWARD);
+    epochs as f64 * f64::from(validation.examples(examples)) * (FORWARD + attack)
 }
 
 /// Cost of an evaluation.
@@ -36,17 +47,21 @@ pub(super) fn attack(spec: &AttackSpec) -> f64 {
     cost(f64::from(spec.dataset.examples) * passes, spec.model.backbone, spec.dataset.image)
 }
 
-/// Images of a step.
+/// Images of a step, for a train split of so many examples.
 pub(super) fn batch(recipe: &Recipe, examples: u32) -> u32 {
-    recipe.batch_size.min(examples)
+    recipe.batch_size.min(recipe.training_examples(examples))
 }
 
 /// Steps of a training; an incomplete last batch of an epoch is dropped unless it is the only one.
 pub(super) fn steps(recipe: &Recipe, examples: u32) -> u64 {
     match recipe.length {
-        Length::Epochs(epochs) => u64::from(epochs) * u64::from(examples / batch(recipe, examples).max(1)),
+        Length::Epochs(epochs) => u64::from(epochs) * steps_per_epoch(recipe, examples),
         Length::Iterations(iterations) => iterations.into(),
     }
+}
+
+fn steps_per_epoch(recipe: &Recipe, examples: u32) -> u64 {
+    u64::from(recipe.training_examples(examples) / batch(recipe, examples).max(1)).max(1)
 }
 
 fn cost(passes: f64, backbone: Backbone, image: ImageShape) -> f64 {

@@ -347,8 +347,23 @@ impl<'a> Planner<'a> {
     /// What a training needs of the size of its split.
     fn check_training(&mut self, spec: &TrainSpec, name: &str, at: &Place) -> Option<()> {
         let examples = spec.dataset.examples;
+        if let Some(message) = validation_mistake(spec, name) {
+            self.mistakes.push(at.mistake(message));
+            return None;
+        }
         if cost::batch(&spec.recipe, examples) < 2 {
             let message = format!("the train split of `{name}` has one example, and batch normalisation needs two");
+            self.mistakes.push(at.mistake(message));
+            return None;
+        }
+        if let Some(micro) = spec.recipe.micro_batch_size
+            && cost::batch(&spec.recipe, examples) % micro == 1
+        {
+            let batch = cost::batch(&spec.recipe, examples);
+            let message = format!(
+                "on `{name}` a batch has {}, and a `micro_batch_size` of {micro} leaves one example alone",
+                counted(batch, "example")
+            );
             self.mistakes.push(at.mistake(message));
             return None;
         }
@@ -360,6 +375,21 @@ impl<'a> Planner<'a> {
         }
         Some(())
     }
+}
+
+/// What is wrong with the examples that a training keeps for validation: there must be some, and every class must be left with one to train on.
+fn validation_mistake(spec: &TrainSpec, name: &str) -> Option<String> {
+    let examples = spec.dataset.examples;
+    let held_out = spec.recipe.validation.as_ref()?.examples(examples);
+    let split = || format!("the train split of `{name}` has {}", counted(examples, "example"));
+    if held_out == 0 {
+        return Some(format!("{}: too few to keep a share of them for validation", split()));
+    }
+    let left = examples.saturating_sub(held_out);
+    (left < spec.dataset.classes.max(2)).then(|| {
+        let classes = grouped(spec.dataset.classes);
+        format!("{} of {classes} classes: with {} kept for validation too few are left", split(), grouped(held_out))
+    })
 }
 
 fn run_label(sweep: &Sweep, run: &GridRun) -> String {

@@ -34,6 +34,14 @@ impl Objective {
             Self::Dm { .. } => "dm",
         }
     }
+
+    /// The attack inside its steps.
+    pub const fn inner(&self) -> Option<&InnerAttack> {
+        match self {
+            Self::Standard => None,
+            Self::PgdAt { inner } | Self::Dm { inner, .. } => Some(inner),
+        }
+    }
 }
 
 /// The attack inside an adversarial training step.

@@ -3,6 +3,8 @@
 mod objective;
 mod optimizer;
 mod schedule;
+mod steps;
+mod validation;
 
 use super::names::{name_text, required_name};
 use crate::catalogue::{PLANNED_RECIPES, defaults};
@@ -10,8 +12,22 @@ use crate::experiment::{Augmentation, Length, Optimizer, Recipe};
 use crate::sweep::sections::RecipeSection;
 use crate::sweep::table::Table;
 
-const TRAINING_KEYS: [&str; 9] =
-    ["epochs", "iterations", "batch_size", "optimizer", "schedule", "augment", "inner", "beta", "coefficient"];
+const TRAINING_KEYS: [&str; 14] = [
+    "epochs",
+    "iterations",
+    "batch_size",
+    "micro_batch_size",
+    "optimizer",
+    "gradient_clip",
+    "schedule",
+    "precision",
+    "ema",
+    "validation",
+    "augment",
+    "inner",
+    "beta",
+    "coefficient",
+];
 const MOST_STEPS: u32 = i32::MAX as u32;
 const LARGEST_SHIFT: u32 = 1024;
 
@@ -67,12 +83,31 @@ fn unnamed(mut table: Table<'_>) -> Option<RecipeSection> {
 fn training(table: &mut Table<'_>, method: Method) -> Option<Recipe> {
     let length = length(table);
     let batch_size = table.count("batch_size", defaults::BATCH_SIZE, 2, MOST_STEPS);
+    let micro_batch_size = steps::micro_batch_size(table, batch_size);
     let optimizer = optimizer::optimizer(table);
-    let adam = !matches!(optimizer, Some(Optimizer::Sgd { .. }));
+    let adam = !matches!(optimizer, Some((Optimizer::Sgd { .. }, _)));
+    let gradient_clip = steps::gradient_clip(table);
     let schedule = schedule::schedule(table, adam);
+    let precision = steps::precision(table);
+    let ema = steps::ema(table);
     let augmentation = augmentation(table);
     let objective = objective::objective(table, method, batch_size);
-    Some(Recipe { objective: objective?, length, batch_size, optimizer: optimizer?, schedule, augmentation })
+    let validation = validation::validation(table, objective.as_ref().is_some_and(|o| o.inner().is_some()));
+    let (optimizer, decay_norm_and_bias) = optimizer?;
+    Some(Recipe {
+        objective: objective?,
+        length,
+        batch_size,
+        micro_batch_size,
+        optimizer,
+        decay_norm_and_bias,
+        gradient_clip,
+        schedule,
+        precision,
+        ema,
+        validation,
+        augmentation,
+    })
 }
 
 fn length(table: &mut Table<'_>) -> Length {
