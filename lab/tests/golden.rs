@@ -9,7 +9,7 @@ use gauntlet_domain::experiment::{AttackConfig, AttackMethod, Backbone, InnerAtt
 use gauntlet_lab::Batch;
 use gauntlet_lab::attacks::{Evaluated, Evaluation, evaluate};
 use gauntlet_lab::models::{Mode, Model};
-use gauntlet_lab::training::{OptimizerState, Target, craft, discrepancy};
+use gauntlet_lab::training::{Draws, OptimizerState, Target, craft, discrepancy};
 use support::{Golden, floats, formula_examples, formula_model, formula_pixels, pattern, relative_difference};
 use tch::{Kind, Tensor};
 
@@ -140,7 +140,9 @@ fn inner_attacks_craft_what_pytorch_crafts() {
         ("craft.cross_entropy", Target::CrossEntropy(&labels), attack(2)),
     ];
     for (name, target, attack) in cases {
-        let crafted = craft(&model, &pixels, &target, &attack, 0, 0).unwrap().narrow(0, 0, 4);
+        let crafted = craft(&model, &pixels, &target, &attack, Draws { seed: 0, iteration: 0, before: 0 })
+            .unwrap()
+            .narrow(0, 0, 4);
         let other = (crafted - golden.get(name)).abs().gt(1e-5).to_kind(Kind::Double).mean(Kind::Double);
         let other = other.double_value(&[]);
         println!("{name}: share of other pixels {other:.5}");
@@ -160,7 +162,7 @@ fn the_discrepancy_loss_and_its_gradients_equal_pytorchs() {
     let labels = Tensor::arange(16, (Kind::Int64, tch::Device::Cpu)).remainder(10);
     let step = discrepancy(&model, &Batch { pixels, labels }, &noisy, 10.0).unwrap();
     let by = ["conv1.weight", "layer4.1.bn2.weight", "fc.weight"].map(|name| parameter(&model, name));
-    let gradients = Tensor::run_backward(&[&step.loss], &by, false, false);
+    let gradients = step.passes.gradients(&step.loss, &by.each_ref()).unwrap();
     let compared = [
         ("dm.loss", &step.loss, 1e-5),
         ("dm.conv1_gradient", &gradients[0], 1e-3),
@@ -183,7 +185,7 @@ fn five_steps_of_each_optimiser_equal_pytorchs() {
         ("sgd", sgd(0.0, false)),
         ("momentum", sgd(0.9, false)),
         ("nesterov", sgd(0.9, true)),
-        ("adam", Optimizer::Adam { learning_rate: 0.1, weight_decay: 1e-3 }),
+        ("adam", Optimizer::Adam { learning_rate: 0.1, weight_decay: 1e-3, betas: [0.9, 0.999], epsilon: 1e-8 }),
     ];
     let shapes: [(&str, &[i64]); 2] = [("first", &[5, 3]), ("second", &[7])];
     let values = |name: &str, shape: &[i64]| {
@@ -191,10 +193,10 @@ fn five_steps_of_each_optimiser_equal_pytorchs() {
     };
     for (rule, optimizer) in rules {
         let mut parameters = shapes.map(|(name, shape)| (name.to_owned(), values(name, shape)));
-        let mut state = OptimizerState::new(&optimizer, &parameters).unwrap();
+        let mut state = OptimizerState::new(&optimizer, true, &parameters).unwrap();
         for step in 0..5 {
             let gradients = shapes.map(|(name, shape)| values(&format!("{name}.{step}"), shape));
-            state.step(&mut parameters, &gradients, 0.1 / f64::from(step + 1), step + 1).unwrap();
+            state.step(&mut parameters, &gradients, &[0.1 / f64::from(step + 1); 2], step + 1).unwrap();
         }
         for (name, parameter) in &parameters {
             let difference = relative_difference(parameter, golden.get(&format!("{rule}.{name}")));

@@ -3,6 +3,7 @@
 use tch::{Device, Tensor};
 
 use super::parameters::Parameters;
+use super::precision::operand;
 use super::{Mode, Train};
 use crate::error::LabError;
 
@@ -48,7 +49,9 @@ impl Convolution {
 
     pub(super) fn forward(&self, input: &Tensor) -> tch::Result<Tensor> {
         let (stride, padding) = ([self.stride; 2], [self.padding; 2]);
-        input.f_conv2d(&self.weight, self.bias.as_ref(), stride, padding, [1, 1], self.groups)
+        let (input, weight) = (operand(input)?, operand(&self.weight)?);
+        let bias = self.bias.as_ref().map(operand).transpose()?;
+        input.f_conv2d(&weight, bias.as_ref(), stride, padding, [1, 1], self.groups)
     }
 }
 
@@ -125,7 +128,7 @@ impl Linear {
     }
 
     pub(super) fn forward(&self, input: &Tensor) -> tch::Result<Tensor> {
-        input.f_linear(&self.weight, Some(&self.bias))
+        operand(input)?.f_linear(&operand(&self.weight)?, Some(&operand(&self.bias)?))
     }
 }
 

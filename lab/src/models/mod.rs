@@ -4,15 +4,17 @@ mod initial;
 mod layers;
 mod network;
 mod parameters;
+mod precision;
 mod resnet;
 mod weights;
 
 use gauntlet_domain::experiment::{Backbone, ModelSpec, Stage};
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::error::LabError;
 use network::Network;
 pub use parameters::Parameters;
+pub use precision::computing_in;
 use resnet::ResNet;
 pub use weights::{Checkpoints, starting_weights};
 
@@ -57,9 +59,20 @@ pub struct Output {
     pub logits: Tensor,
 }
 
+/// What becomes of the activations inside a model's stages when a pass is to be differentiated. It changes no result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Activations {
+    /// They are kept for the way back.
+    #[default]
+    Keep,
+    /// They are thrown away and computed again on the way back: a forward pass more, for a fraction of the memory.
+    Recompute,
+}
+
 /// A classifier: normalisation, backbone, head.
 #[derive(Debug)]
 pub struct Model {
+    activations: Activations,
     backbone: Backbone,
     network: Box<dyn Network>,
     parameters: Parameters,
@@ -89,7 +102,18 @@ impl Model {
             Backbone::ResNet18 | Backbone::ResNet18W16 => Box::new(ResNet::new(spec.backbone.layout(), &parameters)?),
         };
         let (mean, std) = (per_channel(&normalize.mean)?, per_channel(&normalize.std)?);
-        Ok(Self { backbone: spec.backbone, network, parameters, mean, std })
+        Ok(Self { activations: Activations::Keep, backbone: spec.backbone, network, parameters, mean, std })
+    }
+
+    /// The same model, treating its activations so.
+    #[must_use]
+    pub fn with_activations(self, activations: Activations) -> Self {
+        Self { activations, ..self }
+    }
+
+    /// What becomes of its activations.
+    pub const fn activations(&self) -> Activations {
+        self.activations
     }
 
     /// Features and logits of pixels in [0,1], f32 \[n,C,H,W\].
@@ -130,8 +154,8 @@ impl Model {
     /// # Errors
     /// An input of another shape; no memory.
     pub fn head(&self, last: &Tensor, mode: Mode) -> tch::Result<Output> {
-        let features = self.network.features(last, mode)?;
-        let logits = self.network.logits(&features, mode)?;
+        let features = self.network.features(last, mode)?.f_to_kind(Kind::Float)?;
+        let logits = self.network.logits(&features, mode)?.f_to_kind(Kind::Float)?;
         Ok(Output { features, logits })
     }
 

@@ -3,16 +3,19 @@
 use gauntlet_domain::experiment::Objective;
 use tch::{Reduction, Tensor};
 
-use super::inner::{Target, craft};
+use super::inner::{Draws, Target, craft};
+use super::passes::Passes;
 use crate::error::LabError;
 use crate::examples::Batch;
 use crate::models::{Mode, Model, Output};
 
 /// A training step up to its gradients.
 #[derive(Debug)]
-pub struct StepLoss {
-    /// What is minimised, with its graph; a scalar.
+pub struct StepLoss<'a> {
+    /// What is minimised; a scalar.
     pub loss: Tensor,
+    /// How its gradients are found.
+    pub passes: Passes<'a>,
     /// Logits of the images whose accuracy is reported: those shown, the clean ones where the objective shows both. f32 \[n,classes\].
     pub logits: Tensor,
 }
@@ -21,31 +24,31 @@ pub struct StepLoss {
 ///
 /// # Errors
 /// No memory.
-pub fn step_loss(
-    model: &Model,
+pub fn step_loss<'a>(
+    model: &'a Model,
     batch: &Batch,
     objective: &Objective,
-    seed: u64,
-    iteration: u32,
-) -> Result<StepLoss, LabError> {
+    draws: Draws,
+) -> Result<StepLoss<'a>, LabError> {
     match objective {
         Objective::Standard => cross_entropy_of(model, &batch.pixels, &batch.labels),
         Objective::PgdAt { inner } => {
             let target = Target::CrossEntropy(&batch.labels);
-            let adversarial = craft(model, &batch.pixels, &target, inner, seed, iteration)?;
+            let adversarial = craft(model, &batch.pixels, &target, inner, draws)?;
             cross_entropy_of(model, &adversarial, &batch.labels)
         }
         Objective::Dm { coefficient, inner } => {
             let clean = tch::no_grad(|| model.forward(&batch.pixels, Mode::Eval))?.features;
-            let adversarial = craft(model, &batch.pixels, &Target::Features(&clean), inner, seed, iteration)?;
+            let adversarial = craft(model, &batch.pixels, &Target::Features(&clean), inner, draws)?;
             discrepancy(model, batch, &adversarial, *coefficient)
         }
     }
 }
 
-fn cross_entropy_of(model: &Model, pixels: &Tensor, labels: &Tensor) -> Result<StepLoss, LabError> {
-    let logits = model.forward(pixels, Mode::TRAIN)?.logits;
-    Ok(StepLoss { loss: cross_entropy(&logits, labels)?, logits: logits.f_detach()? })
+fn cross_entropy_of<'a>(model: &'a Model, pixels: &Tensor, labels: &Tensor) -> Result<StepLoss<'a>, LabError> {
+    let mut passes = Passes::new();
+    let logits = passes.forward(model, pixels, Mode::TRAIN)?.logits;
+    Ok(StepLoss { loss: cross_entropy(&logits, labels)?, passes, logits: logits.f_detach()? })
 }
 
 /// CE(f(x), y) + coefficient · mean (g(x′) − g(x))². Clean and perturbed images share one batch, so that both are normalised by the same statistics; the
@@ -53,15 +56,21 @@ fn cross_entropy_of(model: &Model, pixels: &Tensor, labels: &Tensor) -> Result<S
 ///
 /// # Errors
 /// No memory.
-pub fn discrepancy(model: &Model, batch: &Batch, adversarial: &Tensor, coefficient: f64) -> Result<StepLoss, LabError> {
+pub fn discrepancy<'a>(
+    model: &'a Model,
+    batch: &Batch,
+    adversarial: &Tensor,
+    coefficient: f64,
+) -> Result<StepLoss<'a>, LabError> {
     let count = batch.pixels.size()[0];
     let both = Tensor::f_cat(&[&batch.pixels, adversarial], 0)?;
-    let Output { features, logits } = model.forward(&both, Mode::TRAIN)?;
+    let mut passes = Passes::new();
+    let Output { features, logits } = passes.forward(model, &both, Mode::TRAIN)?;
     let logits = logits.f_narrow(0, 0, count)?;
     let (clean, perturbed) = (features.f_narrow(0, 0, count)?, features.f_narrow(0, count, count)?);
     let distance = perturbed.f_mse_loss(&clean, Reduction::Mean)?;
     let loss = cross_entropy(&logits, &batch.labels)?.f_add(&distance.f_mul_scalar(coefficient)?)?;
-    Ok(StepLoss { loss, logits: logits.f_detach()? })
+    Ok(StepLoss { loss, passes, logits: logits.f_detach()? })
 }
 
 fn cross_entropy(logits: &Tensor, labels: &Tensor) -> tch::Result<Tensor> {
