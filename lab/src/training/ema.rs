@@ -10,20 +10,26 @@ use crate::models::{Model, Parameters};
 
 /// A model whose tensors, running statistics included, are the exponential moving average of those of the model in training.
 #[derive(Debug)]
-pub(super) struct Average {
+pub struct Average {
     decay: f64,
     model: Model,
 }
 
 impl Average {
     /// Before the first step: a copy.
-    pub(super) fn new(ema: Ema, spec: &ModelSpec, model: &Model, device: Device) -> Result<Self, LabError> {
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn new(ema: Ema, spec: &ModelSpec, model: &Model, device: Device) -> Result<Self, LabError> {
         let copies = copies(model.parameters())?;
         Ok(Self { decay: ema.decay, model: Model::new(spec, Parameters::new(copies), device)? })
     }
 
     /// Follows the model after its step of this number, counted from 1: the first is copied.
-    pub(super) fn follow(&self, model: &Model, step: u32) -> tch::Result<()> {
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn follow(&self, model: &Model, step: u32) -> tch::Result<()> {
         let _guard = tch::no_grad_guard();
         for (average, tensor) in self.model.parameters().tensors().values().zip(model.parameters().tensors().values()) {
             let mut average = average.shallow_clone();
@@ -36,7 +42,8 @@ impl Average {
         Ok(())
     }
 
-    pub(super) const fn model(&self) -> &Model {
+    /// The model with the averages.
+    pub const fn model(&self) -> &Model {
         &self.model
     }
 }

@@ -12,6 +12,7 @@ mod step;
 mod validation;
 
 pub use augmentation::augment;
+pub use ema::Average;
 pub use inner::{Draws, Target, craft};
 pub use objective::{StepLoss, discrepancy, step_loss};
 pub use optimizer::{OptimizerState, clip};
