@@ -68,12 +68,18 @@ fn recipes_with_their_defaults_written_out_are_the_same_recipes() {
             "optimizer.betas",
             "optimizer.epsilon",
             "optimizer.weight_decay",
+            "optimizer.head_learning_rate",
             "coefficient",
             "schedule.final_learning_rate",
             "schedule.gamma",
             "schedule.pct_start",
             "schedule.div_factor",
             "schedule.final_div_factor",
+            "eps_schedule.zero",
+            "eps_schedule.ramp",
+            "head_first.epochs",
+            "head_first.learning_rate",
+            "head_first.adversarial",
         ];
         let long = format!("{short}{}", written_out(&entry, &skip));
         let [short, long] = [short, long].map(|recipe| sweep(DATASET, BACKBONE, &recipe, ATTACK).recipes.remove(0));

@@ -31,10 +31,19 @@ pub enum Purpose<'a> {
         /// Index in the split.
         example: u64,
     },
-    /// Starting points of the attack inside a training step (counted from 0).
+    /// Starting point of the attack on one image inside a training step (counted from 0).
     InnerStart {
         /// The step.
         iteration: u32,
+        /// Index in the split.
+        example: u64,
+    },
+    /// Seed of the random masks of one of several passes in a training step.
+    Pass {
+        /// The step.
+        iteration: u32,
+        /// The pass, counted from 0.
+        pass: u32,
     },
     /// Starting point of an evaluation's attack, or a draw of random noise.
     AttackStart {
@@ -52,7 +61,8 @@ impl fmt::Display for Purpose<'_> {
             Self::Shuffle { epoch } => write!(f, "shuffle/{epoch}"),
             Self::HeldOut => f.write_str("held-out"),
             Self::Augmentation { epoch, example } => write!(f, "augmentation/{epoch}/{example}"),
-            Self::InnerStart { iteration } => write!(f, "inner-start/{iteration}"),
+            Self::InnerStart { iteration, example } => write!(f, "inner-start/{iteration}/{example}"),
+            Self::Pass { iteration, pass } => write!(f, "pass/{iteration}/{pass}"),
             Self::AttackStart { example, number } => write!(f, "attack-start/{example}/{number}"),
         }
     }
@@ -66,6 +76,11 @@ impl Stream {
     pub fn new(seed: u64, purpose: Purpose<'_>) -> Self {
         let name = format!("gauntlet/{seed}/{purpose}");
         Self(ChaCha8Rng::from_seed(*Digest::of(name.as_bytes()).as_bytes()))
+    }
+
+    /// 64 random bits.
+    pub fn bits(&mut self) -> u64 {
+        self.0.next_u64()
     }
 
     /// Uniform in [0,1), a multiple of 2⁻²⁴.

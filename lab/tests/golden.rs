@@ -5,13 +5,16 @@
 
 mod support;
 
-use gauntlet_domain::experiment::{AttackConfig, AttackMethod, Backbone, InnerAttack, Norm, Optimizer, Start};
-use gauntlet_lab::Batch;
+use gauntlet_domain::experiment::{
+    AttackConfig, AttackMethod, Backbone, Frozen, InnerAttack, Norm, Objective, Optimizer, Start,
+};
 use gauntlet_lab::attacks::{Evaluated, Evaluation, evaluate};
 use gauntlet_lab::models::{Mode, Model};
-use gauntlet_lab::training::{Draws, OptimizerState, Target, craft, discrepancy};
-use support::{Golden, floats, formula_examples, formula_model, formula_pixels, pattern, relative_difference};
-use tch::{Kind, Tensor};
+use gauntlet_lab::training::{Branch, Draws, Learner, OptimizerState, Target, craft, losses};
+use support::{
+    Golden, floats, formula_examples, formula_model, formula_pixels, model_spec, pattern, relative_difference,
+};
+use tch::{Device, Kind, Tensor};
 
 fn require_gradients(model: &Model) {
     for (_, parameter) in model.parameters().trainable() {
@@ -129,6 +132,8 @@ fn inner_attacks_craft_what_pytorch_crafts() {
     let golden = Golden::read("objectives");
     let size = [16, 1, 32, 32];
     let model = formula_model(Backbone::ResNet18W16, 1, 10);
+    let spec = model_spec(Backbone::ResNet18W16, 1, 10);
+    let learner = Learner::new(&model, &spec, &Objective::Standard, Frozen::NOTHING, size, Device::Cpu).unwrap();
     let pixels = formula_pixels("objective.pixels", &size);
     let labels = Tensor::arange(16, (Kind::Int64, tch::Device::Cpu)).remainder(10);
     let other = formula_pixels("objective.other", &size);
@@ -140,9 +145,9 @@ fn inner_attacks_craft_what_pytorch_crafts() {
         ("craft.cross_entropy", Target::CrossEntropy(&labels), attack(2)),
     ];
     for (name, target, attack) in cases {
-        let crafted = craft(&model, &pixels, &target, &attack, Draws { seed: 0, iteration: 0, before: 0 })
-            .unwrap()
-            .narrow(0, 0, 4);
+        let draws = Draws { seed: 0, iteration: 0, examples: &(0..16).collect::<Vec<_>>() };
+        let route = learner.route(Branch::Own, Mode::Eval).unwrap();
+        let crafted = craft(&route, &pixels, &target, &attack, &draws).unwrap().narrow(0, 0, 4);
         let other = (crafted - golden.get(name)).abs().gt(1e-5).to_kind(Kind::Double).mean(Kind::Double);
         let other = other.double_value(&[]);
         println!("{name}: share of other pixels {other:.5}");
@@ -160,11 +165,14 @@ fn the_discrepancy_loss_and_its_gradients_equal_pytorchs() {
     let other = formula_pixels("objective.other", &size);
     let noisy = (&pixels + (other - 0.5) * 0.05).clamp(0.0, 1.0);
     let labels = Tensor::arange(16, (Kind::Int64, tch::Device::Cpu)).remainder(10);
-    let step = discrepancy(&model, &Batch { pixels, labels }, &noisy, 10.0).unwrap();
+    let both = model.forward(&Tensor::cat(&[pixels, noisy], 0), Mode::TRAIN).unwrap();
+    let [clean, perturbed] = [0, 16].map(|first| both.features.narrow(0, first, 16));
+    let logits = both.logits.narrow(0, 0, 16);
+    let loss = losses::discrepancy(&logits, [&clean, &perturbed], &labels, 10.0, 0.0).unwrap();
     let by = ["conv1.weight", "layer4.1.bn2.weight", "fc.weight"].map(|name| parameter(&model, name));
-    let gradients = step.passes.gradients(&step.loss, &by.each_ref()).unwrap();
+    let gradients = Tensor::run_backward(&[&loss], &by, false, false);
     let compared = [
-        ("dm.loss", &step.loss, 1e-5),
+        ("dm.loss", &loss, 1e-5),
         ("dm.conv1_gradient", &gradients[0], 1e-3),
         ("dm.layer4_gradient", &gradients[1], 1e-3),
         ("dm.fc_gradient", &gradients[2], 1e-3),
@@ -174,7 +182,6 @@ fn the_discrepancy_loss_and_its_gradients_equal_pytorchs() {
         println!("{name}: {difference:.1e}");
         assert!(difference < tolerance, "{name} differs by {difference:e}");
     }
-    assert_eq!(step.logits.size(), [16, 10]);
 }
 
 #[test]

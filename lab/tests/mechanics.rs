@@ -9,14 +9,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use gauntlet_domain::experiment::{
-    Backbone, Criterion, Decay, Drops, Ema, HeldOut, InnerAttack, Length, Norm, Objective, Optimizer, Precision,
-    Recipe, Schedule, Start, Steps, TaskSpec, TrainSpec, Validation,
+    Backbone, Criterion, Decay, Drops, Ema, Frozen, HeldOut, InnerAttack, Length, Norm, Objective, Optimizer,
+    Precision, Recipe, Schedule, Start, Steps, TaskSpec, TrainSpec, Validation,
 };
 use gauntlet_domain::task::FailureClass;
 use gauntlet_lab::models::{Activations, Mode, Model, computing_in};
-use gauntlet_lab::training::{Gradients, OptimizerState, Wish, clip, gradients};
+use gauntlet_lab::training::{Average, Draws, Gradients, Learner, OptimizerState, Step, Wish, clip, gradients};
 use gauntlet_lab::{Batch, Inputs, Lab, LabError, Settings, TaskOutput};
-use support::{Bench, Golden, Notes, floats, formula_model, formula_pixels, pattern, relative_difference};
+use support::{Bench, Golden, Notes, floats, formula_model, formula_pixels, model_spec, pattern, relative_difference};
 use tch::{Kind, Tensor};
 
 const SHAPES: [(&str, &[i64]); 2] = [("first.weight", &[5, 3]), ("second.bias", &[7])];
@@ -135,44 +135,100 @@ fn inner(norm: Norm, start: Start) -> InnerAttack {
     InnerAttack { norm, eps: 4.0 / 255.0, steps: 2, step_size: 2.0 / 255.0, start }
 }
 
-fn objectives() -> [Objective; 3] {
-    [
+fn objectives() -> Vec<Objective> {
+    let linf = inner(Norm::Linf, Start::Uniform);
+    vec![
         Objective::Standard,
         Objective::PgdAt { inner: inner(Norm::L2, Start::Uniform) },
+        Objective::FastAt { inner: InnerAttack { steps: 1, ..linf.clone() } },
+        Objective::FreeAt { eps: 4.0 / 255.0, step_size: 4.0 / 255.0, replays: 2 },
+        Objective::Trades { beta: 6.0, inner: inner(Norm::Linf, Start::Gaussian) },
+        Objective::Mart { lambda: 5.0, inner: linf.clone() },
         Objective::Dm { coefficient: 10.0, inner: inner(Norm::Linf, Start::Gaussian) },
+        Objective::Twins { lambda: 1.0, inner: linf },
     ]
 }
 
-fn recipe(objective: Objective) -> Recipe {
-    Bench::recipe(objective, Length::Epochs(1))
+const IMAGES: i64 = 12;
+
+fn batch() -> Batch {
+    let labels = Tensor::arange(IMAGES, (Kind::Int64, tch::Device::Cpu)).remainder(10);
+    Batch { pixels: formula_pixels("batch", &[IMAGES, 1, 32, 32]), labels }
 }
 
-fn batch(images: i64) -> Batch {
-    let labels = Tensor::arange(images, (Kind::Int64, tch::Device::Cpu)).remainder(10);
-    Batch { pixels: formula_pixels("batch", &[images, 1, 32, 32]), labels }
+/// What a step of a formula-filled model leads to.
+struct Stepped {
+    found: Gradients,
+    /// Running statistics and what the method carries.
+    moved: Vec<Tensor>,
 }
 
-/// A step of a formula-filled model, and its running statistics after it.
-fn step(recipe: &Recipe, activations: Activations) -> (Gradients, Vec<Tensor>) {
+fn step(objective: &Objective, frozen: Frozen, micro_batch_size: Option<u32>, activations: Activations) -> Stepped {
     let model = formula_model(Backbone::ResNet18W16, 1, 10).with_activations(activations);
-    let trained = require_gradients(&model);
+    let spec = model_spec(Backbone::ResNet18W16, 1, 10);
+    let learner = Learner::new(&model, &spec, objective, frozen, [IMAGES, 1, 32, 32], tch::Device::Cpu).unwrap();
+    let examples: Vec<i64> = (100..100 + IMAGES).collect();
+    let step = Step {
+        learner: &learner,
+        objective,
+        label_smoothing: 0.1,
+        dropout: true,
+        strength: 1.0,
+        draws: Draws { seed: 3, iteration: 5, examples: &examples },
+        first_row: 0,
+    };
+    let trained = learner.trained();
     let by: Vec<&Tensor> = trained.iter().map(|(_, parameter)| parameter).collect();
-    let found = gradients(&model, &batch(12), recipe, &by, 3, 5).unwrap();
-    let tensors = model.parameters().tensors().iter().filter(|(name, _)| name.contains("running"));
-    (found, tensors.map(|(_, tensor)| tensor.shallow_clone()).collect())
+    let found = gradients(&step, &batch(), micro_batch_size, &by).unwrap();
+    let statistics = model.parameters().tensors().iter().filter(|(name, _)| name.contains("running"));
+    let moved = statistics.map(|(_, tensor)| tensor.shallow_clone()).chain(learner.carried().into_values());
+    Stepped { found, moved: moved.collect() }
 }
 
 #[test]
-fn recomputed_activations_change_no_bit_of_loss_gradients_and_running_statistics() {
+fn recomputed_activations_change_no_bit_of_loss_gradients_and_statistics_under_any_objective() {
     for objective in objectives() {
-        let recipe = recipe(objective);
-        let (kept, kept_statistics) = step(&recipe, Activations::Keep);
-        let (again, statistics) = step(&recipe, Activations::Recompute);
-        assert_eq!((kept.loss, kept.correct), (again.loss, again.correct), "{}", recipe.objective.name());
-        assert!(kept.gradients.iter().any(|gradient| gradient.abs().max().double_value(&[]) > 1e-4));
-        assert!(kept.gradients == again.gradients, "{}", recipe.objective.name());
-        assert!(kept_statistics == statistics, "{}", recipe.objective.name());
+        for frozen in [Frozen::NOTHING, Frozen::Stages(2), Frozen::Backbone] {
+            let kept = step(&objective, frozen, None, Activations::Keep);
+            let again = step(&objective, frozen, None, Activations::Recompute);
+            let case = format!("{} with {frozen:?} frozen", objective.name());
+            assert_eq!((kept.found.loss, kept.found.correct), (again.found.loss, again.found.correct), "{case}");
+            assert!(kept.found.gradients.iter().any(|gradient| gradient.abs().max().double_value(&[]) > 1e-4));
+            assert!(kept.found.gradients == again.found.gradients, "{case}");
+            assert!(kept.moved == again.moved, "{case}");
+        }
     }
+}
+
+#[test]
+fn without_batch_statistics_micro_batches_change_nothing_but_rounding() {
+    // Under a frozen backbone batch normalisation goes by the running statistics.
+    for objective in objectives().into_iter().filter(|objective| !matches!(objective, Objective::Twins { .. })) {
+        let whole = step(&objective, Frozen::Backbone, None, Activations::Keep).found;
+        let parts = step(&objective, Frozen::Backbone, Some(4), Activations::Keep).found;
+        let uneven = step(&objective, Frozen::Backbone, Some(5), Activations::Recompute).found;
+        for other in [parts, uneven] {
+            let name = objective.name();
+            assert!((whole.loss - other.loss).abs() < 1e-5 * whole.loss, "{name}: {} {}", whole.loss, other.loss);
+            assert_eq!(whole.correct, other.correct, "{name}");
+            for (one, two) in whole.gradients.iter().zip(&other.gradients) {
+                let difference = relative_difference(two, one);
+                assert!(difference < 1e-4, "{name}: {difference:e}");
+            }
+        }
+    }
+}
+
+#[test]
+fn with_batch_statistics_micro_batches_are_another_recipe() {
+    let found = |micro| step(&Objective::Standard, Frozen::NOTHING, micro, Activations::Keep).found;
+    let (one, two) = (found(None), found(Some(4)));
+    assert!((one.loss - two.loss).abs() > 1e-3, "{} {}", one.loss, two.loss);
+    let bench = Bench::new(16);
+    let mut spec = bench.train_spec(Objective::Standard, Length::Epochs(1));
+    let whole = TaskSpec::Train(spec.clone()).id();
+    spec.recipe.micro_batch_size = Some(4);
+    assert_ne!(TaskSpec::Train(spec).id(), whole);
 }
 
 fn lab(recompute_activations: bool) -> Lab {
@@ -266,36 +322,22 @@ fn a_whole_training_with_recomputed_activations_has_the_same_bytes() {
 }
 
 #[test]
-fn with_batch_statistics_micro_batches_are_another_recipe() {
-    let whole = recipe(Objective::Standard);
-    let parts = Recipe { micro_batch_size: Some(4), ..whole.clone() };
-    let (one, two) = (step(&whole, Activations::Keep).0, step(&parts, Activations::Keep).0);
-    assert!((one.loss - two.loss).abs() > 1e-3, "{} {}", one.loss, two.loss);
-    let bench = Bench::new(16);
-    let id = |recipe: &Recipe| {
-        TaskSpec::Train(TrainSpec { recipe: recipe.clone(), ..bench.train_spec(Objective::Standard, recipe.length) })
-            .id()
-    };
-    assert_ne!(id(&whole), id(&parts));
-}
-
-#[test]
 fn the_average_of_three_steps_is_pytorchs() {
     let golden = Golden::read("mechanics");
     let model = formula_model(Backbone::ResNet18W16, 1, 10);
-    let spec = support::model_spec(Backbone::ResNet18W16, 1, 10);
-    let average = gauntlet_lab::training::Average::new(Ema { decay: 0.7 }, &spec, &model, tch::Device::Cpu).unwrap();
+    let spec = model_spec(Backbone::ResNet18W16, 1, 10);
+    let average = Average::new(Ema { decay: 0.7 }, &spec, &model, tch::Device::Cpu).unwrap();
     let mut trained = require_gradients(&model);
     let rule = Optimizer::Sgd { learning_rate: 0.05, momentum: 0.0, nesterov: false, weight_decay: 0.0 };
     let mut optimizer = OptimizerState::new(&rule, true, &trained).unwrap();
-    let recipe = recipe(Objective::Standard);
     for number in 0..3 {
         let pixels = formula_pixels(&format!("average.{number}"), &[8, 1, 32, 32]);
         let labels = Tensor::arange(8, (Kind::Int64, tch::Device::Cpu)).remainder(10);
+        let loss = model.forward(&pixels, Mode::TRAIN).unwrap().logits.cross_entropy_for_logits(&labels);
         let by: Vec<&Tensor> = trained.iter().map(|(_, parameter)| parameter).collect();
-        let found = gradients(&model, &Batch { pixels, labels }, &recipe, &by, 0, number).unwrap();
+        let found = Tensor::run_backward(&[loss], &by, false, false);
         let rates = vec![0.05; trained.len()];
-        optimizer.step(&mut trained, &found.gradients, &rates, number + 1).unwrap();
+        optimizer.step(&mut trained, &found, &rates, number + 1).unwrap();
         average.follow(&model, number + 1).unwrap();
     }
     for name in ["conv1.weight", "layer2.0.bn1.weight", "layer2.0.bn1.running_mean", "fc.bias"] {

@@ -15,4 +15,4 @@ pub use datasets::{
     formats, glyph_fonts, pinned_facts,
 };
 pub use entry::{Entry, Parameter};
-pub use recipes::{PLANNED_RECIPES, recipes};
+pub use recipes::recipes;

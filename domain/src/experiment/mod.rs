@@ -16,8 +16,8 @@ pub use model::{
     Backbone, CheckpointFormat, Head, ModelSpec, Normalize, ParameterShape, ResNetLayout, Stage, Stem, Weights,
 };
 pub use recipe::{
-    Augmentation, Criterion, Decay, Drops, Ema, HeldOut, InnerAttack, Length, Objective, Optimizer, Precision, Recipe,
-    Schedule, Start, Steps, Validation,
+    Augmentation, Criterion, Decay, Drops, Ema, EpsilonSchedule, Frozen, HeadFirst, HeldOut, InnerAttack, Length,
+    Objective, Optimizer, Precision, Recipe, Schedule, Start, Steps, Validation,
 };
 pub use result::{
     ArtifactRef, AttackResult, EpochMetrics, InvalidOutcomes, Outcomes, TaskResult, TrainResult, ValidationMetrics,

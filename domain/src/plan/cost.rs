@@ -5,7 +5,8 @@
 //! fails on every example.
 
 use crate::experiment::{
-    AttackMethod, AttackSpec, Backbone, Criterion, ImageShape, Length, Objective, Recipe, Stem, TrainSpec,
+    AttackMethod, AttackSpec, Backbone, Criterion, Frozen, ImageShape, InnerAttack, Length, Objective, Recipe, Stem,
+    TrainSpec,
 };
 
 const FORWARD: f64 = 1.0;
@@ -15,23 +16,42 @@ const INPUT_GRADIENT: f64 = 2.5;
 /// Cost of a training, in the unit of [`super::PlannedTask::cost`].
 pub(super) fn training(spec: &TrainSpec) -> f64 {
     let (recipe, examples) = (&spec.recipe, spec.dataset.examples);
-    let images = steps(recipe, examples) as f64 * f64::from(batch(recipe, examples));
-    let passes = match &spec.recipe.objective {
-        Objective::Standard => TRAINING_STEP,
-        Objective::PgdAt { inner } => f64::from(inner.steps) * INPUT_GRADIENT + TRAINING_STEP,
-        // The features of the clean images once, then clean and adversarial images in one step.
-        Objective::Dm { inner, .. } => FORWARD + f64::from(inner.steps) * INPUT_GRADIENT + 2.0 * TRAINING_STEP,
-    };
-    cost(images * passes + validation(recipe, examples), spec.model.backbone, spec.dataset.image)
+    let images =
+        |length, replays| steps_of(recipe, length, replays, examples) as f64 * f64::from(batch(recipe, examples));
+    let whole = images(recipe.length, recipe.objective.replays())
+        * passes(&recipe.objective, recipe.frozen == Frozen::Backbone);
+    let head = recipe.head_first.as_ref();
+    let head = head.map_or(0.0, |first| images(first.length, 1) * passes(&first.objective, true));
+    cost(whole + head + validation(recipe, examples), spec.model.backbone, spec.dataset.image)
 }
 
 /// Passes of the validations after each epoch.
 fn validation(recipe: &Recipe, examples: u32) -> f64 {
     let Some(validation) = &recipe.validation else { return 0.0 };
-    let epochs = steps(recipe, examples).div_ceil(steps_per_epoch(recipe, examples));
+    let replays = recipe.objective.replays();
+    let head = recipe.head_first.as_ref().map_or(0, |first| epochs_of(recipe, first.length, 1, examples));
+    let epochs = head + epochs_of(recipe, recipe.length, replays, examples);
     let robust = recipe.objective.inner().filter(|_| validation.select_by == Criterion::RobustAccuracy);
     let attack = robust.map_or(0.0, |inner| f64::from(inner.steps) * INPUT_GRADIENT + FORWARD);
     epochs as f64 * f64::from(validation.examples(examples)) * (FORWARD + attack)
+}
+
+/// Passes of one image in a step. Where the head alone is trained nothing is differentiated by the backbone's weights. Frozen stages are counted as if
+/// they were trained.
+fn passes(objective: &Objective, head_only: bool) -> f64 {
+    let step = if head_only { FORWARD } else { TRAINING_STEP };
+    let crafting = |inner: &InnerAttack| f64::from(inner.steps) * INPUT_GRADIENT;
+    match objective {
+        Objective::Standard => step,
+        Objective::PgdAt { inner } | Objective::FastAt { inner } | Objective::Twins { inner, .. } => {
+            crafting(inner) + step
+        }
+        Objective::FreeAt { .. } => TRAINING_STEP,
+        // What the clean images give once, then two or three passes in one step.
+        Objective::Trades { inner, .. } => FORWARD + crafting(inner) + 3.0 * step,
+        Objective::Mart { inner, .. } => crafting(inner) + 2.0 * step,
+        Objective::Dm { inner, .. } => FORWARD + crafting(inner) + 2.0 * step,
+    }
 }
 
 /// Cost of an evaluation.
@@ -52,15 +72,28 @@ pub(super) fn batch(recipe: &Recipe, examples: u32) -> u32 {
     recipe.batch_size.min(recipe.training_examples(examples))
 }
 
-/// Steps of a training; an incomplete last batch of an epoch is dropped unless it is the only one.
+/// Steps of a training, its first phase included; an incomplete last batch of an epoch is dropped unless it is the only one.
 pub(super) fn steps(recipe: &Recipe, examples: u32) -> u64 {
-    match recipe.length {
-        Length::Epochs(epochs) => u64::from(epochs) * steps_per_epoch(recipe, examples),
+    let head = recipe.head_first.as_ref().map_or(0, |first| steps_of(recipe, first.length, 1, examples));
+    head.saturating_add(steps_of(recipe, recipe.length, recipe.objective.replays(), examples))
+}
+
+fn steps_of(recipe: &Recipe, length: Length, replays: u32, examples: u32) -> u64 {
+    match length {
+        Length::Epochs(epochs) => {
+            (u64::from(epochs) * batches_per_epoch(recipe, examples)).saturating_mul(replays.into())
+        }
         Length::Iterations(iterations) => iterations.into(),
     }
 }
 
-fn steps_per_epoch(recipe: &Recipe, examples: u32) -> u64 {
+/// Epochs that a phase begins.
+fn epochs_of(recipe: &Recipe, length: Length, replays: u32, examples: u32) -> u64 {
+    let steps_per_epoch = batches_per_epoch(recipe, examples).saturating_mul(replays.into()).max(1);
+    steps_of(recipe, length, replays, examples).div_ceil(steps_per_epoch)
+}
+
+fn batches_per_epoch(recipe: &Recipe, examples: u32) -> u64 {
     u64::from(recipe.training_examples(examples) / batch(recipe, examples).max(1)).max(1)
 }
 

@@ -5,10 +5,10 @@ use std::collections::{HashMap, HashSet};
 use super::datasets::{self, Dataset};
 use super::graph::{Cell, Plan, TaskKind};
 use super::tasks::Tasks;
-use super::{checkpoint, cost, models};
+use super::{checkpoint, cost, models, recipes};
 use crate::digest::Digest;
 use crate::experiment::{
-    AttackSpec, CheckpointFormat, Head, ModelSpec, NUMERICS_VERSION, Recipe, TaskSpec, TrainSpec, Weights,
+    AttackSpec, CheckpointFormat, Head, ModelSpec, NUMERICS_VERSION, Objective, Recipe, TaskSpec, TrainSpec, Weights,
 };
 use crate::ids::{SweepId, TaskId};
 use crate::sweep::{
@@ -146,14 +146,15 @@ impl<'a> Planner<'a> {
         let (train, test) = (dataset.train.clone(), dataset.test.clone()?);
         let found = self.weights(run.init, (run.model, &model), run.seed, purpose)?;
         let model = ModelSpec { classes: found.classes, ..model };
-        let (train_task, weights) = match &recipe.training {
+        let training = recipes::resolve(recipe, model.backbone, &mut self.mistakes)?;
+        let (train_task, weights) = match training {
             None => (None, found.weights),
             Some(training) => {
                 let spec = TrainSpec {
                     dataset: train?,
                     model: model.clone(),
                     weights: found.weights,
-                    recipe: training.clone(),
+                    recipe: training,
                     seed: run.seed,
                     numerics: NUMERICS_VERSION,
                 };
@@ -332,13 +333,15 @@ impl<'a> Planner<'a> {
             None => Weights::Scratch,
             Some(earlier) => self.weights(earlier, (number, &model), seed, purpose)?.weights,
         };
-        let recipe: &Recipe = sweep.recipe_of(&pretrain.recipe.value).training.as_ref()?;
-        let spec = TrainSpec { dataset, model, weights, recipe: recipe.clone(), seed, numerics: NUMERICS_VERSION };
+        let section_of_recipe = sweep.recipe_of(&pretrain.recipe.value);
+        let recipe = recipes::resolve(section_of_recipe, model.backbone, &mut self.mistakes)??;
+        let method = recipe.method();
+        let spec = TrainSpec { dataset, model, weights, recipe, seed, numerics: NUMERICS_VERSION };
         self.check_training(&spec, &section.name, &pretrain.recipe.at)?;
         let classes = spec.model.classes;
         let label = || {
             let (name, backbone) = (&sweep.inits[init].name, &sweep.models[number].name);
-            format!("init {name}: {} · {backbone} · {} · seed {seed}", section.name, recipe.objective.name())
+            format!("init {name}: {} · {backbone} · {} · seed {seed}", section.name, method)
         };
         let task = self.tasks.add(TaskKind::Pretrain, TaskSpec::Train(spec), label);
         Some(Pretrained { task, classes })
@@ -351,13 +354,20 @@ impl<'a> Planner<'a> {
             self.mistakes.push(at.mistake(message));
             return None;
         }
+        if matches!(spec.recipe.objective, Objective::Twins { .. }) && smallest_part(&spec.recipe, examples) < 4 {
+            let message = format!(
+                "`twins` needs batches of at least four examples, two for each half; on `{name}` they are smaller"
+            );
+            self.mistakes.push(at.mistake(message));
+            return None;
+        }
         if cost::batch(&spec.recipe, examples) < 2 {
             let message = format!("the train split of `{name}` has one example, and batch normalisation needs two");
             self.mistakes.push(at.mistake(message));
             return None;
         }
         if let Some(micro) = spec.recipe.micro_batch_size
-            && cost::batch(&spec.recipe, examples) % micro == 1
+            && smallest_part(&spec.recipe, examples) == 1
         {
             let batch = cost::batch(&spec.recipe, examples);
             let message = format!(
@@ -390,6 +400,16 @@ fn validation_mistake(spec: &TrainSpec, name: &str) -> Option<String> {
         let classes = grouped(spec.dataset.classes);
         format!("{} of {classes} classes: with {} kept for validation too few are left", split(), grouped(held_out))
     })
+}
+
+/// Examples of the smallest batch or micro-batch.
+fn smallest_part(recipe: &Recipe, examples: u32) -> u32 {
+    let batch = cost::batch(recipe, examples);
+    match recipe.micro_batch_size {
+        Some(micro) if !batch.is_multiple_of(micro) => batch % micro,
+        Some(micro) => micro,
+        None => batch,
+    }
 }
 
 fn run_label(sweep: &Sweep, run: &GridRun) -> String {

@@ -212,8 +212,21 @@ pub struct RecipeSection {
     pub name: String,
     /// The section.
     pub at: Place,
-    /// The training; none where the method is `none`.
+    /// The training, with nothing frozen; none where the method is `none`.
     pub training: Option<Recipe>,
+    /// What is frozen; how many stages a name means depends on the backbone.
+    pub freeze: Option<Located<Freeze>>,
+}
+
+/// What keeps its weights, as a sweep file says it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Freeze {
+    /// The first so many stages.
+    Stages(u32),
+    /// All stages up to the one of this name.
+    Through(String),
+    /// Everything but the head.
+    Backbone,
 }
 
 /// An attack: `[[attack]]`.

@@ -5,6 +5,46 @@ use tch::Tensor;
 use crate::error::LabError;
 use crate::models::{Activations, Mode, Model, Output, Train};
 
+/// A way through a model: how each of its parts behaves.
+#[derive(Debug, Clone)]
+pub struct Route<'a> {
+    /// The model.
+    pub model: &'a Model,
+    /// Of each stage.
+    pub stages: Vec<Mode>,
+    /// Of the head.
+    pub head: Mode,
+}
+
+impl<'a> Route<'a> {
+    /// All parts behave alike.
+    pub fn uniform(model: &'a Model, mode: Mode) -> Self {
+        Self { model, stages: vec![mode; model.stages().len()], head: mode }
+    }
+
+    /// Features and logits of pixels in [0,1], f32 \[n,C,H,W\].
+    ///
+    /// # Errors
+    /// Pixels of another shape; no memory.
+    pub fn forward(&self, pixels: &Tensor) -> tch::Result<Output> {
+        let mut x = self.model.normalised(pixels)?;
+        for (number, mode) in self.stages.iter().enumerate() {
+            x = self.model.stage(number, &x, *mode)?;
+        }
+        self.model.head(&x, self.head)
+    }
+
+    /// The same way once more: running statistics have moved already.
+    fn again(&self) -> Self {
+        let again = |mode: Mode| match mode {
+            Mode::Train(train) => Mode::Train(Train { moves_statistics: false, ..train }),
+            Mode::Eval => Mode::Eval,
+        };
+        let stages = self.stages.iter().copied().map(again).collect();
+        Self { model: self.model, stages, head: again(self.head) }
+    }
+}
+
 /// The passes that a loss is made of. Where the model [recomputes its activations](Activations::Recompute), a pass keeps what each stage took and
 /// nothing from inside the stages; [`gradients`](Self::gradients) then goes back stage by stage and computes the inside again (Chen et al. 2016,
 /// arXiv 1604.06174). The loss and the gradients are the same either way.
@@ -16,8 +56,8 @@ pub struct Passes<'a> {
 /// A pass whose activations are thrown away.
 #[derive(Debug)]
 struct Pass<'a> {
-    model: &'a Model,
-    mode: Mode,
+    /// The way as it is gone again.
+    route: Route<'a>,
     pixels: Tensor,
     /// What each stage took, and last the head; leaves of the graph.
     inputs: Vec<Tensor>,
@@ -35,15 +75,13 @@ impl<'a> Passes<'a> {
     ///
     /// # Errors
     /// Pixels of another shape; no memory.
-    pub fn forward(&mut self, model: &'a Model, pixels: &Tensor, mode: Mode) -> tch::Result<Output> {
-        match model.activations() {
-            Activations::Keep => model.forward(pixels, mode),
+    pub fn forward(&mut self, route: &Route<'a>, pixels: &Tensor) -> tch::Result<Output> {
+        match route.model.activations() {
+            Activations::Keep => route.forward(pixels),
             Activations::Recompute => {
-                let pass = Pass::new(model, pixels, mode)?;
-                let output = Output {
-                    features: pass.output.features.shallow_clone(),
-                    logits: pass.output.logits.shallow_clone(),
-                };
+                let pass = Pass::new(route, pixels)?;
+                let Output { features, logits } = &pass.output;
+                let output = Output { features: features.shallow_clone(), logits: logits.shallow_clone() };
                 self.recomputed.push(pass);
                 Ok(output)
             }
@@ -77,28 +115,29 @@ impl<'a> Passes<'a> {
 }
 
 impl<'a> Pass<'a> {
-    fn new(model: &'a Model, pixels: &Tensor, mode: Mode) -> tch::Result<Self> {
-        let mut x = model.normalised(pixels)?;
-        let mut inputs = Vec::with_capacity(model.stages().len() + 1);
-        for number in 0..model.stages().len() {
+    fn new(route: &Route<'a>, pixels: &Tensor) -> tch::Result<Self> {
+        let mut x = route.model.normalised(pixels)?;
+        let mut inputs = Vec::with_capacity(route.stages.len() + 1);
+        for (number, mode) in route.stages.iter().enumerate() {
             let input = leaf(&x)?;
             // With the graph of this stage alone: whether its output requires gradients tells whether there is anything to go back for.
-            x = model.stage(number, &input, mode)?;
+            x = route.model.stage(number, &input, *mode)?;
             inputs.push(input);
         }
         inputs.push(leaf(&x)?);
-        let output = tch::no_grad(|| model.head(&x, mode))?;
+        let output = tch::no_grad(|| route.model.head(&x, route.head))?;
         let output = Output {
             features: output.features.f_set_requires_grad(true)?,
             logits: output.logits.f_set_requires_grad(true)?,
         };
-        Ok(Self { model, mode: again(mode), pixels: pixels.shallow_clone(), inputs, output })
+        Ok(Self { route: route.again(), pixels: pixels.shallow_clone(), inputs, output })
     }
 
     /// Adds the gradients that go through this pass to `found`.
     fn back(mut self, features: &Tensor, logits: &Tensor, wanted: &[&Tensor], found: &mut [Tensor]) -> tch::Result<()> {
+        let model = self.route.model;
         let Some(last) = self.inputs.pop() else { return Ok(()) };
-        let head = self.model.head(&last, self.mode)?;
+        let head = model.head(&last, self.route.head)?;
         let mut parts: Vec<Tensor> = Vec::with_capacity(2);
         for (output, gradient) in [(head.features, features), (head.logits, logits)] {
             if gradient.defined() && output.requires_grad() {
@@ -111,8 +150,8 @@ impl<'a> Pass<'a> {
                 return Ok(());
             }
             let number = self.inputs.len();
-            let taken = if number == 0 { self.model.normalised(&self.pixels)? } else { input.shallow_clone() };
-            let output = self.model.stage(number, &taken, self.mode)?;
+            let taken = if number == 0 { model.normalised(&self.pixels)? } else { input.shallow_clone() };
+            let output = model.stage(number, &taken, self.route.stages[number])?;
             let parts = if output.requires_grad() { vec![inner_product(&output, &gradient)?] } else { Vec::new() };
             gradient = through(&parts, &input, wanted, found)?;
         }
@@ -124,14 +163,6 @@ impl<'a> Pass<'a> {
 fn leaf(x: &Tensor) -> tch::Result<Tensor> {
     let requires = x.requires_grad();
     x.f_detach()?.f_set_requires_grad(requires)
-}
-
-/// The mode in which a pass is computed again.
-const fn again(mode: Mode) -> Mode {
-    match mode {
-        Mode::Train(train) => Mode::Train(Train { moves_statistics: false, ..train }),
-        Mode::Eval => Mode::Eval,
-    }
 }
 
 /// A scalar whose gradient by whatever `output` depends on is `gradient` carried back.

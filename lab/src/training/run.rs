@@ -2,16 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::iter;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use gauntlet_domain::TaskId;
-use gauntlet_domain::experiment::{EpochMetrics, Length, Steps, TrainSpec};
+use gauntlet_domain::experiment::{EpochMetrics, Recipe, Steps, TrainSpec};
 use tch::{Device, Tensor};
 
 use super::augmentation::augment;
 use super::ema::{Average, assign, copies};
+use super::inner::Draws;
+use super::learner::Learner;
+use super::objective::Step;
 use super::optimizer::{OptimizerState, clip};
+use super::phases::{Phase, phases};
 use super::state::{self, Saved, Section, Standing};
 use super::step::gradients;
 use super::validation::{Parts, score, validate};
@@ -25,20 +30,19 @@ use crate::random::{Purpose, Stream};
 pub struct Plan {
     /// Examples per step.
     pub batch_size: usize,
-    /// Steps of a whole epoch, and in all; the last epoch may be partial.
-    pub steps: Steps,
+    /// Minibatches of a whole epoch.
+    pub batches_per_epoch: u32,
+    /// Steps in all; the last epoch of a phase may be partial.
+    pub steps: u32,
 }
 
 impl Plan {
     /// The plan for so many examples: an incomplete last batch of an epoch is dropped unless it is the only one.
-    pub fn new(examples: usize, batch_size: u32, length: Length) -> Self {
-        let batch_size = (batch_size as usize).clamp(1, examples.max(1));
-        let per_epoch = u32::try_from(examples / batch_size).unwrap_or(u32::MAX).max(1);
-        let total = match length {
-            Length::Epochs(epochs) => epochs.saturating_mul(per_epoch),
-            Length::Iterations(steps) => steps,
-        };
-        Self { batch_size, steps: Steps { total, per_epoch } }
+    pub fn new(examples: usize, recipe: &Recipe) -> Self {
+        let batch_size = (recipe.batch_size as usize).clamp(1, examples.max(1));
+        let batches_per_epoch = u32::try_from(examples / batch_size).unwrap_or(u32::MAX).max(1);
+        let steps = phases(recipe, batches_per_epoch).last().map_or(0, Phase::end);
+        Self { batch_size, batches_per_epoch, steps }
     }
 }
 
@@ -96,7 +100,7 @@ pub fn train(training: &Training<'_>, observe: &mut dyn FnMut(&Observation<'_>) 
         observe(&Observation::Epoch(metrics));
     }
     // What is wished here is wished again after the next step.
-    observe(&Observation::Step(run.standing.iteration, run.plan.steps.total));
+    observe(&Observation::Step(run.standing.iteration, run.plan.steps));
     while !run.is_over() {
         run.epoch(observe)?;
     }
@@ -107,6 +111,9 @@ struct Run<'a> {
     training: &'a Training<'a>,
     plan: Plan,
     parts: Parts,
+    phases: Vec<Phase<'a>>,
+    phase: Phase<'a>,
+    learner: Learner<'a>,
     parameters: Vec<(String, Tensor)>,
     optimizer: OptimizerState,
     average: Option<Average>,
@@ -126,64 +133,85 @@ impl<'a> Run<'a> {
             None => Parts::whole(examples.len()),
             Some(validation) => Parts::new(&examples.labels()?, validation)?,
         };
-        let parameters = model.parameters().trainable();
-        for (_, parameter) in &parameters {
-            let _same_tensor = parameter.f_set_requires_grad(true)?;
-        }
-        let average = recipe.ema.map(|ema| Average::new(ema, &spec.model, model, *device)).transpose()?;
+        let plan = Plan::new(parts.training.len(), recipe);
+        let saved = training.resume_from.map(|path| Saved::read(path, training.task, *device)).transpose()?;
+        let standing = saved.as_ref().map(|saved| saved.standing.clone()).unwrap_or_default();
+        let phases = phases(recipe, plan.batches_per_epoch);
+        let phase = phase_at(&phases, standing.iteration)?;
+        let learner = learner(training, plan, phase)?;
+        let parameters = learner.trained();
         let mut run = Self {
             training,
-            plan: Plan::new(parts.training.len(), recipe.batch_size, recipe.length),
+            plan,
             parts,
+            phases,
+            phase,
+            learner,
             optimizer: OptimizerState::new(&recipe.optimizer, recipe.decay_norm_and_bias, &parameters)?,
             parameters,
-            average,
+            average: recipe.ema.map(|ema| Average::new(ema, &spec.model, model, *device)).transpose()?,
             best: None,
-            standing: Standing::default(),
+            standing,
             files: Vec::new(),
             saved_at: Instant::now(),
         };
-        if let Some(path) = training.resume_from {
-            run.restore(path)?;
+        if let Some(saved) = saved {
+            run.restore(&saved)?;
         }
         Ok(run)
     }
 
-    fn restore(&mut self, path: &Path) -> Result<(), LabError> {
-        let saved = Saved::read(path, self.training.task, self.training.device)?;
-        saved.fill("model", self.training.model.parameters().tensors())?;
+    /// Brings all tensors to a state.
+    fn restore(&mut self, saved: &Saved) -> Result<(), LabError> {
+        let model = self.training.model.parameters();
+        saved.fill("model", model.tensors())?;
+        saved.fill("carried", &self.learner.carried())?;
         saved.fill("optimizer", &self.optimizer.tensors(&self.parameters))?;
         if let Some(average) = &self.average {
             saved.fill("average", average.model().parameters().tensors())?;
         }
-        if saved.standing.best_score.is_some() {
-            let best = copies(self.training.model.parameters())?;
+        if self.standing.best_score.is_some() {
+            let best = copies(model)?;
             saved.fill("best", &best)?;
             self.best = Some(best);
         }
-        self.standing = saved.standing;
         Ok(())
     }
 
-    /// Steps done in the epoch that is not finished.
-    fn steps_within(&self) -> u32 {
-        self.standing.iteration - self.standing.epoch * self.plan.steps.per_epoch
+    /// Goes over to the next phase if this one is over. Its optimiser starts afresh, as if the trainings were two.
+    fn turn_to_next_phase(&mut self) -> Result<(), LabError> {
+        if self.standing.iteration < self.phase.end() || self.is_over() {
+            return Ok(());
+        }
+        let recipe = &self.training.spec.recipe;
+        self.phase = phase_at(&self.phases, self.standing.iteration)?;
+        self.learner = learner(self.training, self.plan, self.phase)?;
+        self.parameters = self.learner.trained();
+        self.optimizer = OptimizerState::new(&recipe.optimizer, recipe.decay_norm_and_bias, &self.parameters)?;
+        Ok(())
     }
 
     const fn is_over(&self) -> bool {
-        self.standing.iteration >= self.plan.steps.total
+        self.standing.iteration >= self.plan.steps
+    }
+
+    /// The steps of the phase; an epoch shows each minibatch as often as the phase replays it.
+    const fn steps(&self) -> Steps {
+        let per_epoch = self.plan.batches_per_epoch.saturating_mul(self.phase.replays);
+        Steps { total: self.phase.steps, per_epoch }
     }
 
     /// The rest of an epoch.
     fn epoch(&mut self, observe: &mut dyn FnMut(&Observation<'_>) -> Wish) -> Result<(), LabError> {
-        let (epoch, Steps { total, per_epoch }) = (self.standing.epoch, self.plan.steps);
+        let (epoch, Steps { per_epoch, .. }) = (self.standing.epoch, self.steps());
         let shuffle = Stream::new(self.training.spec.seed, Purpose::Shuffle { epoch });
-        let order = shuffle.into_order(&self.parts.training);
-        let batches = order.chunks_exact(self.plan.batch_size).take(per_epoch as usize);
-        for batch in batches.skip(self.steps_within() as usize) {
+        let (order, replays) = (shuffle.into_order(&self.parts.training), self.phase.replays as usize);
+        let minibatches = order.chunks_exact(self.plan.batch_size).take(self.plan.batches_per_epoch as usize);
+        let batches = minibatches.flat_map(|minibatch| iter::repeat_n(minibatch, replays));
+        for batch in batches.skip(self.standing.sums.steps as usize) {
             self.step(batch)?;
-            let wish = observe(&Observation::Step(self.standing.iteration, total));
-            let ends = self.is_over() || self.steps_within() >= per_epoch;
+            let wish = observe(&Observation::Step(self.standing.iteration, self.plan.steps));
+            let ends = self.standing.iteration >= self.phase.end() || self.standing.sums.steps >= per_epoch;
             if ends {
                 self.end_epoch(observe)?;
             }
@@ -195,6 +223,9 @@ impl<'a> Run<'a> {
                 if wish == Wish::Stop {
                     return Err(LabError::Stopped { path });
                 }
+            }
+            if ends {
+                break;
             }
         }
         Ok(())
@@ -214,7 +245,7 @@ impl<'a> Run<'a> {
         self.validate(&mut metrics)?;
         observe(&Observation::Epoch(&metrics));
         self.standing.metrics.push(metrics);
-        Ok(())
+        self.turn_to_next_phase()
     }
 
     /// Measures the epoch on the examples kept from training, and keeps its weights if it is the best so far.
@@ -254,13 +285,23 @@ impl<'a> Run<'a> {
 
     fn step(&mut self, indices: &[i64]) -> Result<(), LabError> {
         let Training { spec, model, examples, .. } = self.training;
-        let (recipe, iteration) = (&spec.recipe, self.standing.iteration);
+        let (recipe, iteration, phase) = (&spec.recipe, self.standing.iteration, self.phase);
         let mut batch = examples.select(indices)?;
         batch.pixels = augment(&batch.pixels, indices, &recipe.augmentation, spec.seed, self.standing.epoch)?;
-        let learning_rate = recipe.schedule.learning_rate(recipe.optimizer.learning_rate(), iteration, self.plan.steps);
+        let done = iteration - phase.first;
+        let rate = |peak| recipe.schedule.learning_rate(peak, done, self.steps());
+        let [learning_rate, head_rate] = [phase.learning_rate, phase.head_learning_rate].map(rate);
+        let whole = Step {
+            learner: &self.learner,
+            objective: phase.objective,
+            label_smoothing: recipe.label_smoothing,
+            dropout: recipe.dropout,
+            strength: recipe.epsilon_schedule.share(done, phase.steps),
+            draws: Draws { seed: spec.seed, iteration, examples: indices },
+            first_row: 0,
+        };
         let trained: Vec<&Tensor> = self.parameters.iter().map(|(_, parameter)| parameter).collect();
-        let mut step =
-            computing_in(recipe.precision, || gradients(model, &batch, recipe, &trained, spec.seed, iteration))?;
+        let mut step = computing_in(recipe.precision, || gradients(&whole, &batch, recipe.micro_batch_size, &trained))?;
         if !step.loss.is_finite() {
             let (epoch, iteration, loss) = (self.standing.epoch + 1, iteration + 1, step.loss);
             return Err(LabError::Diverged { epoch, iteration, learning_rate, loss });
@@ -268,8 +309,9 @@ impl<'a> Run<'a> {
         if let Some(largest) = recipe.gradient_clip {
             clip(&mut step.gradients, largest)?;
         }
-        let rates = vec![learning_rate; self.parameters.len()];
-        self.optimizer.step(&mut self.parameters, &step.gradients, &rates, iteration + 1)?;
+        let rate_of = |name: &str| if self.learner.is_head(name) { head_rate } else { learning_rate };
+        let rates: Vec<f64> = self.parameters.iter().map(|(name, _)| rate_of(name)).collect();
+        self.optimizer.step(&mut self.parameters, &step.gradients, &rates, done + 1)?;
         if let Some(average) = &self.average {
             average.follow(model, iteration + 1)?;
         }
@@ -285,10 +327,10 @@ impl<'a> Run<'a> {
 
     /// Writes a resumable checkpoint, and removes those before the last two: the newest may still be on its way elsewhere.
     fn save(&mut self, observe: &mut dyn FnMut(&Observation<'_>) -> Wish) -> Result<PathBuf, LabError> {
-        let path = self.training.output_dir.join(state::file_name(self.standing.epoch, self.steps_within()));
-        let optimizer = self.optimizer.tensors(&self.parameters);
-        let mut sections: Vec<Section<'_>> =
-            vec![("model", self.training.model.parameters().tensors()), ("optimizer", &optimizer)];
+        let path = self.training.output_dir.join(state::file_name(self.standing.epoch, self.standing.sums.steps));
+        let (optimizer, carried) = (self.optimizer.tensors(&self.parameters), self.learner.carried());
+        let model = self.training.model.parameters().tensors();
+        let mut sections: Vec<Section<'_>> = vec![("model", model), ("carried", &carried), ("optimizer", &optimizer)];
         if let Some(average) = &self.average {
             sections.push(("average", average.model().parameters().tensors()));
         }
@@ -307,17 +349,69 @@ impl<'a> Run<'a> {
     }
 }
 
+fn learner<'a>(training: &Training<'a>, plan: Plan, phase: Phase<'_>) -> Result<Learner<'a>, LabError> {
+    let image = training.spec.dataset.image;
+    let batch = [plan.batch_size as i64, image.channels.into(), image.height.into(), image.width.into()];
+    Learner::new(training.model, &training.spec.model, phase.objective, phase.frozen, batch, training.device)
+}
+
+/// The phase that the step of this number belongs to; the last one after the last step.
+fn phase_at<'a>(phases: &[Phase<'a>], iteration: u32) -> Result<Phase<'a>, LabError> {
+    let phase = phases.iter().rev().find(|phase| phase.first <= iteration).copied();
+    phase.ok_or_else(|| LabError::Defect("a training without a phase".to_owned()))
+}
+
 #[cfg(test)]
 mod tests {
+    use gauntlet_domain::experiment::{
+        Augmentation, Decay, EpsilonSchedule, Frozen, HeadFirst, Length, Objective, Optimizer, Precision, Schedule,
+    };
+
     use super::*;
+
+    fn recipe(length: Length) -> Recipe {
+        Recipe {
+            objective: Objective::Standard,
+            epsilon_schedule: EpsilonSchedule::Constant,
+            label_smoothing: 0.0,
+            frozen: Frozen::NOTHING,
+            head_first: None,
+            length,
+            batch_size: 64,
+            micro_batch_size: None,
+            optimizer: Optimizer::Sgd { learning_rate: 1e-3, momentum: 0.0, nesterov: false, weight_decay: 0.0 },
+            decay_norm_and_bias: true,
+            gradient_clip: None,
+            precision: Precision::F32,
+            ema: None,
+            validation: None,
+            head_learning_rate: None,
+            dropout: true,
+            schedule: Schedule { warmup: 0.0, decay: Decay::Constant },
+            augmentation: Augmentation::default(),
+        }
+    }
 
     #[test]
     fn an_incomplete_last_batch_is_dropped_unless_it_is_the_only_one() {
-        let plan = |examples, length| Plan::new(examples, 64, length);
+        let plan = |examples, length| Plan::new(examples, &recipe(length));
         let epochs = plan(500, Length::Epochs(2));
-        assert_eq!(epochs, Plan { batch_size: 64, steps: Steps { total: 14, per_epoch: 7 } });
-        assert_eq!(plan(500, Length::Iterations(300)).steps.total, 300);
+        assert_eq!(epochs, Plan { batch_size: 64, batches_per_epoch: 7, steps: 14 });
+        assert_eq!(plan(500, Length::Iterations(300)).steps, 300);
         let small = plan(10, Length::Epochs(3));
-        assert_eq!(small, Plan { batch_size: 10, steps: Steps { total: 3, per_epoch: 1 } });
+        assert_eq!(small, Plan { batch_size: 10, batches_per_epoch: 1, steps: 3 });
+    }
+
+    #[test]
+    fn replays_and_a_first_phase_make_a_training_longer() {
+        let free = Objective::FreeAt { eps: 0.1, step_size: 0.1, replays: 3 };
+        let replayed = Recipe { objective: free, ..recipe(Length::Epochs(2)) };
+        assert_eq!(Plan::new(500, &replayed).steps, 42);
+        let first = HeadFirst { length: Length::Iterations(5), learning_rate: 0.1, objective: Objective::Standard };
+        let probed = Recipe { head_first: Some(first), ..recipe(Length::Epochs(2)) };
+        assert_eq!(Plan::new(500, &probed).steps, 19);
+        let phases = phases(&probed, 7);
+        let whose = [0, 4, 5, 18].map(|step| phase_at(&phases, step).unwrap().frozen);
+        assert_eq!(whose, [Frozen::Backbone, Frozen::Backbone, Frozen::NOTHING, Frozen::NOTHING]);
     }
 }

@@ -1,13 +1,11 @@
 //! The gradients of one step.
 
-use gauntlet_domain::experiment::Recipe;
 use tch::{Kind, Tensor};
 
 use super::inner::Draws;
-use super::objective::step_loss;
+use super::objective::Step;
 use crate::error::LabError;
 use crate::examples::Batch;
-use crate::models::Model;
 
 /// What a step is made of.
 #[derive(Debug)]
@@ -20,49 +18,46 @@ pub struct Gradients {
     pub correct: f64,
 }
 
-/// Gradients of a batch by each of `trained`, found part by part where the recipe has micro-batches: each part counts by its share of the images.
+/// Gradients of a batch by each of `trained`, found part by part where the recipe has micro-batches: each part counts by its share of the images. What
+/// the method carries from step to step moves too. `step` describes the whole batch.
 ///
 /// # Errors
 /// No memory.
 pub fn gradients(
-    model: &Model,
+    step: &Step<'_>,
     batch: &Batch,
-    recipe: &Recipe,
+    micro_batch_size: Option<u32>,
     trained: &[&Tensor],
-    seed: u64,
-    iteration: u32,
 ) -> Result<Gradients, LabError> {
-    let images = batch.labels.size()[0];
-    let most = recipe.micro_batch_size.map_or(images, |micro| i64::from(micro).clamp(1, images.max(1)));
+    let images = step.draws.examples.len();
+    let most = micro_batch_size.map_or(images, |micro| micro as usize).max(1);
     let mut sums: Option<Gradients> = None;
-    let mut first = 0;
-    while first < images {
-        let count = most.min(images - first);
+    for (number, examples) in step.draws.examples.chunks(most).enumerate() {
+        let first_row = number * most;
+        let (first, count) = (first_row as i64, examples.len() as i64);
         let part =
             Batch { pixels: batch.pixels.f_narrow(0, first, count)?, labels: batch.labels.f_narrow(0, first, count)? };
-        let draws = Draws { seed, iteration, before: first as usize };
-        let found = of_part(model, &part, recipe, trained, draws, count as f64 / images as f64)?;
+        let of_part = Step { draws: Draws { examples, ..step.draws }, first_row, ..*step };
+        let found = gradients_of_part(&of_part, &part, trained, examples.len() as f64 / images as f64)?;
         sums = Some(match sums {
             None => found,
             Some(sums) => sums.plus(&found)?,
         });
-        first += count;
     }
     sums.ok_or_else(|| LabError::Defect("a step without images".to_owned()))
 }
 
-fn of_part(
-    model: &Model,
-    part: &Batch,
-    recipe: &Recipe,
-    trained: &[&Tensor],
-    draws: Draws,
-    share: f64,
-) -> Result<Gradients, LabError> {
-    let step = step_loss(model, part, &recipe.objective, draws)?;
-    let loss = step.loss.f_mul_scalar(share)?;
-    let gradients = step.passes.gradients(&loss, trained)?;
-    let correct = step.logits.f_argmax(1, false)?.f_eq_tensor(&part.labels)?.f_sum(Kind::Int64)?;
+fn gradients_of_part(step: &Step<'_>, part: &Batch, trained: &[&Tensor], share: f64) -> Result<Gradients, LabError> {
+    let found = step.loss(part)?;
+    let loss = found.loss.f_mul_scalar(share)?;
+    let wanted: Vec<&Tensor> = trained.iter().copied().chain(&found.leaf).collect();
+    let mut gradients = found.passes.gradients(&loss, &wanted)?;
+    if found.leaf.is_some()
+        && let Some(gradient) = gradients.pop()
+    {
+        step.ascend(&gradient)?;
+    }
+    let correct = found.logits.f_argmax(1, false)?.f_eq_tensor(&part.labels)?.f_sum(Kind::Int64)?;
     Ok(Gradients { gradients, loss: loss.f_double_value(&[])?, correct: correct.f_double_value(&[])? })
 }
 

@@ -4,6 +4,7 @@ use gauntlet_domain::experiment::{Criterion, Recipe, Validation, ValidationMetri
 use tch::{Kind, Reduction, Tensor};
 
 use super::inner::{Draws, Target, craft};
+use super::passes::Route;
 use crate::error::LabError;
 use crate::examples::{Batch, Examples};
 use crate::models::{Mode, Model};
@@ -86,7 +87,8 @@ pub(super) fn validate(
     let robust = validation.select_by == Criterion::RobustAccuracy;
     let inner = recipe.objective.inner().filter(|_| robust);
     let (mut loss, mut correct, mut robust) = (0.0, 0.0, 0.0);
-    for (number, indices) in held_out.chunks(recipe.batch_size.max(1) as usize).enumerate() {
+    let route = Route::uniform(model, Mode::Eval);
+    for indices in held_out.chunks(recipe.batch_size.max(1) as usize) {
         let Batch { pixels, labels } = examples.select(indices)?;
         let logits = tch::no_grad(|| model.forward(&pixels, Mode::Eval))?.logits;
         let right = logits.f_argmax(1, false)?.f_eq_tensor(&labels)?;
@@ -94,8 +96,8 @@ pub(super) fn validate(
         correct += count(&right)?;
         if let Some(inner) = inner {
             // Of the validation's seed: the same starting points after each epoch.
-            let draws = Draws { seed: validation.seed, iteration: number as u32, before: 0 };
-            let adversarial = craft(model, &pixels, &Target::CrossEntropy(&labels), inner, draws)?;
+            let draws = Draws { seed: validation.seed, iteration: 0, examples: indices };
+            let adversarial = craft(&route, &pixels, &Target::CrossEntropy(&labels), inner, &draws)?;
             let logits = tch::no_grad(|| model.forward(&adversarial, Mode::Eval))?.logits;
             let still = logits.f_argmax(1, false)?.f_eq_tensor(&labels)?;
             robust += count(&right.f_logical_and(&still)?)?;

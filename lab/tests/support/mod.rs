@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use gauntlet_data::{Images, Places};
 use gauntlet_domain::Digest;
 use gauntlet_domain::experiment::{
-    Augmentation, Backbone, DatasetSource, DatasetSpec, Decay, EpochMetrics, Fit, ImageShape, Length, ModelSpec,
-    NUMERICS_VERSION, Normalize, Objective, Optimizer, Precision, Recipe, Schedule, TrainSpec, Weights,
+    Augmentation, Backbone, DatasetSource, DatasetSpec, Decay, EpochMetrics, EpsilonSchedule, Fit, Frozen, ImageShape,
+    Length, ModelSpec, NUMERICS_VERSION, Normalize, Objective, Optimizer, Precision, Recipe, Schedule, TrainSpec,
+    Weights,
 };
 use gauntlet_lab::models::{Model, Parameters};
 use gauntlet_lab::training::Wish;
@@ -163,6 +164,12 @@ impl Bench {
     pub fn recipe(objective: Objective, length: Length) -> Recipe {
         Recipe {
             objective,
+            epsilon_schedule: EpsilonSchedule::Constant,
+            label_smoothing: 0.0,
+            frozen: Frozen::NOTHING,
+            head_first: None,
+            head_learning_rate: None,
+            dropout: true,
             length,
             batch_size: 16,
             micro_batch_size: None,

@@ -8,8 +8,8 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use gauntlet_domain::experiment::{
-    AttackConfig, AttackMethod, AttackSpec, Augmentation, Backbone, DatasetSource, DatasetSpec, Decay, Fit, Head,
-    ImageShape, Length, ModelSpec, NUMERICS_VERSION, Norm, Normalize, Objective, Optimizer, Precision, Recipe,
+    AttackConfig, AttackMethod, AttackSpec, Augmentation, Backbone, DatasetSource, DatasetSpec, Decay, EpsilonSchedule,
+    Fit, Frozen, Head, ImageShape, Length, ModelSpec, NUMERICS_VERSION, Norm, Normalize, Objective, Optimizer, Precision, Recipe,
     Schedule, TaskSpec, TrainSpec, Weights,
 };
 use gauntlet_domain::task::FailureClass;
@@ -112,6 +112,12 @@ fn training(dataset: DatasetSpec, steps: u32) -> TaskSpec {
         weights: Weights::Scratch,
         recipe: Recipe {
             objective: Objective::Standard,
+            epsilon_schedule: EpsilonSchedule::Constant,
+            label_smoothing: 0.0,
+            frozen: Frozen::NOTHING,
+            head_first: None,
+            head_learning_rate: None,
+            dropout: true,
             length: Length::Iterations(steps),
             batch_size: 16,
             micro_batch_size: None,

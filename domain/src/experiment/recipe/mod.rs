@@ -1,16 +1,20 @@
 //! How a run is trained.
 
+mod adversary;
 mod augmentation;
 mod objective;
 mod optimizer;
+mod parts;
 mod schedule;
 mod validation;
 
 use serde::{Deserialize, Serialize};
 
+pub use adversary::{EpsilonSchedule, InnerAttack, Start};
 pub use augmentation::Augmentation;
-pub use objective::{InnerAttack, Objective, Start};
+pub use objective::Objective;
 pub use optimizer::Optimizer;
+pub use parts::{Frozen, HeadFirst};
 pub use schedule::{Decay, Drops, Schedule, Steps};
 pub use validation::{Criterion, HeldOut, Validation};
 
@@ -20,6 +24,14 @@ pub use validation::{Criterion, HeldOut, Validation};
 pub struct Recipe {
     /// What is minimised.
     pub objective: Objective,
+    /// How strong its inner attack is, step by step.
+    pub epsilon_schedule: EpsilonSchedule,
+    /// Share of the label that cross-entropies of the loss spread evenly over all classes (Szegedy et al. 2016), in [0,1).
+    pub label_smoothing: f64,
+    /// What is not trained.
+    pub frozen: Frozen,
+    /// A phase before it that trains the head alone.
+    pub head_first: Option<HeadFirst>,
     /// How long.
     pub length: Length,
     /// Examples per step; an incomplete last batch of an epoch is dropped unless it is the only one.
@@ -33,6 +45,10 @@ pub struct Recipe {
     pub decay_norm_and_bias: bool,
     /// Largest L2 norm of all gradients together: longer ones are scaled down to it.
     pub gradient_clip: Option<f64>,
+    /// Peak learning rate of the classification head, if it is another than the optimiser's.
+    pub head_learning_rate: Option<f64>,
+    /// Whether the architecture's own dropout and stochastic depth are on in train mode.
+    pub dropout: bool,
     /// How the learning rate moves.
     pub schedule: Schedule,
     /// Number format of convolutions and matrix products.
@@ -46,6 +62,18 @@ pub struct Recipe {
 }
 
 impl Recipe {
+    /// The method that the recipe amounts to, as sweep files call it.
+    pub const fn method(&self) -> &'static str {
+        match (&self.objective, self.frozen, &self.head_first) {
+            (Objective::Standard, Frozen::Backbone, None) => "linear-probe",
+            (Objective::Standard, _, Some(HeadFirst { objective: Objective::Standard, .. })) => "lp-ft",
+            (Objective::PgdAt { .. }, _, Some(HeadFirst { objective: Objective::PgdAt { .. }, .. })) => {
+                "robust-linear-init"
+            }
+            (objective, _, _) => objective.name(),
+        }
+    }
+
     /// Examples that are trained on, of a split of so many.
     pub fn training_examples(&self, split: u32) -> u32 {
         split.saturating_sub(self.validation.as_ref().map_or(0, |validation| validation.examples(split)))

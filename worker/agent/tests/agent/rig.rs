@@ -7,8 +7,8 @@ use gauntlet_agent::{Agent, AgentError, Config};
 use gauntlet_domain::Digest;
 use gauntlet_domain::TaskId;
 use gauntlet_domain::experiment::{
-    AttackConfig, AttackMethod, AttackSpec, Augmentation, Backbone, DatasetSource, DatasetSpec, Decay, Fit, Head,
-    ImageShape, Length, ModelSpec, NUMERICS_VERSION, Norm, Normalize, Objective, Optimizer, Precision, Recipe,
+    AttackConfig, AttackMethod, AttackSpec, Augmentation, Backbone, DatasetSource, DatasetSpec, Decay, EpsilonSchedule,
+    Fit, Frozen, Head, ImageShape, Length, ModelSpec, NUMERICS_VERSION, Norm, Normalize, Objective, Optimizer, Precision, Recipe,
     Schedule, TaskSpec, TrainSpec, Weights,
 };
 use tokio::task::JoinHandle;
@@ -159,6 +159,12 @@ pub fn train(seed: u64, parent: Option<TaskId>) -> TaskSpec {
 fn recipe() -> Recipe {
     Recipe {
         objective: Objective::Standard,
+        epsilon_schedule: EpsilonSchedule::Constant,
+        label_smoothing: 0.0,
+        frozen: Frozen::NOTHING,
+        head_first: None,
+        head_learning_rate: None,
+        dropout: true,
         length: Length::Epochs(2),
         batch_size: 1,
         micro_batch_size: None,

@@ -1,18 +1,24 @@
 //! `[[recipe]]`.
 
+mod inner;
+mod method;
 mod objective;
 mod optimizer;
+mod parts;
 mod schedule;
 mod steps;
 mod validation;
 
 use super::names::{name_text, required_name};
-use crate::catalogue::{PLANNED_RECIPES, defaults};
-use crate::experiment::{Augmentation, Length, Optimizer, Recipe};
+use crate::catalogue::defaults;
+use crate::experiment::{Augmentation, EpsilonSchedule, Frozen, Length, Objective, Optimizer, Recipe};
+use crate::sweep::field::NumberRange;
 use crate::sweep::sections::RecipeSection;
 use crate::sweep::table::Table;
+use method::{METHODS, Method};
+use optimizer::OptimizerKeys;
 
-const TRAINING_KEYS: [&str; 14] = [
+const TRAINING_KEYS: [&str; 21] = [
     "epochs",
     "iterations",
     "batch_size",
@@ -24,23 +30,19 @@ const TRAINING_KEYS: [&str; 14] = [
     "ema",
     "validation",
     "augment",
+    "label_smoothing",
+    "dropout",
+    "freeze",
+    "head_first",
     "inner",
+    "eps_schedule",
     "beta",
+    "lambda",
     "coefficient",
+    "replays",
 ];
 const MOST_STEPS: u32 = i32::MAX as u32;
 const LARGEST_SHIFT: u32 = 1024;
-
-#[derive(Clone, Copy)]
-enum Method {
-    None,
-    Standard,
-    PgdAt,
-    Dm,
-}
-
-const METHODS: [(&str, Method); 4] =
-    [("standard", Method::Standard), ("pgd-at", Method::PgdAt), ("dm", Method::Dm), ("none", Method::None)];
 
 /// Reads a recipe.
 pub(super) fn read(mut table: Table<'_>) -> Option<RecipeSection> {
@@ -60,48 +62,56 @@ pub(super) fn read_inline(mut table: Table<'_>) -> Option<RecipeSection> {
 }
 
 fn unnamed(mut table: Table<'_>) -> Option<RecipeSection> {
-    let method = table.required("method", "for example: method = \"standard\"");
-    let method = method.and_then(|field| field.one_of_or_planned("method", &METHODS, &PLANNED_RECIPES));
+    let field = table.required("method", "for example: method = \"standard\"");
+    let method = field.and_then(|field| field.one_of("method", &METHODS));
     let at = table.at.clone();
-    let training = match method {
-        None => {
-            table.accept_all();
-            None
-        }
-        Some(Method::None) => {
-            table.refuse(&TRAINING_KEYS, "belongs to a training, and the method `none` trains nothing");
-            Some(None)
-        }
-        Some(method) => training(&mut table, method).map(Some),
+    let Some(method) = method else {
+        table.accept_all();
+        return None;
     };
+    method.refuse_foreign_keys(&mut table);
+    let freeze = if method == Method::None { None } else { parts::freeze(&mut table, method) };
+    let training = if method == Method::None { Some(None) } else { training(&mut table, method).map(Some) };
     table.finish();
-    let training = training?;
-    let name = training.as_ref().map_or("none", |training| training.objective.name()).to_owned();
-    Some(RecipeSection { name, at, training })
+    let name = METHODS.iter().find(|(_, other)| *other == method).map_or("none", |(name, _)| name).to_owned();
+    Some(RecipeSection { name, at, training: training?, freeze })
 }
 
 fn training(table: &mut Table<'_>, method: Method) -> Option<Recipe> {
-    let length = length(table);
+    let length = length(table, Length::Epochs(defaults::EPOCHS));
     let batch_size = table.count("batch_size", defaults::BATCH_SIZE, 2, MOST_STEPS);
     let micro_batch_size = steps::micro_batch_size(table, batch_size);
     let optimizer = optimizer::optimizer(table);
-    let adam = !matches!(optimizer, Some((Optimizer::Sgd { .. }, _)));
+    let adam = !optimizer.as_ref().is_some_and(|optimizer| matches!(optimizer.rule, Optimizer::Sgd { .. }));
     let gradient_clip = steps::gradient_clip(table);
     let schedule = schedule::schedule(table, adam);
     let precision = steps::precision(table);
     let ema = steps::ema(table);
     let augmentation = augmentation(table);
+    let label_smoothing = table.number("label_smoothing", defaults::LABEL_SMOOTHING, &NumberRange::of(0.0..1.0));
+    let dropout = method != Method::LinearProbe && table.boolean("dropout", defaults::DROPOUT);
+    let epsilon_schedule =
+        if method.is_adversarial() { inner::epsilon_schedule(table) } else { EpsilonSchedule::Constant };
     let objective = objective::objective(table, method, batch_size);
+    let rate = optimizer.as_ref().map_or(defaults::ADAM_LEARNING_RATE, |optimizer| optimizer.rule.learning_rate());
+    let head_first =
+        parts::head_first(table, method, (objective.as_ref().unwrap_or(&Objective::Standard), length, rate));
     let validation = validation::validation(table, objective.as_ref().is_some_and(|o| o.inner().is_some()));
-    let (optimizer, decay_norm_and_bias) = optimizer?;
+    let OptimizerKeys { rule, head_learning_rate, decay_norm_and_bias } = optimizer?;
     Some(Recipe {
         objective: objective?,
+        epsilon_schedule,
+        label_smoothing,
+        frozen: Frozen::NOTHING,
+        head_first,
         length,
         batch_size,
         micro_batch_size,
-        optimizer,
+        optimizer: rule,
+        head_learning_rate,
         decay_norm_and_bias,
         gradient_clip,
+        dropout,
         schedule,
         precision,
         ema,
@@ -110,7 +120,8 @@ fn training(table: &mut Table<'_>, method: Method) -> Option<Recipe> {
     })
 }
 
-fn length(table: &mut Table<'_>) -> Length {
+/// Reads `epochs` or `iterations`.
+fn length(table: &mut Table<'_>, default: Length) -> Length {
     let [epochs, iterations] = ["epochs", "iterations"].map(|key| table.optional_count(key, 1, MOST_STEPS));
     match (epochs, iterations) {
         (Some(_), Some(iterations)) => {
@@ -120,7 +131,7 @@ fn length(table: &mut Table<'_>) -> Length {
         }
         (None, Some(iterations)) => Length::Iterations(iterations.value),
         (Some(epochs), None) => Length::Epochs(epochs.value),
-        (None, None) => Length::Epochs(defaults::EPOCHS),
+        (None, None) => default,
     }
 }
 

@@ -15,20 +15,32 @@ enum Kind {
     AdamW,
 }
 
-/// The rule, and whether biases and normalisations decay too.
-pub(super) fn optimizer(table: &mut Table<'_>) -> Option<(Optimizer, bool)> {
-    let default = Optimizer::Adam {
+/// What `optimizer` says.
+pub(super) struct OptimizerKeys {
+    pub(super) rule: Optimizer,
+    /// Learning rate of the head, if it has one of its own.
+    pub(super) head_learning_rate: Option<f64>,
+    /// Whether biases and normalisations decay too.
+    pub(super) decay_norm_and_bias: bool,
+}
+
+/// Reads the optimiser.
+pub(super) fn optimizer(table: &mut Table<'_>) -> Option<OptimizerKeys> {
+    let rule = Optimizer::Adam {
         learning_rate: defaults::ADAM_LEARNING_RATE,
         weight_decay: defaults::WEIGHT_DECAY,
         betas: defaults::BETAS,
         epsilon: defaults::EPSILON,
     };
-    let Some(field) = table.field("optimizer") else { return Some((default, defaults::DECAY_NORM_AND_BIAS)) };
+    let Some(field) = table.field("optimizer") else {
+        let decay_norm_and_bias = defaults::DECAY_NORM_AND_BIAS;
+        return Some(OptimizerKeys { rule, head_learning_rate: None, decay_norm_and_bias });
+    };
     let mut table = field.table("{ kind = \"sgd\", \"adam\" or \"adamw\", learning_rate = … }")?;
     let kind = table.required("kind", "kind = \"sgd\", kind = \"adam\" or kind = \"adamw\"");
     let kinds = [("sgd", Kind::Sgd), ("adam", Kind::Adam), ("adamw", Kind::AdamW)];
     let decay_norm_and_bias = table.boolean("decay_norm_and_bias", defaults::DECAY_NORM_AND_BIAS);
-    let optimizer = match kind.and_then(|field| field.one_of("optimizer", &kinds)) {
+    let rule = match kind.and_then(|field| field.one_of("optimizer", &kinds)) {
         None => {
             table.accept_all();
             None
@@ -46,8 +58,13 @@ pub(super) fn optimizer(table: &mut Table<'_>) -> Option<(Optimizer, bool)> {
             Some(Optimizer::AdamW { learning_rate, weight_decay, betas, epsilon })
         }
     };
+    let head = table.field("head_learning_rate").map(|field| field.number(&NumberRange::above_zero()));
     table.finish();
-    optimizer.map(|optimizer| (optimizer, decay_norm_and_bias))
+    let head_learning_rate = match head {
+        Some(head) => Some(head?),
+        None => None,
+    };
+    Some(OptimizerKeys { rule: rule?, head_learning_rate, decay_norm_and_bias })
 }
 
 fn sgd(table: &mut Table<'_>) -> Option<Optimizer> {
