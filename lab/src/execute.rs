@@ -10,10 +10,11 @@ use std::time::Duration;
 use gauntlet_data::Places;
 use gauntlet_domain::TaskId;
 use gauntlet_domain::experiment::{
-    AttackResult, AttackSpec, DatasetSpec, EpochMetrics, ModelSpec, NUMERICS_VERSION, TaskSpec, TrainSpec, Weights,
+    AttackMethod, AttackResult, AttackSpec, DatasetSpec, EpochMetrics, ModelSpec, NUMERICS_VERSION, TaskSpec,
+    TrainSpec, Weights,
 };
 
-use crate::attacks::{Evaluation, evaluate};
+use crate::attacks::{Aids, Evaluation, evaluate};
 use crate::checkpoint;
 use crate::device::DeviceName;
 use crate::error::LabError;
@@ -195,7 +196,13 @@ impl Lab {
         check(&spec.dataset, &spec.model, spec.numerics)?;
         let examples = self.examples(&spec.dataset, &inputs.places)?;
         let model = self.attacked_model(spec, inputs)?;
+        let source = self.transfer_source(&spec.attack.method, spec.seed, inputs)?;
+        let crafted_on = match &spec.attack.method {
+            AttackMethod::Uap { crafted_on, .. } => Some(self.examples(crafted_on, &inputs.places)?),
+            _ => None,
+        };
         let evaluation = Evaluation {
+            aids: Aids { source: source.as_ref(), crafted_on: crafted_on.as_deref() },
             model: &model,
             examples: &examples,
             attack: &spec.attack,
@@ -237,6 +244,11 @@ impl Lab {
         Ok(model)
     }
 
+    fn transfer_source(&self, method: &AttackMethod, seed: u64, inputs: &Inputs) -> Result<Option<Model>, LabError> {
+        let AttackMethod::Transfer { source, .. } = method else { return Ok(None) };
+        self.load_model(&source.model, &source.weights, seed, inputs).map(Some)
+    }
+
     fn load_model(&self, spec: &ModelSpec, weights: &Weights, seed: u64, inputs: &Inputs) -> Result<Model, LabError> {
         let device = self.settings.device.device();
         let checkpoints = Checkpoints { tasks: &inputs.task_checkpoints, files: &inputs.places.files };
@@ -252,9 +264,13 @@ fn check(dataset: &DatasetSpec, model: &ModelSpec, numerics: u32) -> Result<(), 
         format!("images have {} channels, the model takes {}", dataset.image.channels, model.channels)
     } else if dataset.classes != model.classes {
         format!("the data set has {} classes, the model {}", dataset.classes, model.classes)
-    } else if dataset.image.height.min(dataset.image.width) < model.backbone.min_image_size() {
+    } else if dataset.image.height.min(dataset.image.width) < model.backbone.min_image_size(model.stem) {
         let (height, width) = (dataset.image.height, dataset.image.width);
-        format!("images are {height}×{width}, {} takes {} and up", model.backbone, model.backbone.min_image_size())
+        format!(
+            "images are {height}×{width}, {} takes {} and up",
+            model.backbone,
+            model.backbone.min_image_size(model.stem)
+        )
     } else {
         return Ok(());
     };

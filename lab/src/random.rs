@@ -31,6 +31,20 @@ pub enum Purpose<'a> {
         /// Index in the split.
         example: u64,
     },
+    /// The mask of one layer's dropout in a training step.
+    Dropout {
+        /// The step, counted from 0.
+        iteration: u32,
+        /// The layer, counted as its network does.
+        layer: u32,
+    },
+    /// The branches of one residual block that a training step leaves out.
+    StochasticDepth {
+        /// The step, counted from 0.
+        iteration: u32,
+        /// The block, counted as its network does.
+        layer: u32,
+    },
     /// Starting point of the attack on one image inside a training step (counted from 0).
     InnerStart {
         /// The step.
@@ -52,6 +66,23 @@ pub enum Purpose<'a> {
         /// Restart or draw.
         number: u32,
     },
+    /// Everything random in a try of the search by squares.
+    Square {
+        /// Index in the split.
+        example: u64,
+        /// Try.
+        number: u32,
+    },
+    /// Order of the examples in a pass of the crafting of a universal perturbation.
+    UniversalOrder {
+        /// The pass, counted from 0.
+        pass: u32,
+    },
+    /// Class that a targeted attack leads to.
+    AttackTarget {
+        /// Index in the split.
+        example: u64,
+    },
 }
 
 impl fmt::Display for Purpose<'_> {
@@ -61,8 +92,13 @@ impl fmt::Display for Purpose<'_> {
             Self::Shuffle { epoch } => write!(f, "shuffle/{epoch}"),
             Self::HeldOut => f.write_str("held-out"),
             Self::Augmentation { epoch, example } => write!(f, "augmentation/{epoch}/{example}"),
+            Self::Dropout { iteration, layer } => write!(f, "dropout/{iteration}/{layer}"),
+            Self::StochasticDepth { iteration, layer } => write!(f, "stochastic-depth/{iteration}/{layer}"),
             Self::InnerStart { iteration, example } => write!(f, "inner-start/{iteration}/{example}"),
             Self::Pass { iteration, pass } => write!(f, "pass/{iteration}/{pass}"),
+            Self::Square { example, number } => write!(f, "square/{example}/{number}"),
+            Self::UniversalOrder { pass } => write!(f, "universal-order/{pass}"),
+            Self::AttackTarget { example } => write!(f, "attack-target/{example}"),
             Self::AttackStart { example, number } => write!(f, "attack-start/{example}/{number}"),
         }
     }

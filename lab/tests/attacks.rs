@@ -10,61 +10,31 @@ use gauntlet_domain::experiment::{
     NUMERICS_VERSION, Norm, Objective, TaskSpec, Weights,
 };
 use gauntlet_domain::{Digest, TaskId};
-use gauntlet_lab::attacks::{Ball, Evaluation, evaluate, lengths};
+use gauntlet_lab::attacks::{Aids, Ball, Evaluation, evaluate, lengths};
 use gauntlet_lab::models::{Checkpoints, Model, starting_weights};
 use gauntlet_lab::random::{Purpose, Stream};
 use gauntlet_lab::{Examples, Inputs, Lab, Settings, TaskOutput};
 use proptest::prelude::*;
-use support::{Bench, Notes, floats, model_spec, squares};
+use support::trained::{EXAMPLES, examples, model, spec, trained};
+use support::{Bench, Notes, floats};
 use tch::{Device, Tensor};
-
-const EXAMPLES: usize = 90;
-
-/// The checkpoint of a model that was trained for a moment, made once for all tests.
-fn trained() -> &'static [u8] {
-    static CHECKPOINT: OnceLock<Vec<u8>> = OnceLock::new();
-    CHECKPOINT.get_or_init(|| {
-        let bench = Bench::new(96);
-        let spec = bench.train_spec(Objective::Standard, Length::Iterations(24));
-        let mut lab = Lab::new(Settings::default());
-        let output = lab.execute(&TaskSpec::Train(spec), &bench.inputs, &mut Notes::default()).unwrap();
-        let TaskOutput::Trained { checkpoint } = output else { panic!("a training gave {output:?}") };
-        std::fs::read(checkpoint).unwrap()
-    })
-}
-
-fn spec() -> ModelSpec {
-    model_spec(Backbone::ResNet18W16, 1, 3)
-}
-
-fn model() -> Model {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("trained.safetensors");
-    std::fs::write(&path, trained()).unwrap();
-    let checkpoint = Digest::of(trained());
-    let (tasks, files) = ([].into(), [(checkpoint, path)].into());
-    let weights = Weights::Imported { checkpoint, format: CheckpointFormat::SafeTensors, head: Head::Keep };
-    let checkpoints = Checkpoints { tasks: &tasks, files: &files };
-    let parameters = starting_weights(&spec(), &weights, 0, checkpoints, Device::Cpu).unwrap();
-    Model::new(&spec(), parameters, Device::Cpu).unwrap()
-}
-
-/// Images of other noise than the training's, some with a wrong label so that the model is wrong before any attack.
-fn examples() -> Examples {
-    let mut images = squares("test", EXAMPLES);
-    images.labels[4] = (images.labels[4] + 1) % 3;
-    images.labels[50] = (images.labels[50] + 1) % 3;
-    Examples::from_images(&images, 3, Device::Cpu).unwrap()
-}
 
 fn pgd(norm: Norm, eps: f64, restarts: u32) -> AttackConfig {
     let method = AttackMethod::Pgd { steps: 8, step_size: eps / 4.0, random_start: true, restarts };
-    AttackConfig { method, norm, eps, early_stop: true }
+    AttackConfig { method, norm, eps: Some(eps), target: None, early_stop: true }
 }
 
 fn run(attack: &AttackConfig, batch_size: usize) -> (AttackResult, Tensor) {
     let (model, examples) = (model(), examples());
-    let evaluation = Evaluation { model: &model, examples: &examples, attack, seed: 5, batch_size, keep_images: true };
+    let evaluation = Evaluation {
+        model: &model,
+        examples: &examples,
+        attack,
+        aids: Aids::default(),
+        seed: 5,
+        batch_size,
+        keep_images: true,
+    };
     let evaluated = evaluate(&evaluation, &mut |_| ()).unwrap();
     evaluated.result.outcomes.check(EXAMPLES).unwrap();
     (evaluated.result, evaluated.images.unwrap())
@@ -79,6 +49,7 @@ fn radius(norm: Norm) -> f64 {
     match norm {
         Norm::Linf => 20.0 / 255.0,
         Norm::L2 => 1.6,
+        Norm::L1 => 40.0,
     }
 }
 
@@ -102,7 +73,7 @@ fn outcomes_do_not_depend_on_the_size_of_the_batches() {
 fn random_noise_is_weaker_than_one_step_and_one_step_than_many() {
     for norm in Norm::ALL {
         let eps = radius(norm);
-        let with = |method| AttackConfig { method, norm, eps, early_stop: true };
+        let with = |method| AttackConfig { method, norm, eps: Some(eps), target: None, early_stop: true };
         let clean = run(&with(AttackMethod::Fgsm), 64).0.outcomes.clean_correct();
         let noise = robust(&with(AttackMethod::Noise { draws: 4 }));
         let (fgsm, many) = (robust(&with(AttackMethod::Fgsm)), robust(&pgd(norm, eps, 1)));
@@ -143,7 +114,7 @@ fn what_an_attack_gives_back_is_what_its_outcomes_say() {
         assert_eq!(outcomes.distance[4], 0.0);
         assert_eq!(outcomes.adversarial_prediction[4], outcomes.clean_prediction[4]);
         assert_eq!(outcomes.adversarial_loss[4].to_bits(), outcomes.clean_loss[4].to_bits());
-        assert!(outcomes.distance.iter().all(|distance| f64::from(*distance) <= attack.eps * (1.0 + 1e-5)));
+        assert!(outcomes.distance.iter().all(|distance| f64::from(*distance) <= attack.eps.unwrap() * (1.0 + 1e-5)));
         assert!(images.min().double_value(&[]) >= 0.0 && images.max().double_value(&[]) <= 1.0);
         let change = images - examples().range(0, EXAMPLES).unwrap().pixels;
         let apart = (lengths(&change, norm).unwrap() - Tensor::from_slice(&outcomes.distance)).abs().max();
@@ -181,7 +152,7 @@ fn a_lab_attacks_the_checkpoint_of_a_task_and_reads_nothing_twice() {
 }
 
 fn norms() -> impl Strategy<Value = Norm> {
-    prop_oneof![Just(Norm::Linf), Just(Norm::L2)]
+    prop_oneof![Just(Norm::Linf), Just(Norm::L2), Just(Norm::L1)]
 }
 
 proptest! {

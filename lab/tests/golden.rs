@@ -8,7 +8,7 @@ mod support;
 use gauntlet_domain::experiment::{
     AttackConfig, AttackMethod, Backbone, Frozen, InnerAttack, Norm, Objective, Optimizer, Start,
 };
-use gauntlet_lab::attacks::{Evaluated, Evaluation, evaluate};
+use gauntlet_lab::attacks::{Aids, Evaluated, Evaluation, evaluate};
 use gauntlet_lab::models::{Mode, Model};
 use gauntlet_lab::training::{Branch, Draws, Learner, OptimizerState, Target, craft, losses};
 use support::{
@@ -72,7 +72,7 @@ fn the_narrow_net_is_torchvisions_resnet_with_fewer_channels_and_a_small_stem() 
 
 fn config(method: AttackMethod, norm: Norm) -> AttackConfig {
     let eps = if norm == Norm::Linf { 4.0 / 255.0 } else { 0.3 };
-    AttackConfig { method, norm, eps, early_stop: false }
+    AttackConfig { method, norm, eps: Some(eps), target: None, early_stop: false }
 }
 
 fn pgd(norm: Norm, steps: u32) -> AttackConfig {
@@ -83,8 +83,15 @@ fn pgd(norm: Norm, steps: u32) -> AttackConfig {
 fn attacked(golden: &Golden, images: &str, labels: &str, attack: &AttackConfig) -> Evaluated {
     let model = formula_model(Backbone::ResNet18W16, 1, 10);
     let examples = formula_examples(images, golden.classes(labels), 10);
-    let evaluation =
-        Evaluation { model: &model, examples: &examples, attack, seed: 0, batch_size: 64, keep_images: true };
+    let evaluation = Evaluation {
+        model: &model,
+        examples: &examples,
+        attack,
+        aids: Aids::default(),
+        seed: 0,
+        batch_size: 64,
+        keep_images: true,
+    };
     evaluate(&evaluation, &mut |_| ()).unwrap()
 }
 

@@ -190,3 +190,37 @@ fn the_share_of_epsilon_follows_the_published_ramp() {
         assert_eq!(shares, floats(golden.get(&format!("schedule.{name}"))), "{name}");
     }
 }
+
+#[test]
+fn every_pass_of_a_step_names_random_masks_of_its_own_unless_dropout_is_off() {
+    let objective = Objective::Trades { beta: 6.0, inner: inner(1) };
+    let model = model();
+    let learner = learner(&model, &objective);
+    let masks = |dropout, iteration| -> Vec<Option<(u64, u32)>> {
+        let draws = Draws { seed: 7, iteration, examples: &EXAMPLES };
+        let shown = Step { dropout, draws, ..step(&learner, &objective) }.show(&batch()).unwrap();
+        let named = shown.passes.iter().map(|pass| match pass.mode {
+            Mode::Train(train) => train.dropout.map(|dropout| (dropout.seed, dropout.iteration)),
+            Mode::Eval => None,
+        });
+        named.collect()
+    };
+    let (first, second) = (masks(true, 0), masks(true, 1));
+    let mut all = [first.clone(), second].concat();
+    assert_eq!(first, masks(true, 0));
+    all.sort_unstable();
+    all.dedup();
+    assert_eq!(all.len(), 6, "two steps of three passes each");
+    assert_eq!(masks(false, 0), [None; 3]);
+}
+
+#[test]
+fn labels_are_smoothed_in_the_cross_entropy_of_a_step() {
+    let model = model();
+    let learner = learner(&model, &Objective::Standard);
+    let found = Step { label_smoothing: 0.1, ..step(&learner, &Objective::Standard) }.loss(&batch()).unwrap();
+    let smoothed = losses::cross_entropy(&found.logits, &labels(), 0.1).unwrap();
+    let plain = losses::cross_entropy(&found.logits, &labels(), 0.0).unwrap();
+    assert_eq!(found.loss.double_value(&[]), smoothed.double_value(&[]));
+    assert_ne!(found.loss.double_value(&[]), plain.double_value(&[]));
+}

@@ -45,11 +45,13 @@ pub fn backbones(args: &ListArgs) -> anyhow::Result<ExitCode> {
     for entry in &known {
         let channels: Vec<String> = entry.channels.iter().map(ToString::to_string).collect();
         println!("{}: {}", entry.name, entry.summary);
+        let cifar = entry.min_image_size_with_cifar_stem;
         println!(
-            "    {:.1} M parameters, images of {} channels from {} pixels\n",
+            "    {:.1} M parameters, images of {} channels from {} pixels{}\n",
             entry.parameters as f64 / 1e6,
             channels.join(" or "),
-            entry.min_image_size
+            entry.min_image_size,
+            cifar.map(|least| format!("; with stem = \"cifar\" from {least}")).unwrap_or_default()
         );
     }
     Ok(ExitCode::SUCCESS)

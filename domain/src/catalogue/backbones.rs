@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::experiment::{Backbone, ParameterShape};
+use crate::experiment::{Backbone, ParameterShape, Stem};
 
 /// Channels and classes for which parameters are counted: those of ImageNet.
 const COUNTED_AT: (u32, u32) = (3, 1000);
@@ -20,6 +20,8 @@ pub struct BackboneEntry {
     pub channels: &'static [u32],
     /// Smallest side of an image it can take, in pixels.
     pub min_image_size: u32,
+    /// The same with `stem = "cifar"`, if it can have that.
+    pub min_image_size_with_cifar_stem: Option<u32>,
 }
 
 /// The backbones of `[[model]]`.
@@ -30,14 +32,34 @@ pub fn backbones() -> Vec<BackboneEntry> {
 /// Channels of the images a backbone can take.
 pub const fn input_channels(backbone: Backbone) -> &'static [u32] {
     match backbone {
-        Backbone::ResNet18 => &[3],
         Backbone::ResNet18W16 => &[1, 3],
+        Backbone::AlexNet
+        | Backbone::Vgg16Bn
+        | Backbone::ResNet18
+        | Backbone::ResNet34
+        | Backbone::ResNet50
+        | Backbone::ResNet101
+        | Backbone::WideResNet50x2
+        | Backbone::DenseNet121
+        | Backbone::Wrn28x10
+        | Backbone::Wrn34x10
+        | Backbone::PreActResNet18 => &[3],
     }
 }
 
 fn entry(backbone: Backbone) -> BackboneEntry {
     let summary = match backbone {
-        Backbone::ResNet18 => "torchvision's ResNet-18 (He et al. 2016), under torchvision's parameter names",
+        Backbone::AlexNet => "torchvision's AlexNet (Krizhevsky 2014)",
+        Backbone::Vgg16Bn => "torchvision's VGG-16 with batch normalisation (Simonyan and Zisserman 2015)",
+        Backbone::ResNet18 => "torchvision's ResNet-18 (He et al. 2016)",
+        Backbone::ResNet34 => "torchvision's ResNet-34 (He et al. 2016)",
+        Backbone::ResNet50 => "torchvision's ResNet-50 (He et al. 2016), stride in the 3×3 convolutions",
+        Backbone::ResNet101 => "torchvision's ResNet-101 (He et al. 2016), stride in the 3×3 convolutions",
+        Backbone::WideResNet50x2 => "torchvision's Wide ResNet-50-2 (Zagoruyko and Komodakis 2016)",
+        Backbone::DenseNet121 => "torchvision's DenseNet-121 (Huang et al. 2017)",
+        Backbone::Wrn28x10 => "RobustBench's Wide ResNet-28-10 for 32×32 images (Zagoruyko and Komodakis 2016)",
+        Backbone::Wrn34x10 => "RobustBench's Wide ResNet-34-10 for 32×32 images (Zagoruyko and Komodakis 2016)",
+        Backbone::PreActResNet18 => "RobustBench's pre-activation ResNet-18 for 32×32 images (He et al. 2016)",
         Backbone::ResNet18W16 => "ResNet-18's blocks at a quarter of the width with a small stem, for a CPU",
     };
     let (channels, classes) = COUNTED_AT;
@@ -45,8 +67,14 @@ fn entry(backbone: Backbone) -> BackboneEntry {
     BackboneEntry {
         name: backbone.name(),
         summary,
-        parameters: backbone.state_dict(channels, classes).iter().filter(trained).map(ParameterShape::values).sum(),
+        parameters: backbone
+            .state_dict(Stem::Standard, channels, classes)
+            .iter()
+            .filter(trained)
+            .map(ParameterShape::values)
+            .sum(),
         channels: input_channels(backbone),
-        min_image_size: backbone.min_image_size(),
+        min_image_size: backbone.min_image_size(Stem::Standard),
+        min_image_size_with_cifar_stem: backbone.has_cifar_stem().then(|| backbone.min_image_size(Stem::Cifar)),
     }
 }

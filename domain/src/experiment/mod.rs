@@ -10,10 +10,13 @@ mod result;
 mod spec;
 mod threat;
 
-pub use attack::{AttackConfig, AttackMethod};
+pub use attack::{
+    ApgdLoss, AttackConfig, AttackMethod, AutoAttackVersion, Knowledge, TargetClass, TransferSource, UapMethod,
+};
 pub use dataset::{DatasetSource, DatasetSpec, Fit, GlyphOptions, ImageShape, Split};
 pub use model::{
-    Backbone, CheckpointFormat, Head, ModelSpec, Normalize, ParameterShape, ResNetLayout, Stage, Stem, Weights,
+    AlexNet, Backbone, CheckpointFormat, DenseNetLayout, Family, Head, ModelSpec, Normalize, ParameterShape,
+    PreActResNet, ResNetLayout, ResNetStem, ResidualBlock, Stage, Stem, Vgg, Weights, WideResNetLayout,
 };
 pub use recipe::{
     Augmentation, Criterion, Decay, Drops, Ema, EpsilonSchedule, Frozen, HeadFirst, HeldOut, InnerAttack, Length,

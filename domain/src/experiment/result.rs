@@ -81,8 +81,28 @@ pub struct Outcomes {
     pub clean_loss: Vec<f32>,
     /// Cross-entropy on the attack's output, in nats.
     pub adversarial_loss: Vec<f32>,
-    /// Length of the perturbation in the attack's norm, pixel space; 0 where the original is already misclassified.
+    /// Length of the perturbation in the attack's norm, pixel space; 0 where the original is already misclassified, +∞ (`null` in JSON, which has no
+    /// infinity) where a minimum-norm attack never fooled the model.
+    #[serde(with = "distances")]
     pub distance: Vec<f32>,
+}
+
+/// Distances in JSON: `null` is +∞.
+mod distances {
+    use serde::ser::Error as _;
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(distances: &[f32], serializer: S) -> Result<S::Ok, S::Error> {
+        if let Some(index) = distances.iter().position(|distance| distance.is_nan() || *distance == f32::NEG_INFINITY) {
+            return Err(S::Error::custom(format_args!("`distance` of example {index} is no length")));
+        }
+        serializer.collect_seq(distances.iter().map(|distance| distance.is_finite().then_some(*distance)))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f32>, D::Error> {
+        let distances = Vec::<Option<f32>>::deserialize(deserializer)?;
+        Ok(distances.into_iter().map(|distance| distance.unwrap_or(f32::INFINITY)).collect())
+    }
 }
 
 /// Columns that do not make a table.
@@ -137,6 +157,20 @@ impl Outcomes {
             .count()
     }
 
+    /// Examples classified right before a minimum-norm attack and by it not fooled within `eps` of the original: over all radii the curve of
+    /// accuracy versus ε.
+    pub fn robust_correct_at(&self, eps: f64) -> usize {
+        let after = self.adversarial_prediction.iter().zip(&self.distance);
+        self.label
+            .iter()
+            .zip(&self.clean_prediction)
+            .zip(after)
+            .filter(|((label, clean), (after, distance))| {
+                label == clean && (label == after || f64::from(**distance) > eps)
+            })
+            .count()
+    }
+
     /// Whether the columns are a table of `expected` examples.
     ///
     /// # Errors
@@ -188,6 +222,34 @@ mod tests {
     #[test]
     fn an_example_is_robust_only_if_it_was_right_before_and_after() {
         assert_eq!((outcomes().clean_correct(), outcomes().robust_correct()), (2, 1));
+    }
+
+    #[test]
+    fn accuracy_falls_with_the_radius_until_only_what_was_never_fooled_is_left() {
+        let nearest = Outcomes {
+            label: vec![0, 1, 1, 2],
+            clean_prediction: vec![0, 1, 1, 0],
+            adversarial_prediction: vec![1, 0, 1, 0],
+            clean_loss: vec![0.1; 4],
+            adversarial_loss: vec![0.2; 4],
+            distance: vec![0.25, 0.5, f32::INFINITY, 0.0],
+        };
+        let curve = [0.0, 0.2, 0.25, 0.3, 0.5, 1e30, f64::INFINITY].map(|eps| nearest.robust_correct_at(eps));
+        assert_eq!(curve, [3, 3, 2, 2, 1, 1, 1]);
+        assert_eq!(nearest.check(4), Ok(()));
+    }
+
+    #[test]
+    fn infinite_distances_survive_json_and_distances_that_are_no_lengths_are_refused() {
+        let nearest = Outcomes { distance: vec![0.1, f32::INFINITY, 0.0], ..outcomes() };
+        let text = serde_json::to_string(&nearest).unwrap();
+        assert!(text.ends_with(r#""distance":[0.1,null,0.0]}"#), "{text}");
+        assert_eq!(serde_json::from_str::<Outcomes>(&text).unwrap(), nearest);
+        for odd in [f32::NAN, f32::NEG_INFINITY] {
+            let outcomes = Outcomes { distance: vec![0.1, odd, 0.0], ..outcomes() };
+            let error = serde_json::to_string(&outcomes).unwrap_err().to_string();
+            assert_eq!(error, "`distance` of example 1 is no length");
+        }
     }
 
     #[test]

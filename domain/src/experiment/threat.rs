@@ -13,17 +13,20 @@ pub enum Norm {
     Linf,
     /// Euclidean length over all channels and pixels of an image.
     L2,
+    /// Sum of the changes of all channels and pixels of an image.
+    L1,
 }
 
 impl Norm {
     /// All norms, in the order of the catalogue.
-    pub const ALL: [Self; 2] = [Self::Linf, Self::L2];
+    pub const ALL: [Self; 3] = [Self::Linf, Self::L2, Self::L1];
 
     /// The name in sweep files, tables and messages.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Linf => "linf",
             Self::L2 => "l2",
+            Self::L1 => "l1",
         }
     }
 }

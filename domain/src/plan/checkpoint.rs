@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::experiment::{Backbone, ParameterShape};
+use crate::experiment::{Backbone, ParameterShape, Stem};
 
 /// What is wrong is listed up to so many tensors.
 const SHOWN: usize = 5;
@@ -11,7 +11,12 @@ const SHOWN: usize = 5;
 ///
 /// # Errors
 /// What does not fit.
-pub(super) fn classes(tensors: &[ParameterShape], backbone: Backbone, channels: u32) -> Result<u32, String> {
+pub(super) fn classes(
+    tensors: &[ParameterShape],
+    backbone: Backbone,
+    stem: Stem,
+    channels: u32,
+) -> Result<u32, String> {
     let found: BTreeMap<&str, &[u64]> =
         tensors.iter().map(|tensor| (tensor.name.as_str(), tensor.shape.as_slice())).collect();
     let head = format!("{}.bias", backbone.head());
@@ -19,7 +24,7 @@ pub(super) fn classes(tensors: &[ParameterShape], backbone: Backbone, channels: 
         Some([classes]) => u32::try_from(*classes).unwrap_or(0),
         _ => 0,
     };
-    let expected = backbone.state_dict(channels, classes);
+    let expected = backbone.state_dict(stem, channels, classes);
     let mut wrong = misfits(&found, &expected);
     if wrong.is_empty() {
         return Ok(classes);

@@ -30,7 +30,7 @@ pub(super) fn resolve(
         return None;
     }
     let normalize = Normalize { mean: mean?, std: std? };
-    Some(ModelSpec { backbone: model.backbone, channels, classes: dataset.classes, normalize })
+    Some(ModelSpec { backbone: model.backbone, stem: model.stem, channels, classes: dataset.classes, normalize })
 }
 
 /// The same model for the source of its pre-training.
@@ -62,7 +62,7 @@ fn at_size(section: &DatasetSection) -> &Place {
 }
 
 fn large_enough(model: &ModelSection, name: &str, image: ImageShape, at: &Place, mistakes: &mut Mistakes) -> bool {
-    let least = model.backbone.min_image_size();
+    let least = model.backbone.min_image_size(model.stem);
     let large = image.height >= least && image.width >= least;
     if !large {
         let message = format!(

@@ -146,7 +146,7 @@ impl<'a> Planner<'a> {
         let (train, test) = (dataset.train.clone(), dataset.test.clone()?);
         let found = self.weights(run.init, (run.model, &model), run.seed, purpose)?;
         let model = ModelSpec { classes: found.classes, ..model };
-        let training = recipes::resolve(recipe, model.backbone, &mut self.mistakes)?;
+        let training = recipes::resolve(recipe, &model, &mut self.mistakes)?;
         let (train_task, weights) = match training {
             None => (None, found.weights),
             Some(training) => {
@@ -263,15 +263,17 @@ impl<'a> Planner<'a> {
         let found = match self.facts.files.get(&file.value) {
             None => Err(format!("nothing is known of the file `{}`", file.value)),
             Some(facts) => match &facts.content {
-                FileContent::Checkpoint { tensors } => checkpoint::classes(tensors, model.backbone, model.channels)
-                    .map(|classes| (facts.digest, classes))
-                    .map_err(|wrong| {
-                        let channels = model.channels;
-                        format!(
-                            "`{}` does not fit {} for images of {channels} channels: {wrong}",
-                            file.value, model.backbone
-                        )
-                    }),
+                FileContent::Checkpoint { tensors } => {
+                    checkpoint::classes(tensors, model.backbone, model.stem, model.channels)
+                        .map(|classes| (facts.digest, classes))
+                        .map_err(|wrong| {
+                            let channels = model.channels;
+                            format!(
+                                "`{}` does not fit {} for images of {channels} channels: {wrong}",
+                                file.value, model.backbone
+                            )
+                        })
+                }
                 _ => Err(format!("`{}` does not hold a state dict", file.value)),
             },
         };
@@ -334,7 +336,7 @@ impl<'a> Planner<'a> {
             Some(earlier) => self.weights(earlier, (number, &model), seed, purpose)?.weights,
         };
         let section_of_recipe = sweep.recipe_of(&pretrain.recipe.value);
-        let recipe = recipes::resolve(section_of_recipe, model.backbone, &mut self.mistakes)??;
+        let recipe = recipes::resolve(section_of_recipe, &model, &mut self.mistakes)??;
         let method = recipe.method();
         let spec = TrainSpec { dataset, model, weights, recipe, seed, numerics: NUMERICS_VERSION };
         self.check_training(&spec, &section.name, &pretrain.recipe.at)?;

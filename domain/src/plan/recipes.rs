@@ -1,18 +1,18 @@
 //! Recipes, resolved for a backbone.
 
 use super::planner::Mistakes;
-use crate::experiment::{Backbone, Frozen, Objective, Recipe};
+use crate::experiment::{Backbone, Frozen, ModelSpec, Objective, Recipe};
 use crate::sweep::{Freeze, Located, RecipeSection, counted};
 
-/// The training of a recipe for this backbone; outer none where something is wrong, inner none where the recipe trains nothing.
-pub(super) fn resolve(section: &RecipeSection, backbone: Backbone, mistakes: &mut Mistakes) -> Option<Option<Recipe>> {
+/// The training of a recipe for this model; outer none where something is wrong, inner none where the recipe trains nothing.
+pub(super) fn resolve(section: &RecipeSection, model: &ModelSpec, mistakes: &mut Mistakes) -> Option<Option<Recipe>> {
     let Some(training) = &section.training else { return Some(None) };
     let frozen = match &section.freeze {
         None => Frozen::NOTHING,
-        Some(freeze) => frozen(freeze, backbone, mistakes)?,
+        Some(freeze) => frozen(freeze, model.backbone, mistakes)?,
     };
-    if matches!(training.objective, Objective::Twins { .. }) && !has_statistics(backbone) {
-        let message = format!("`twins` keeps the statistics of batch normalisation, and `{backbone}` has none");
+    if matches!(training.objective, Objective::Twins { .. }) && !has_statistics(model) {
+        let message = format!("`twins` keeps the statistics of batch normalisation, and `{}` has none", model.backbone);
         mistakes.push(section.at.mistake(message));
         return None;
     }
@@ -38,6 +38,6 @@ fn frozen(freeze: &Located<Freeze>, backbone: Backbone, mistakes: &mut Mistakes)
     found.and_then(|count| u32::try_from(count).ok()).map(Frozen::Stages)
 }
 
-fn has_statistics(backbone: Backbone) -> bool {
-    backbone.state_dict(3, 2).iter().any(|parameter| parameter.name.ends_with(".running_mean"))
+fn has_statistics(model: &ModelSpec) -> bool {
+    model.state_dict().iter().any(|parameter| parameter.name.ends_with(".running_mean"))
 }

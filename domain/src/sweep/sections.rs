@@ -3,7 +3,7 @@
 use super::FilePlace;
 use super::grid::Grid;
 use super::place::{Located, Place};
-use crate::experiment::{AttackConfig, AttackMethod, Backbone, CheckpointFormat, Epsilon, Fit, Norm, Recipe};
+use crate::experiment::{AttackConfig, AttackMethod, Backbone, CheckpointFormat, Epsilon, Fit, Norm, Recipe, Stem};
 
 /// A sweep file, read and checked by [`parse`](super::parse).
 #[derive(Debug, Clone, PartialEq)]
@@ -130,6 +130,8 @@ pub struct ModelSection {
     pub at: Place,
     /// Architecture.
     pub backbone: Backbone,
+    /// First layers.
+    pub stem: Stem,
     /// Channels of its images; the data set's if none.
     pub channels: Option<Located<u32>>,
     /// Mean of the pixels.
@@ -300,6 +302,6 @@ impl AttackSection {
                 AttackMethod::Pgd { steps, step_size: step_size.resolve(eps.value()), random_start, restarts }
             }
         };
-        AttackConfig { method, norm: self.norm, eps: eps.value(), early_stop: self.early_stop }
+        AttackConfig { method, norm: self.norm, eps: Some(eps.value()), target: None, early_stop: self.early_stop }
     }
 }

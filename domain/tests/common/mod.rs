@@ -3,7 +3,7 @@
 
 use gauntlet_domain::Digest;
 use gauntlet_domain::catalogue;
-use gauntlet_domain::experiment::{Backbone, ParameterShape};
+use gauntlet_domain::experiment::{Backbone, ParameterShape, Stem};
 use gauntlet_domain::plan::{Plan, plan};
 use gauntlet_domain::sweep::{Diagnostic, Facts, FileContent, FileFacts, FilePlace, Sweep, parse};
 
@@ -134,7 +134,7 @@ pub fn images(examples: u32, channels: u32, side: u32, max_label: u32) -> FileCo
 }
 
 pub fn resnet18(classes: u32) -> Vec<ParameterShape> {
-    let mut tensors = Backbone::ResNet18.state_dict(3, classes);
+    let mut tensors = Backbone::ResNet18.state_dict(Stem::Standard, 3, classes);
     tensors.push(ParameterShape { name: "bn1.num_batches_tracked".to_owned(), shape: vec![] });
     tensors
 }

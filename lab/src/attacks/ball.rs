@@ -18,7 +18,7 @@ pub struct Ball {
 }
 
 impl Ball {
-    /// `points` moved by `length` in the direction in which the loss grows fastest: along the signs of the gradient (L∞), along the gradient (L2).
+    /// `points` moved by `length` in the direction in which the loss grows fastest: along the signs of the gradient (L∞), along the gradient (L2, L1).
     /// All f32 \[n,C,H,W\].
     ///
     /// # Errors
@@ -26,7 +26,7 @@ impl Ball {
     pub fn ascend(&self, points: &Tensor, gradient: &Tensor, length: f64) -> tch::Result<Tensor> {
         let direction = match self.norm {
             Norm::Linf => gradient.f_sign()?,
-            Norm::L2 => gradient.f_div(&per_image(&lengths(gradient, Norm::L2)?.f_add_scalar(TINY)?)?)?,
+            Norm::L2 | Norm::L1 => gradient.f_div(&per_image(&lengths(gradient, self.norm)?.f_add_scalar(TINY)?)?)?,
         };
         points.f_add(&direction.f_mul_scalar(length)?)
     }
@@ -38,16 +38,35 @@ impl Ball {
     /// # Errors
     /// Tensors of different shapes; no memory.
     pub fn bound(&self, points: &Tensor, originals: &Tensor) -> tch::Result<Tensor> {
-        let change = points.f_sub(originals)?;
-        let change = match self.norm {
-            Norm::Linf => change.f_clamp(-self.eps, self.eps)?,
+        let change = self.nearest(&points.f_sub(originals)?)?;
+        originals.f_add(&change)?.f_clamp(0.0, 1.0)
+    }
+
+    /// The changes, f32 \[n,C,H,W\], of the ball that are nearest to `change`.
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn nearest(&self, change: &Tensor) -> tch::Result<Tensor> {
+        match self.norm {
+            Norm::Linf => change.f_clamp(-self.eps, self.eps),
             Norm::L2 => {
                 // A length of zero gives an infinity here and 1 after the clamp.
-                let factor = lengths(&change, Norm::L2)?.f_reciprocal()?.f_mul_scalar(self.eps)?.f_clamp_max(1.0)?;
-                change.f_mul(&per_image(&factor)?)?
+                let factor = lengths(change, Norm::L2)?.f_reciprocal()?.f_mul_scalar(self.eps)?.f_clamp_max(1.0)?;
+                change.f_mul(&per_image(&factor)?)
             }
-        };
-        originals.f_add(&change)?.f_clamp(0.0, 1.0)
+            Norm::L1 => self.nearest_in_l1(change),
+        }
+    }
+
+    /// Euclidean projection of changes, f32 \[n,…\], onto the L1 ball (Duchi et al. 2008): soft thresholding.
+    fn nearest_in_l1(&self, change: &Tensor) -> tch::Result<Tensor> {
+        let flat = change.f_flatten(1, -1)?.f_abs()?;
+        let (sorted, _) = flat.f_sort(1, true)?;
+        let count = Tensor::f_arange_start(1, sorted.size()[1] + 1, (Kind::Float, sorted.device()))?;
+        let excess = sorted.f_cumsum(1, Kind::Float)?.f_sub_scalar(self.eps)?.f_div(&count)?;
+        // The largest of the mean excesses is the threshold; a negative one says that the point lies inside.
+        let threshold = excess.f_amax([1i64].as_slice(), false)?.f_clamp_min(0.0)?;
+        change.f_sign()?.f_mul(&change.f_abs()?.f_sub(&per_image(&threshold)?)?.f_clamp_min(0.0)?)
     }
 
     /// A perturbation uniform in the ball (L∞: in the cube), of so many values.
@@ -60,6 +79,16 @@ impl Ball {
                 let length = direction.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
                 let radius = self.eps * f64::from(stream.unit()).powf(1.0 / values as f64);
                 direction.iter().map(|x| (f64::from(*x) * radius / length.max(TINY)) as f32).collect()
+            }
+            Norm::L1 => {
+                // Exponentials with random signs, over their sum and one more exponential (Barthe et al. 2005).
+                let draws: Vec<f64> = (0..=values).map(|_| -f64::from(1.0 - stream.unit()).ln()).collect();
+                let sum: f64 = draws.iter().sum();
+                let signed = |draw: &f64, positive: bool| if positive { *draw } else { -*draw };
+                draws[..values]
+                    .iter()
+                    .map(|draw| (signed(draw, stream.coin()) * self.eps / sum.max(TINY)) as f32)
+                    .collect()
             }
         }
     }
@@ -74,11 +103,12 @@ pub fn lengths(images: &Tensor, norm: Norm) -> tch::Result<Tensor> {
     match norm {
         Norm::Linf => flat.f_abs()?.f_amax([1i64].as_slice(), false),
         Norm::L2 => flat.f_norm_scalaropt_dim(2.0, [1i64].as_slice(), false),
+        Norm::L1 => flat.f_norm_scalaropt_dim(1.0, [1i64].as_slice(), false),
     }
 }
 
 /// \[n\] → \[n,1,1,1\].
-fn per_image(values: &Tensor) -> tch::Result<Tensor> {
+pub(super) fn per_image(values: &Tensor) -> tch::Result<Tensor> {
     values.f_view([-1, 1, 1, 1])
 }
 

@@ -1,9 +1,12 @@
 //! The attacked model, as attacks may use it.
 
-use tch::{Kind, Reduction, Tensor};
+use tch::{Kind, Tensor};
 
 use crate::error::LabError;
-use crate::models::{Mode, Model};
+use crate::models::{Mode, Model, Output};
+
+/// A loss per example, f32 \[n\], of what the model makes of the points.
+pub(super) type Loss<'a> = &'a dyn Fn(&Output) -> tch::Result<Tensor>;
 
 /// A model in eval mode that counts how often it is asked.
 pub(super) struct Oracle<'a> {
@@ -12,18 +15,48 @@ pub(super) struct Oracle<'a> {
 }
 
 /// What the model says about points.
-pub(super) struct Judgement {
-    /// Predicted classes, i64 \[n\].
-    pub(super) predictions: Tensor,
-    /// Cross-entropy in nats, f32 \[n\].
-    pub(super) losses: Tensor,
+pub(super) struct Answer {
+    /// f32 \[n,classes\].
+    pub(super) logits: Tensor,
+    /// The attack's own loss, f32 \[n\], where it asked for gradients.
+    pub(super) losses: Option<Tensor>,
+    /// Gradient of that loss by the points, f32 \[n,C,H,W\].
+    pub(super) gradient: Option<Tensor>,
+    /// Whether the points do what the attack wants, bool \[n\].
+    pub(super) fooled: Tensor,
+    /// Rows that stay in play.
+    pub(super) stay: Vec<i64>,
+}
+
+impl Answer {
+    /// The gradient.
+    ///
+    /// # Errors
+    /// It was not asked for, or nobody was left in play.
+    pub(super) fn gradient(&self) -> Result<&Tensor, LabError> {
+        self.gradient.as_ref().ok_or_else(|| LabError::Defect("an attack uses a gradient that there is not".to_owned()))
+    }
+
+    /// The losses.
+    ///
+    /// # Errors
+    /// As for the gradient.
+    pub(super) fn losses(&self) -> Result<&Tensor, LabError> {
+        self.losses.as_ref().ok_or_else(|| LabError::Defect("an attack uses a loss that there is not".to_owned()))
+    }
 }
 
 /// A forward pass from which gradients can still be taken.
 pub(super) struct Pass {
     points: Tensor,
-    total_loss: Tensor,
-    pub(super) judgement: Judgement,
+    output: Output,
+}
+
+impl Pass {
+    /// f32 \[n,classes\], without a graph.
+    pub(super) fn logits(&self) -> Tensor {
+        self.output.logits.detach()
+    }
 }
 
 impl<'a> Oracle<'a> {
@@ -36,43 +69,40 @@ impl<'a> Oracle<'a> {
         self.queries
     }
 
-    /// Judges clean images; not counted as a query.
-    pub(super) fn judge_clean(&self, pixels: &Tensor, labels: &Tensor) -> Result<Judgement, LabError> {
+    /// Logits of clean images; not counted.
+    pub(super) fn clean(&self, pixels: &Tensor) -> Result<Tensor, LabError> {
         let _guard = tch::no_grad_guard();
-        let logits = self.model.forward(pixels, Mode::Eval)?.logits;
-        Ok(judgement(&logits, &cross_entropies(&logits, labels)?)?)
+        Ok(self.model.forward(pixels, Mode::Eval)?.logits)
     }
 
-    /// Judges points.
-    pub(super) fn judge(&mut self, points: &Tensor, labels: &Tensor) -> Result<Judgement, LabError> {
+    /// Logits of points.
+    pub(super) fn ask(&mut self, points: &Tensor) -> Result<Tensor, LabError> {
         self.queries += points.size()[0] as u64;
-        self.judge_clean(points, labels)
+        self.clean(points)
     }
 
-    /// Judges points in such a way that [`Self::gradient`] can follow.
-    pub(super) fn pass(&mut self, points: &Tensor, labels: &Tensor) -> Result<Pass, LabError> {
+    /// Penultimate features of points, f32 \[n,F\].
+    pub(super) fn features(&mut self, points: &Tensor) -> Result<Tensor, LabError> {
+        self.queries += points.size()[0] as u64;
+        let _guard = tch::no_grad_guard();
+        Ok(self.model.forward(points, Mode::Eval)?.features)
+    }
+
+    /// Asks in such a way that [`Self::gradient`] can follow.
+    pub(super) fn pass(&mut self, points: &Tensor) -> Result<Pass, LabError> {
         self.queries += points.size()[0] as u64;
         let points = points.f_detach()?.f_set_requires_grad(true)?;
-        let logits = self.model.forward(&points, Mode::Eval)?.logits;
-        let losses = cross_entropies(&logits, labels)?;
-        // The sum, not the mean: the gradient at an example must not depend on its neighbours' number.
-        let total_loss = losses.f_sum(Kind::Float)?;
-        let judgement = judgement(&logits.f_detach()?, &losses.f_detach()?)?;
-        Ok(Pass { points, total_loss, judgement })
+        let output = self.model.forward(&points, Mode::Eval)?;
+        Ok(Pass { points, output })
     }
 
-    /// Gradients of each example's cross-entropy by its pixels, of which `used` examples make use.
-    pub(super) fn gradient(&mut self, pass: Pass, used: usize) -> Result<Tensor, LabError> {
+    /// Losses, and their gradients by the pixels, of which `used` examples make use.
+    pub(super) fn gradient(&mut self, pass: Pass, loss: Loss<'_>, used: usize) -> Result<(Tensor, Tensor), LabError> {
         self.queries += used as u64;
-        let mut gradients = Tensor::f_run_backward(&[&pass.total_loss], &[&pass.points], false, false)?;
-        gradients.pop().ok_or_else(|| LabError::Defect("libtorch gave no gradient".to_owned()))
+        let losses = loss(&pass.output)?;
+        // The sum, not the mean: the gradient at an example must not depend on its neighbours' number.
+        let mut gradients = Tensor::f_run_backward(&[&losses.f_sum(Kind::Float)?], &[&pass.points], false, false)?;
+        let gradient = gradients.pop().ok_or_else(|| LabError::Defect("libtorch gave no gradient".to_owned()))?;
+        Ok((losses.f_detach()?, gradient))
     }
-}
-
-fn judgement(logits: &Tensor, losses: &Tensor) -> tch::Result<Judgement> {
-    Ok(Judgement { predictions: logits.f_argmax(1, false)?, losses: losses.shallow_clone() })
-}
-
-fn cross_entropies(logits: &Tensor, labels: &Tensor) -> tch::Result<Tensor> {
-    logits.f_cross_entropy_loss(labels, None::<&Tensor>, Reduction::None, -100, 0.0)
 }

@@ -3,38 +3,51 @@
 use gauntlet_domain::experiment::{Norm, Outcomes};
 use tch::Tensor;
 
+use super::arena::cross_entropies;
 use super::ball::lengths;
-use super::oracle::Judgement;
 use crate::error::LabError;
 use crate::examples::Batch;
+
+/// What the model says about points.
+pub(super) struct Judgement {
+    /// Predicted classes, i64 \[n\].
+    pub(super) predictions: Tensor,
+    /// Cross-entropy in nats, f32 \[n\].
+    pub(super) losses: Tensor,
+}
+
+impl Judgement {
+    /// What these logits, f32 \[n,classes\], say.
+    pub(super) fn of(logits: &Tensor, labels: &Tensor) -> tch::Result<Self> {
+        Ok(Self { predictions: logits.f_argmax(1, false)?, losses: cross_entropies(logits, labels)? })
+    }
+}
 
 /// Outcomes in the making.
 pub(super) struct Table {
     columns: Outcomes,
     norm: Norm,
-    keep_images: bool,
-    /// Per batch, f32 \[n,C,H,W\].
-    images: Vec<Tensor>,
-    /// Index of the first example of the last batch.
-    first: usize,
+    /// f32 \[N,C,H,W\], if they are to be kept.
+    images: Option<Vec<Tensor>>,
 }
 
 impl Table {
     pub(super) fn new(norm: Norm, keep_images: bool) -> Self {
-        Self { columns: Outcomes::default(), norm, keep_images, images: Vec::new(), first: 0 }
+        Self { columns: Outcomes::default(), norm, images: keep_images.then(Vec::new) }
     }
 
     /// Adds examples with what the model says before any attack; until an attack says otherwise that is also what it says after.
-    pub(super) fn append_clean(&mut self, batch: &Batch, clean: &Judgement) -> Result<(), LabError> {
+    /// Gives the row of the first of them.
+    pub(super) fn append_clean(&mut self, batch: &Batch, clean: &Judgement) -> Result<usize, LabError> {
         let first = self.columns.label.len();
-        self.first = first;
         let predictions = classes(&clean.predictions)?;
         let losses = floats(&clean.losses)?;
         if let Some(offset) = losses.iter().position(|loss| !loss.is_finite()) {
             return Err(LabError::NotFinite { example: (first + offset) as u64, when: "before" });
         }
-        if self.keep_images {
-            self.images.push(batch.pixels.f_detach_copy()?);
+        if let Some(images) = &mut self.images {
+            let rows = batch.pixels.f_detach_copy()?.f_split(1, 0)?;
+            images.extend(rows);
         }
         let table = &mut self.columns;
         table.label.extend(classes(&batch.labels)?);
@@ -43,40 +56,75 @@ impl Table {
         table.clean_loss.extend(&losses);
         table.adversarial_loss.extend(&losses);
         table.distance.extend(vec![0.0; losses.len()]);
-        Ok(())
+        Ok(first)
     }
 
-    /// Notes what the model says about the perturbed `points` of `examples`.
+    /// Notes what the model says about the perturbed `points` of the rows `slots`.
     pub(super) fn note(
         &mut self,
-        examples: &[u64],
+        slots: &[usize],
         points: &Tensor,
         originals: &Tensor,
         after: &Judgement,
     ) -> Result<(), LabError> {
+        let rows: Vec<usize> = (0..slots.len()).collect();
+        let distances = floats(&lengths(&points.f_sub(originals)?, self.norm)?)?;
+        self.note_rows(&rows, slots, points, &distances, after)
+    }
+
+    /// Notes points of a minimum-norm attack that fool and are nearer than those noted before. What was never fooled keeps an infinite distance.
+    pub(super) fn note_nearest(
+        &mut self,
+        slots: &[usize],
+        points: &Tensor,
+        originals: &Tensor,
+        after: &Judgement,
+        fooled: &Tensor,
+    ) -> Result<(), LabError> {
+        let distances = floats(&lengths(&points.f_sub(originals)?, self.norm)?)?;
+        let fooled: Vec<bool> = Vec::try_from(fooled)?;
+        let nearer = |row: &usize| {
+            let at = slots[*row];
+            let unnoted = self.columns.adversarial_prediction[at] == self.columns.label[at];
+            fooled[*row] && (unnoted || distances[*row] < self.columns.distance[at])
+        };
+        let rows: Vec<usize> = (0..slots.len()).filter(nearer).collect();
+        for (at, _) in slots.iter().zip(&fooled).filter(|(_, fooled)| !**fooled) {
+            if self.columns.adversarial_prediction[*at] == self.columns.label[*at] {
+                self.columns.distance[*at] = f32::INFINITY;
+            }
+        }
+        self.note_rows(&rows, slots, points, &distances, after)
+    }
+
+    fn note_rows(
+        &mut self,
+        rows: &[usize],
+        slots: &[usize],
+        points: &Tensor,
+        distances: &[f32],
+        after: &Judgement,
+    ) -> Result<(), LabError> {
         let predictions = classes(&after.predictions)?;
         let losses = floats(&after.losses)?;
-        let distances = floats(&lengths(&points.f_sub(originals)?, self.norm)?)?;
-        for (row, example) in examples.iter().enumerate() {
-            if !losses[row].is_finite() {
-                return Err(LabError::NotFinite { example: *example, when: "after" });
+        for row in rows {
+            let at = slots[*row];
+            if !losses[*row].is_finite() {
+                return Err(LabError::NotFinite { example: at as u64, when: "after" });
             }
-            let at = *example as usize;
-            self.columns.adversarial_prediction[at] = predictions[row];
-            self.columns.adversarial_loss[at] = losses[row];
-            self.columns.distance[at] = distances[row];
-        }
-        if let Some(images) = self.images.last_mut() {
-            let rows: Vec<i64> = examples.iter().map(|example| *example as i64 - self.first as i64).collect();
-            let rows = Tensor::f_from_slice(&rows)?.f_to_device(points.device())?;
-            let _in_place = images.f_index_copy_(0, &rows, &points.f_detach()?)?;
+            self.columns.adversarial_prediction[at] = predictions[*row];
+            self.columns.adversarial_loss[at] = losses[*row];
+            self.columns.distance[at] = distances[*row];
+            if let Some(images) = &mut self.images {
+                images[at] = points.f_detach()?.f_narrow(0, *row as i64, 1)?.f_detach_copy()?;
+            }
         }
         Ok(())
     }
 
     /// The outcomes, and the attack's output where it was to be kept.
     pub(super) fn finish(self) -> Result<(Outcomes, Option<Tensor>), LabError> {
-        let images = if self.keep_images { Some(Tensor::f_cat(&self.images, 0)?) } else { None };
+        let images = self.images.map(|images| Tensor::f_cat(&images, 0)).transpose()?;
         Ok((self.columns, images))
     }
 }

@@ -1,12 +1,15 @@
 //! The template that every attack runs in.
 
-use gauntlet_domain::experiment::{AttackConfig, AttackResult};
+use gauntlet_domain::experiment::{AttackConfig, AttackMethod, AttackResult, UapMethod};
 use tch::Tensor;
 
+use super::arena::{Arena, Rules, Standing};
 use super::ball::Ball;
-use super::methods::{Active, Attack, attack};
-use super::oracle::{Judgement, Oracle};
-use super::outcomes::Table;
+use super::feature::Feature;
+use super::gradient::{Noise, Pgd};
+use super::square::Square;
+use super::transfer::Transfer;
+use super::universal::Crafting;
 use crate::error::LabError;
 use crate::examples::Examples;
 use crate::models::Model;
@@ -19,12 +22,23 @@ pub struct Evaluation<'a> {
     pub examples: &'a Examples,
     /// The attack with its threat model.
     pub attack: &'a AttackConfig,
+    /// What some attacks need besides.
+    pub aids: Aids<'a>,
     /// Seed of random starts and noise.
     pub seed: u64,
     /// Examples attacked together.
     pub batch_size: usize,
     /// Keep the attack's output.
     pub keep_images: bool,
+}
+
+/// What some attacks need besides the attacked model and its examples.
+#[derive(Clone, Copy, Default)]
+pub struct Aids<'a> {
+    /// The model that `transfer` crafts on.
+    pub source: Option<&'a Model>,
+    /// The examples that `uap` crafts on.
+    pub crafted_on: Option<&'a Examples>,
 }
 
 /// What an evaluation came to.
@@ -36,98 +50,105 @@ pub struct Evaluated {
     pub images: Option<Tensor>,
 }
 
+/// What an attack supplies.
+pub(super) trait Attack {
+    /// Independent tries; later ones meet only the examples that the earlier ones did not fool.
+    fn tries(&self) -> u32;
+
+    /// Try number `number` (counted from 0) at the examples in play. It ends with [`Arena::conclude`], or [`Arena::conclude_nearest`] for a
+    /// minimum-norm attack, unless nobody is left.
+    fn attempt(&self, arena: &mut Arena<'_>, number: u32) -> Result<(), LabError>;
+}
+
 /// Attacks every example; `progress` hears how many are done.
 ///
 /// # Errors
 /// A model whose output is not finite; no memory.
 pub fn evaluate(evaluation: &Evaluation<'_>, progress: &mut dyn FnMut(usize)) -> Result<Evaluated, LabError> {
     let config = evaluation.attack;
-    let mut game = Game {
-        oracle: Oracle::new(evaluation.model),
-        attack: attack(config, evaluation.seed),
-        table: Table::new(config.norm, evaluation.keep_images),
-        ball: Ball { norm: config.norm, eps: config.eps },
-        early_stop: config.early_stop,
-    };
+    let attack = attack(&config.method, evaluation)?;
+    let mut arena = Arena::new(evaluation.model, Rules::new(config, evaluation.seed), evaluation.keep_images);
     let total = evaluation.examples.len();
-    let mut first = 0;
-    while first < total {
-        let count = evaluation.batch_size.clamp(1, total - first);
-        game.play(evaluation.examples, first, count)?;
-        first += count;
-        progress(first);
+    let mut standing = Standing::default();
+    for (first, count) in batches(total, evaluation.batch_size) {
+        standing.extend(arena.enter(&evaluation.examples.range(first, count)?, first as u64)?);
     }
-    let model_queries = game.oracle.queries();
-    let (outcomes, images) = game.table.finish()?;
+    for number in 0..attack.tries() {
+        // Survivors fill whole batches again, however few of each batch the tries before have left.
+        let players = std::mem::take(&mut standing);
+        for (first, count) in batches(players.len(), evaluation.batch_size) {
+            let part = players.part(first, count);
+            let rows: Vec<i64> = part.slots.iter().map(|slot| *slot as i64).collect();
+            arena.bring(evaluation.examples.select(&rows)?, part, 0)?;
+            attack.attempt(&mut arena, number)?;
+            standing.extend(arena.withdraw()?);
+            let done = share_done(total, (number, attack.tries()), (first + count, players.len()));
+            if done < total {
+                progress(done);
+            }
+        }
+    }
+    progress(total);
+    let (table, model_queries) = arena.finish();
+    let (outcomes, images) = table.finish()?;
     Ok(Evaluated { result: AttackResult { outcomes, model_queries }, images })
 }
 
-struct Game<'a> {
-    oracle: Oracle<'a>,
-    attack: Box<dyn Attack>,
-    table: Table,
-    ball: Ball,
-    early_stop: bool,
+/// First number and count of each batch of so many examples.
+fn batches(examples: usize, batch_size: usize) -> impl Iterator<Item = (usize, usize)> {
+    let size = batch_size.max(1);
+    (0..examples).step_by(size).map(move |first| (first, size.min(examples - first)))
 }
 
-impl Game<'_> {
-    /// Attacks the examples `first` … `first + count` − 1.
-    fn play(&mut self, examples: &Examples, first: usize, count: usize) -> Result<(), LabError> {
-        let batch = examples.range(first, count)?;
-        let clean = self.oracle.judge_clean(&batch.pixels, &batch.labels)?;
-        self.table.append_clean(&batch, &clean)?;
-        let indices = (first as u64..(first + count) as u64).collect();
-        let all = Active { originals: batch.pixels, labels: batch.labels, examples: indices };
-        let standing = standing(&clean, &all.labels)?;
-        let mut active = all.keep(&standing)?;
-        for number in 0..self.attack.tries() {
-            if active.examples.is_empty() {
-                break;
-            }
-            active = self.attempt(active, number)?;
-        }
-        Ok(())
-    }
-
-    /// One try at the examples; gives back those that withstood it.
-    fn attempt(&mut self, mut active: Active, number: u32) -> Result<Active, LabError> {
-        let mut points = self.ball.bound(&self.attack.start(&active, number)?, &active.originals)?;
-        for _ in 0..self.attack.steps() {
-            let pass = self.oracle.pass(&points, &active.labels)?;
-            let mut stay = Vec::new();
-            if self.early_stop {
-                stay = standing(&pass.judgement, &active.labels)?;
-                if stay.len() < active.examples.len() {
-                    self.note(&active, &points, &pass.judgement)?;
-                }
-                if stay.is_empty() {
-                    return Ok(active.keep(&stay)?);
-                }
-            }
-            let leave = self.early_stop && stay.len() < active.examples.len();
-            let used = if leave { stay.len() } else { active.examples.len() };
-            let mut gradient = self.oracle.gradient(pass, used)?;
-            if leave {
-                let rows = Tensor::f_from_slice(&stay)?.f_to_device(points.device())?;
-                active = active.keep(&stay)?;
-                points = points.f_index_select(0, &rows)?;
-                gradient = gradient.f_index_select(0, &rows)?;
-            }
-            points = self.ball.bound(&self.attack.step(&points, &gradient)?, &active.originals)?;
-        }
-        let judgement = self.oracle.judge(&points, &active.labels)?;
-        self.note(&active, &points, &judgement)?;
-        let stay = standing(&judgement, &active.labels)?;
-        Ok(active.keep(&stay)?)
-    }
-
-    fn note(&mut self, active: &Active, points: &Tensor, judgement: &Judgement) -> Result<(), LabError> {
-        self.table.note(&active.examples, points, &active.originals, judgement)
-    }
+/// How many of `total` examples the tries and the players done so far amount to.
+fn share_done(total: usize, (tries_done, tries): (u32, u32), (players_done, players): (usize, usize)) -> usize {
+    let of_this_try = players_done as f64 / players.max(1) as f64;
+    (total as f64 * (f64::from(tries_done) + of_this_try) / f64::from(tries.max(1))) as usize
 }
 
-/// Rows still classified right.
-fn standing(judgement: &Judgement, labels: &Tensor) -> Result<Vec<i64>, LabError> {
-    let right: Vec<bool> = Vec::try_from(judgement.predictions.f_eq_tensor(labels)?)?;
-    Ok(right.iter().enumerate().filter(|(_, right)| **right).map(|(row, _)| row as i64).collect())
+/// The attack of this configuration.
+fn attack<'a>(method: &AttackMethod, evaluation: &Evaluation<'a>) -> Result<Box<dyn Attack + 'a>, LabError> {
+    let config = evaluation.attack;
+    Ok(match method {
+        AttackMethod::Noise { draws } => Box::new(Noise { draws: *draws }),
+        AttackMethod::Fgsm => {
+            Box::new(Pgd { steps: 1, step_size: config.eps.unwrap_or_default(), random_start: false, restarts: 1 })
+        }
+        AttackMethod::Pgd { steps, step_size, random_start, restarts } => {
+            Box::new(Pgd { steps: *steps, step_size: *step_size, random_start: *random_start, restarts: *restarts })
+        }
+        AttackMethod::Square { queries, p_init, restarts } => {
+            Box::new(Square { queries: *queries, p_init: *p_init, restarts: *restarts })
+        }
+        AttackMethod::Feature { steps, step_size, restarts } => {
+            Box::new(Feature { steps: *steps, step_size: *step_size, restarts: *restarts })
+        }
+        AttackMethod::Uap { by, passes, fooling_rate, .. } => {
+            let examples = evaluation.aids.crafted_on.ok_or_else(|| lacks("examples to craft on"))?;
+            let eps = config.eps.ok_or_else(|| lacks("an eps"))?;
+            let crafting = Crafting {
+                model: evaluation.model,
+                examples,
+                ball: Ball { norm: config.norm, eps },
+                seed: evaluation.seed,
+                passes: *passes,
+                fooling_rate: *fooling_rate,
+            };
+            match by {
+                UapMethod::Gradient { step_size, batch_size } => {
+                    Box::new(crafting.by_gradient(*step_size, *batch_size as usize)?)
+                }
+                UapMethod::DeepFool { .. } => return Err(LabError::Spec("not available".to_owned())),
+            }
+        }
+        AttackMethod::Transfer { by, .. } => {
+            let source = evaluation.aids.source.ok_or_else(|| lacks("a model to craft on"))?;
+            Box::new(Transfer { source, by: attack(by, evaluation)? })
+        }
+        other => return Err(LabError::Spec(format!("the attack `{}` is not available", other.name()))),
+    })
+}
+
+fn lacks(what: &str) -> LabError {
+    LabError::Spec(format!("the attack has no {what}"))
 }

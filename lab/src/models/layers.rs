@@ -112,6 +112,23 @@ impl ConvNorm {
     pub(super) fn forward(&self, input: &Tensor, mode: Mode) -> tch::Result<Tensor> {
         self.norm.forward(&self.convolution.forward(input)?, mode)
     }
+
+    /// As [`Self::forward`]; from here on the channels may lie innermost in memory.
+    pub(super) fn forward_as(&self, input: &Tensor, innermost: bool, mode: Mode) -> tch::Result<Tensor> {
+        let x = self.convolution.forward(input)?;
+        self.norm.forward(&if innermost { channels_innermost(&x)? } else { x }, mode)
+    }
+}
+
+/// The convolution and the normalisation of these prefixes.
+pub(super) fn conv_norm(
+    [convolution, norm]: [&str; 2],
+    stride: i64,
+    padding: i64,
+    parameters: &Parameters,
+) -> Result<ConvNorm, LabError> {
+    let convolution = Convolution::new(convolution, stride, padding, parameters)?;
+    Ok(ConvNorm::new(convolution, BatchNorm::new(norm, parameters)?))
 }
 
 /// A fully connected layer.
@@ -133,7 +150,7 @@ impl Linear {
 }
 
 /// The same tensor, laid out as \[n,H,W,C\] in memory on a CPU; what is computed from it keeps that layout.
-pub(super) fn channels_innermost(x: &Tensor) -> tch::Result<Tensor> {
+fn channels_innermost(x: &Tensor) -> tch::Result<Tensor> {
     if x.device() != Device::Cpu {
         return Ok(x.shallow_clone());
     }

@@ -1,21 +1,30 @@
-//! Classifiers under torchvision's parameter names, with their preprocessing.
+//! Classifiers under published parameter names, with their preprocessing.
 
+mod alexnet;
+mod densenet;
+mod dropout;
 mod initial;
 mod layers;
 mod network;
 mod parameters;
+mod preact;
 mod precision;
 mod resnet;
+mod vgg;
 mod weights;
 
-use gauntlet_domain::experiment::{Backbone, ModelSpec, Stage};
+use gauntlet_domain::experiment::{Backbone, Family, ModelSpec, Stage, Stem};
 use tch::{Device, Kind, Tensor};
 
 use crate::error::LabError;
+use alexnet::AlexNet;
+use densenet::DenseNet;
 use network::Network;
 pub use parameters::Parameters;
+use preact::PreActResNet;
 pub use precision::computing_in;
 use resnet::ResNet;
+use vgg::Vgg;
 pub use weights::{Checkpoints, starting_weights};
 
 /// How layers behave that training and evaluation treat differently.
@@ -48,6 +57,14 @@ pub struct Dropout {
 impl Mode {
     /// Train mode that moves the statistics and drops nothing.
     pub const TRAIN: Self = Self::Train(Train { moves_statistics: true, dropout: None });
+
+    /// What draws the masks of dropout, if anything is dropped.
+    const fn dropout(self) -> Option<Dropout> {
+        match self {
+            Self::Train(train) => train.dropout,
+            Self::Eval => None,
+        }
+    }
 }
 
 /// What a model makes of a batch.
@@ -67,6 +84,18 @@ pub enum Activations {
     Keep,
     /// They are thrown away and computed again on the way back: a forward pass more, for a fraction of the memory.
     Recompute,
+}
+
+/// The network of a family with these parameters.
+fn network(family: Family, parameters: &Parameters) -> Result<Box<dyn Network>, LabError> {
+    Ok(match family {
+        Family::AlexNet(_) => Box::new(AlexNet::new(parameters)?),
+        Family::Vgg(_) => Box::new(Vgg::new(parameters)?),
+        Family::ResNet(layout) => Box::new(ResNet::new(layout, parameters)?),
+        Family::DenseNet(layout) => Box::new(DenseNet::new(layout, parameters)?),
+        Family::WideResNet(layout) => Box::new(PreActResNet::wide(layout, parameters)?),
+        Family::PreActResNet(_) => Box::new(PreActResNet::resnet18(parameters)?),
+    })
 }
 
 /// A classifier: normalisation, backbone, head.
@@ -98,9 +127,10 @@ impl Model {
             let values: Vec<f32> = values.iter().map(|value| *value as f32).collect();
             Tensor::f_from_slice(&values)?.f_view([1, channels as i64, 1, 1])?.f_to_device(device)
         };
-        let network: Box<dyn Network> = match spec.backbone {
-            Backbone::ResNet18 | Backbone::ResNet18W16 => Box::new(ResNet::new(spec.backbone.layout(), &parameters)?),
-        };
+        if spec.stem == Stem::Cifar && !spec.backbone.has_cifar_stem() {
+            return Err(LabError::Spec(format!("{} has no stem for CIFAR", spec.backbone)));
+        }
+        let network = network(spec.family(), &parameters)?;
         let (mean, std) = (per_channel(&normalize.mean)?, per_channel(&normalize.std)?);
         Ok(Self { activations: Activations::Keep, backbone: spec.backbone, network, parameters, mean, std })
     }

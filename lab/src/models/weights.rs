@@ -62,7 +62,7 @@ fn take_over(
     let replaced = |name: &str| head == Head::Replace && name.starts_with(&head_prefix);
     // Counters of batches seen: nothing here depends on them.
     tensors.retain(|tensor| !tensor.name.ends_with("num_batches_tracked") && !replaced(&tensor.name));
-    let expected: Vec<ParameterShape> = spec.backbone.state_dict(spec.channels, spec.classes);
+    let expected: Vec<ParameterShape> = spec.state_dict();
     let wanted: Vec<&ParameterShape> = expected.iter().filter(|parameter| !replaced(&parameter.name)).collect();
     check(&wanted, &tensors, &head_prefix).map_err(|problem| LabError::Weights {
         origin: origin.to_owned(),
@@ -107,9 +107,10 @@ fn fill(spec: &ModelSpec, taken: Vec<NamedTensor>, seed: u64, device: Device) ->
         let values = Tensor::f_from_slice(&tensor.values)?.f_view(size.as_slice())?.f_to_device(device)?;
         tensors.insert(tensor.name, values);
     }
-    for parameter in spec.backbone.state_dict(spec.channels, spec.classes) {
+    let list = spec.state_dict();
+    for parameter in &list {
         if let Entry::Vacant(absent) = tensors.entry(parameter.name.clone()) {
-            absent.insert(initial::draw(spec.backbone, &parameter, seed, device)?);
+            absent.insert(initial::draw(spec.family(), parameter, &list, seed, device)?);
         }
     }
     Ok(Parameters::new(tensors))

@@ -2,6 +2,8 @@
 #![allow(dead_code)] // Each test binary uses its part.
 #![allow(clippy::unwrap_used)] // A test may stop at once.
 
+pub mod trained;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -9,8 +11,7 @@ use gauntlet_data::{Images, Places};
 use gauntlet_domain::Digest;
 use gauntlet_domain::experiment::{
     Augmentation, Backbone, DatasetSource, DatasetSpec, Decay, EpochMetrics, EpsilonSchedule, Fit, Frozen, ImageShape,
-    Length, ModelSpec, NUMERICS_VERSION, Normalize, Objective, Optimizer, Precision, Recipe, Schedule, TrainSpec,
-    Weights,
+    Length, ModelSpec, NUMERICS_VERSION, Normalize, Objective, Optimizer, Precision, Recipe, Schedule, Stem, TrainSpec, Weights,
 };
 use gauntlet_lab::models::{Model, Parameters};
 use gauntlet_lab::training::Wish;
@@ -32,13 +33,15 @@ pub fn pattern(name: &str, count: usize) -> Vec<f32> {
 
 pub fn model_spec(backbone: Backbone, channels: u32, classes: u32) -> ModelSpec {
     let normalize = Normalize { mean: vec![0.5; channels as usize], std: vec![0.25; channels as usize] };
-    ModelSpec { backbone, channels, classes, normalize }
+    ModelSpec { backbone, stem: Stem::Standard, channels, classes, normalize }
 }
 
 /// The model that `reference/make_golden.py` fills.
 pub fn formula_model(backbone: Backbone, channels: u32, classes: u32) -> Model {
     let mut tensors = BTreeMap::new();
-    for parameter in backbone.state_dict(channels, classes) {
+    let list = backbone.state_dict(Stem::Standard, channels, classes);
+    let features = list.iter().find(|parameter| parameter.name == "fc.weight").unwrap().shape[1];
+    for parameter in list {
         let count: u64 = parameter.shape.iter().product();
         let values = pattern(&parameter.name, count as usize);
         let change: Box<dyn Fn(f32) -> f32> = match parameter.shape.as_slice() {
@@ -47,7 +50,7 @@ pub fn formula_model(backbone: Backbone, channels: u32, classes: u32) -> Model {
                 Box::new(move |value| value * bound)
             }
             _ if parameter.name.starts_with("fc.") => {
-                let bound = (1.0 / f64::from(backbone.layout().features()).sqrt()) as f32;
+                let bound = (1.0 / (features as f64).sqrt()) as f32;
                 Box::new(move |value| value * bound)
             }
             _ if parameter.name.ends_with("running_var") => Box::new(|value| 1.0 + 0.5 * value),

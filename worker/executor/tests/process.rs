@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use gauntlet_domain::experiment::{
     AttackConfig, AttackMethod, AttackSpec, Augmentation, Backbone, DatasetSource, DatasetSpec, Decay, EpsilonSchedule,
     Fit, Frozen, Head, ImageShape, Length, ModelSpec, NUMERICS_VERSION, Norm, Normalize, Objective, Optimizer, Precision, Recipe,
-    Schedule, TaskSpec, TrainSpec, Weights,
+    Schedule, Stem, TaskSpec, TrainSpec, Weights,
 };
 use gauntlet_domain::task::FailureClass;
 use gauntlet_domain::{AttemptNumber, AttemptRef, Digest};
@@ -101,7 +101,7 @@ fn dataset(folder: &Path) -> (DatasetSpec, BTreeMap<Digest, std::path::PathBuf>)
 
 fn model() -> ModelSpec {
     let normalize = Normalize { mean: vec![0.5], std: vec![0.5] };
-    ModelSpec { backbone: Backbone::ResNet18W16, channels: 1, classes: 2, normalize }
+    ModelSpec { backbone: Backbone::ResNet18W16, stem: Stem::Standard, channels: 1, classes: 2, normalize }
 }
 
 fn training(dataset: DatasetSpec, steps: u32) -> TaskSpec {
@@ -162,7 +162,8 @@ fn a_training_and_an_attack_on_it_run_one_after_the_other() {
     assert_eq!(*finished, attempt);
     let TaskOutput::Trained { checkpoint } = TaskOutput::read(result_path).unwrap() else { panic!("no checkpoint") };
 
-    let attack = AttackConfig { method: AttackMethod::Fgsm, norm: Norm::Linf, eps: 0.1, early_stop: true };
+    let attack =
+        AttackConfig { method: AttackMethod::Fgsm, norm: Norm::Linf, eps: Some(0.1), target: None, early_stop: true };
     let (weights, seed) = (Weights::Task { task, head: Head::Keep }, 0);
     let spec = AttackSpec { dataset, model: model(), weights, attack, seed, numerics: NUMERICS_VERSION };
     let mut request = execute(TaskSpec::Attack(spec), &files, folder.path());

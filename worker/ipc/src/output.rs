@@ -87,7 +87,7 @@ mod tests {
             adversarial_prediction: vec![1, 1],
             clean_loss: vec![0.1, f32::MIN_POSITIVE],
             adversarial_loss: vec![1.0 / 3.0, f32::MAX],
-            distance: vec![8.0 / 255.0, 0.0],
+            distance: vec![8.0 / 255.0, f32::INFINITY],
         };
         let output = TaskOutput::Attacked(AttackResult { outcomes, model_queries: u64::MAX });
         let path = output.write_in(folder.path()).unwrap();

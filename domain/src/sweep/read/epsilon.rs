@@ -7,12 +7,13 @@ use crate::sweep::field::{Field, NumberRange};
 use crate::sweep::sections::StepSize;
 
 const EXPECTED: &str = "a number or a fraction such as \"8/255\"";
-/// Length of the longest difference between two images of 1024×1024 in RGB.
+/// Lengths of the longest difference between two images of 1024×1024 in RGB.
 const LARGEST_L2: f64 = 1773.7;
+const LARGEST_L1: f64 = 3_145_728.0;
 const LONGEST_TEXT: usize = 32;
 
 /// The norms by name.
-pub(super) const NORMS: [(&str, Norm); 2] = [("linf", Norm::Linf), ("l2", Norm::L2)];
+pub(super) const NORMS: [(&str, Norm); 3] = [("linf", Norm::Linf), ("l2", Norm::L2), ("l1", Norm::L1)];
 
 /// A radius in pixel space, with its text.
 pub(super) fn epsilon(field: &Field<'_>, norm: Norm) -> Option<Epsilon> {
@@ -43,13 +44,16 @@ fn within(field: &Field<'_>, norm: Norm, what: &str, epsilon: Epsilon) -> Option
     let largest = match norm {
         Norm::Linf => 1.0,
         Norm::L2 => LARGEST_L2,
+        Norm::L1 => LARGEST_L1,
     };
     if epsilon.value() <= largest {
         return Some(epsilon);
     }
     let message = match norm {
         Norm::Linf => format!("{what} of {epsilon} is beyond the whole range of a pixel, [0,1]"),
-        Norm::L2 => format!("{what} of {epsilon} is longer than the difference of any two images of 1024×1024"),
+        Norm::L2 | Norm::L1 => {
+            format!("{what} of {epsilon} is longer than the difference of any two images of 1024×1024")
+        }
     };
     let help = if norm == Norm::Linf && epsilon.value() <= 255.0 && !epsilon.text().contains('/') {
         format!("did you mean \"{epsilon}/255\"? ε is in pixel space [0,1]")

@@ -9,7 +9,7 @@ use gauntlet_domain::TaskId;
 use gauntlet_domain::experiment::{
     AttackConfig, AttackMethod, AttackSpec, Augmentation, Backbone, DatasetSource, DatasetSpec, Decay, EpsilonSchedule,
     Fit, Frozen, Head, ImageShape, Length, ModelSpec, NUMERICS_VERSION, Norm, Normalize, Objective, Optimizer, Precision, Recipe,
-    Schedule, TaskSpec, TrainSpec, Weights,
+    Schedule, Stem, TaskSpec, TrainSpec, Weights,
 };
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -126,12 +126,13 @@ fn dataset() -> DatasetSpec {
 
 fn model() -> ModelSpec {
     let normalize = Normalize { mean: vec![0.5], std: vec![0.5] };
-    ModelSpec { backbone: Backbone::ResNet18W16, channels: 1, classes: 2, normalize }
+    ModelSpec { backbone: Backbone::ResNet18W16, stem: Stem::Standard, channels: 1, classes: 2, normalize }
 }
 
 /// An attack on a fresh model; the seed chooses what the fake executor does.
 pub fn attack(seed: u64) -> TaskSpec {
-    let attack = AttackConfig { method: AttackMethod::Fgsm, norm: Norm::Linf, eps: 0.1, early_stop: true };
+    let attack =
+        AttackConfig { method: AttackMethod::Fgsm, norm: Norm::Linf, eps: Some(0.1), target: None, early_stop: true };
     let spec = AttackSpec {
         dataset: dataset(),
         model: model(),
