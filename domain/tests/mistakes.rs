@@ -85,6 +85,8 @@ fn fields_that_do_not_belong_to_a_method_say_so() {
     cases.changed("method = \"dm\"\niterations = 100", "method = \"pgd-at\"");
     cases.changed("method = \"dm\"\niterations = 100", "method = \"trades\"");
     cases.changed("method = \"dm\"\niterations = 100", "method = \"none\"\nepochs = 3");
+    cases.changed("backbone = \"resnet18-w16\"", "backbone = \"resnet18-w16\"\nstem = \"cifar\"");
+    cases.changed("backbone = \"resnet18-w16\"", "backbone = \"resnet50\"\nstem = \"small\"");
     cases.changed("method = \"noise\"", "method = \"noise\"\nsteps = 3");
     cases.changed("method = \"noise\"", "method = \"fgsm\"\ndraws = 3");
     cases.changed("method = \"noise\"", "method = \"autoattack\"");

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use common::{EXAMPLE, STUDY, example_facts, parsed, planned};
 use gauntlet_domain::TaskId;
 use gauntlet_domain::catalogue::pinned_facts;
-use gauntlet_domain::experiment::{AttackMethod, Head, Objective, TaskSpec, Weights};
+use gauntlet_domain::experiment::{AttackMethod, Backbone, Head, Objective, Stem, TaskSpec, Weights};
 use gauntlet_domain::plan::{Plan, TaskKind};
 use gauntlet_domain::sweep::{FilePlace, FileRole};
 
@@ -244,4 +244,35 @@ fn a_hundred_thousand_cells_are_planned_in_linear_time() {
     let seconds = start.elapsed().as_secs_f64();
     eprintln!("100,000 cells planned in {seconds:.2} s");
     assert!(seconds < if cfg!(debug_assertions) { 60.0 } else { 2.0 }, "{seconds} s");
+}
+
+fn planned_model(model: &str, image_size: u32) -> Plan {
+    let source = format!(
+        "name = \"x\"\n[[dataset]]\nname = \"glyphs\"\nchannels = 3\nimage_size = {image_size}\n[[model]]\n{model}\n\
+         [[recipe]]\nname = \"r\"\nmethod = \"standard\"\n[[attack]]\nname = \"a\"\nmethod = \"fgsm\"\neps = 0.1\n"
+    );
+    planned(&source, &pinned_facts())
+}
+
+#[test]
+fn every_backbone_is_trained_and_attacked_on_its_smallest_images() {
+    for backbone in Backbone::ALL {
+        let plan =
+            planned_model(&format!("backbone = \"{backbone}\""), backbone.min_image_size(Stem::Standard).max(16));
+        assert_eq!(counts(&plan), [0, 1, 1], "{backbone}");
+        let TaskSpec::Train(spec) = &plan.tasks[0].spec else { panic!("not a training") };
+        assert_eq!((spec.model.backbone, spec.model.stem), (backbone, Stem::Standard));
+        assert!(plan.tasks.iter().all(|task| task.cost > 0.0), "{backbone}");
+    }
+}
+
+#[test]
+fn a_stem_for_cifar_is_another_model_that_takes_smaller_images_and_costs_more() {
+    let standard = planned_model("backbone = \"resnet18\"", 32);
+    let cifar = planned_model("backbone = \"resnet18\"\nstem = \"cifar\"", 32);
+    assert!(ids(&standard).is_disjoint(&ids(&cifar)));
+    assert!(cifar.tasks[0].cost > 10.0 * standard.tasks[0].cost);
+    let small = planned_model("backbone = \"resnet18\"\nstem = \"cifar\"", 16);
+    let TaskSpec::Train(spec) = &small.tasks[0].spec else { panic!("not a training") };
+    assert_eq!(spec.model.stem, Stem::Cifar);
 }

@@ -19,7 +19,7 @@ use crate::checkpoint;
 use crate::device::DeviceName;
 use crate::error::LabError;
 use crate::examples::Examples;
-use crate::models::{Activations, Checkpoints, Model, starting_weights};
+use crate::models::{Activations, Checkpoints, Model, Parameters, starting_weights};
 use crate::training::{Observation, Training, Wish, train};
 
 /// Data sets kept in memory between tasks: a source, a target and its test split.
@@ -160,7 +160,8 @@ impl Lab {
         let device = self.settings.device.device();
         let examples = self.examples(&spec.dataset, &inputs.places)?;
         let activations = if self.settings.recompute_activations { Activations::Recompute } else { Activations::Keep };
-        let model = self.load_model(&spec.model, &spec.weights, spec.seed, inputs)?.with_activations(activations);
+        let parameters = self.load_parameters(&spec.model, &spec.weights, spec.seed, inputs)?;
+        let model = Model::new(&spec.model, parameters, device)?.with_activations(activations);
         let training = Training {
             task,
             spec,
@@ -239,20 +240,31 @@ impl Lab {
         {
             return Ok(Rc::clone(model));
         }
-        let model = Rc::new(self.load_model(&spec.model, &spec.weights, spec.seed, inputs)?);
+        let model = Rc::new(self.frozen_model(&spec.model, &spec.weights, spec.seed, inputs)?);
         self.model = Some((key, Rc::clone(&model)));
         Ok(model)
     }
 
     fn transfer_source(&self, method: &AttackMethod, seed: u64, inputs: &Inputs) -> Result<Option<Model>, LabError> {
         let AttackMethod::Transfer { source, .. } = method else { return Ok(None) };
-        self.load_model(&source.model, &source.weights, seed, inputs).map(Some)
+        self.frozen_model(&source.model, &source.weights, seed, inputs).map(Some)
     }
 
-    fn load_model(&self, spec: &ModelSpec, weights: &Weights, seed: u64, inputs: &Inputs) -> Result<Model, LabError> {
-        let device = self.settings.device.device();
+    fn load_parameters(
+        &self,
+        spec: &ModelSpec,
+        weights: &Weights,
+        seed: u64,
+        inputs: &Inputs,
+    ) -> Result<Parameters, LabError> {
         let checkpoints = Checkpoints { tasks: &inputs.task_checkpoints, files: &inputs.places.files };
-        Model::new(spec, starting_weights(spec, weights, seed, checkpoints, device)?, device)
+        starting_weights(spec, weights, seed, checkpoints, self.settings.device.device())
+    }
+
+    /// A model that is only asked, not trained.
+    fn frozen_model(&self, spec: &ModelSpec, weights: &Weights, seed: u64, inputs: &Inputs) -> Result<Model, LabError> {
+        let parameters = self.load_parameters(spec, weights, seed, inputs)?.frozen();
+        Model::new(spec, parameters, self.settings.device.device())
     }
 }
 

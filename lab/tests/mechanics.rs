@@ -9,11 +9,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use gauntlet_domain::experiment::{
-    Backbone, Criterion, Decay, Drops, Ema, Frozen, HeldOut, InnerAttack, Length, Norm, Objective, Optimizer,
-    Precision, Recipe, Schedule, Start, Steps, TaskSpec, TrainSpec, Validation,
+    Backbone, Criterion, Decay, Drops, Ema, Frozen, HeldOut, InnerAttack, Length, ModelSpec, Norm, Objective,
+    Optimizer, Precision, Recipe, Schedule, Start, Stem, Steps, TaskSpec, TrainSpec, Validation, Weights,
 };
 use gauntlet_domain::task::FailureClass;
-use gauntlet_lab::models::{Activations, Mode, Model, computing_in};
+use gauntlet_lab::models::{Activations, Checkpoints, Mode, Model, computing_in, starting_weights};
 use gauntlet_lab::training::{Average, Draws, Gradients, Learner, OptimizerState, Step, Wish, clip, gradients};
 use gauntlet_lab::{Batch, Inputs, Lab, LabError, Settings, TaskOutput};
 use support::{Bench, Golden, Notes, floats, formula_model, formula_pixels, model_spec, pattern, relative_difference};
@@ -217,6 +217,36 @@ fn without_batch_statistics_micro_batches_change_nothing_but_rounding() {
             }
         }
     }
+}
+
+#[test]
+fn without_batch_normalisation_a_net_with_dropout_trains_in_micro_batches_as_in_whole_ones() {
+    let backbone = Backbone::AlexNet;
+    let spec = ModelSpec { stem: Stem::Standard, ..model_spec(backbone, 3, 4) };
+    let (tasks, files) = (BTreeMap::new(), BTreeMap::new());
+    let checkpoints = Checkpoints { tasks: &tasks, files: &files };
+    let parameters = starting_weights(&spec, &Weights::Scratch, 1, checkpoints, tch::Device::Cpu).unwrap();
+    let model = Model::new(&spec, parameters, tch::Device::Cpu).unwrap();
+    let objective = Objective::PgdAt { inner: InnerAttack { steps: 1, ..inner(Norm::Linf, Start::Uniform) } };
+    let size = [4, 3, 64, 64];
+    let learner = Learner::new(&model, &spec, &objective, Frozen::NOTHING, size, tch::Device::Cpu).unwrap();
+    let batch = Batch { pixels: formula_pixels("alexnet", &size), labels: Tensor::from_slice(&[0i64, 1, 2, 3]) };
+    let trained = learner.trained();
+    let by: Vec<&Tensor> = trained.iter().map(|(_, parameter)| parameter).collect();
+    let found = |dropout, micro| {
+        let draws = Draws { seed: 3, iteration: 5, examples: &[7, 8, 9, 10] };
+        let learner = &learner;
+        let step =
+            Step { learner, objective: &objective, label_smoothing: 0.0, dropout, strength: 1.0, draws, first_row: 0 };
+        gradients(&step, &batch, micro, &by).unwrap()
+    };
+    let (whole, parts) = (found(true, None), found(true, Some(2)));
+    assert!((whole.loss - parts.loss).abs() < 1e-5 * whole.loss, "{} {}", whole.loss, parts.loss);
+    for ((name, _), (one, two)) in trained.iter().zip(whole.gradients.iter().zip(&parts.gradients)) {
+        let difference = relative_difference(two, one);
+        assert!(difference < 1e-4, "{name}: {difference:e}");
+    }
+    assert!((whole.loss - found(false, None).loss).abs() > 1e-5, "nothing was dropped");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Densely connected nets (Huang et al. 2017, arXiv 1608.06993), as torchvision has them.
 
 use gauntlet_domain::experiment::DenseNetLayout;
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 use super::Mode;
 use super::layers::{BatchNorm, ConvNorm, Convolution, Linear, conv_norm};
@@ -71,7 +71,7 @@ impl Network for DenseNet {
     }
 
     fn features(&self, last: &Tensor, _mode: Mode) -> tch::Result<Tensor> {
-        last.f_mean_dim([2i64, 3].as_slice(), false, Kind::Float)
+        last.f_mean_dim([2i64, 3].as_slice(), false, last.kind())
     }
 
     fn logits(&self, features: &Tensor, _mode: Mode) -> tch::Result<Tensor> {

@@ -1,6 +1,6 @@
 //! Layers that the architectures share, with torchvision's defaults.
 
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::parameters::Parameters;
 use super::precision::operand;
@@ -97,26 +97,59 @@ impl BatchNorm {
     }
 }
 
+impl BatchNorm {
+    /// The convolution that does what `convolution` and this normalisation by the running statistics do together.
+    fn folded_into(&self, convolution: &Convolution) -> tch::Result<Convolution> {
+        let _guard = tch::no_grad_guard();
+        // In double precision: the product of rounded factors would be one rounding further from the unfolded net.
+        let double = |x: &Tensor| x.f_to_kind(Kind::Double);
+        let scale =
+            double(&self.variance)?.f_add_scalar(self.settings.epsilon)?.f_rsqrt()?.f_mul(&double(&self.weight)?)?;
+        let before = match &convolution.bias {
+            Some(bias) => double(bias)?.f_sub(&double(&self.mean)?)?,
+            None => double(&self.mean)?.f_neg()?,
+        };
+        let bias = before.f_mul(&scale)?.f_add(&double(&self.bias)?)?.f_to_kind(Kind::Float)?;
+        let weight = double(&convolution.weight)?.f_mul(&scale.f_view([-1, 1, 1, 1])?)?.f_to_kind(Kind::Float)?;
+        // What a convolution gives lies in memory as its weights do.
+        let weight = channels_innermost(&weight)?;
+        Ok(Convolution { weight, bias: Some(bias), ..*convolution })
+    }
+}
+
 /// A convolution and the normalisation of its outputs.
 #[derive(Debug)]
 pub(super) struct ConvNorm {
     convolution: Convolution,
-    norm: BatchNorm,
+    /// None where the convolution does its work too.
+    norm: Option<BatchNorm>,
 }
 
 impl ConvNorm {
-    pub(super) const fn new(convolution: Convolution, norm: BatchNorm) -> Self {
-        Self { convolution, norm }
+    /// With frozen parameters the normalisation is folded into the convolution: an attack step on `resnet18-w16` takes not much more than half as long.
+    pub(super) fn new(convolution: Convolution, norm: BatchNorm, parameters: &Parameters) -> tch::Result<Self> {
+        if parameters.are_frozen() {
+            return Ok(Self { convolution: norm.folded_into(&convolution)?, norm: None });
+        }
+        Ok(Self { convolution, norm: Some(norm) })
     }
 
     pub(super) fn forward(&self, input: &Tensor, mode: Mode) -> tch::Result<Tensor> {
-        self.norm.forward(&self.convolution.forward(input)?, mode)
+        let x = self.convolution.forward(input)?;
+        match &self.norm {
+            Some(norm) => norm.forward(&x, mode),
+            None => Ok(x),
+        }
     }
 
     /// As [`Self::forward`]; from here on the channels may lie innermost in memory.
     pub(super) fn forward_as(&self, input: &Tensor, innermost: bool, mode: Mode) -> tch::Result<Tensor> {
         let x = self.convolution.forward(input)?;
-        self.norm.forward(&if innermost { channels_innermost(&x)? } else { x }, mode)
+        let x = if innermost { channels_innermost(&x)? } else { x };
+        match &self.norm {
+            Some(norm) => norm.forward(&x, mode),
+            None => Ok(x),
+        }
     }
 }
 
@@ -128,7 +161,7 @@ pub(super) fn conv_norm(
     parameters: &Parameters,
 ) -> Result<ConvNorm, LabError> {
     let convolution = Convolution::new(convolution, stride, padding, parameters)?;
-    Ok(ConvNorm::new(convolution, BatchNorm::new(norm, parameters)?))
+    Ok(ConvNorm::new(convolution, BatchNorm::new(norm, parameters)?, parameters)?)
 }
 
 /// A fully connected layer.

@@ -14,7 +14,7 @@ mod vgg;
 mod weights;
 
 use gauntlet_domain::experiment::{Backbone, Family, ModelSpec, Stage, Stem};
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Kind, TchError, Tensor};
 
 use crate::error::LabError;
 use alexnet::AlexNet;
@@ -52,6 +52,8 @@ pub struct Dropout {
     pub seed: u64,
     /// The step, counted from 0.
     pub iteration: u32,
+    /// Rows of the step's batch that come before those of this pass: each row has the mask of its place in the batch.
+    pub first_row: usize,
 }
 
 impl Mode {
@@ -174,8 +176,11 @@ impl Model {
     /// Output of a stage, given that of the one before.
     ///
     /// # Errors
-    /// An input of another shape; no memory.
+    /// An input of another shape; train mode with frozen parameters; no memory.
     pub fn stage(&self, number: usize, input: &Tensor, mode: Mode) -> tch::Result<Tensor> {
+        if mode != Mode::Eval && self.parameters.are_frozen() {
+            return Err(TchError::Kind("a model with frozen parameters cannot be trained".to_owned()));
+        }
         self.network.stage(number, input, mode)
     }
 

@@ -2,7 +2,7 @@
 //! arXiv 1605.07146) and ResNet-18.
 
 use gauntlet_domain::experiment::{PreActResNet as ResNet18, WideResNetLayout};
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 use super::Mode;
 use super::layers::{BatchNorm, ConvNorm, Convolution, Linear, conv_norm};
@@ -65,7 +65,7 @@ impl Network for PreActResNet {
     }
 
     fn features(&self, last: &Tensor, _mode: Mode) -> tch::Result<Tensor> {
-        last.f_mean_dim([2i64, 3].as_slice(), false, Kind::Float)
+        last.f_mean_dim([2i64, 3].as_slice(), false, last.kind())
     }
 
     fn logits(&self, features: &Tensor, _mode: Mode) -> tch::Result<Tensor> {

@@ -1,7 +1,7 @@
 //! Residual nets (He et al. 2016, arXiv 1512.03385), as torchvision has them.
 
 use gauntlet_domain::experiment::{ResNetLayout, ResNetStem, ResidualBlock};
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 use super::Mode;
 use super::layers::{ConvNorm, Linear, conv_norm};
@@ -41,7 +41,7 @@ impl ResNet {
     }
 
     fn stem(&self, input: &Tensor, mode: Mode) -> tch::Result<Tensor> {
-        let x = self.entry.forward_as(input, self.channels_last, mode)?.f_relu()?;
+        let x = self.entry.forward_as(input, self.channels_last, mode)?.f_relu_()?;
         if self.stem.pools() { x.f_max_pool2d([3, 3], [2, 2], [1, 1], [1, 1], false) } else { Ok(x) }
     }
 }
@@ -55,7 +55,7 @@ impl Network for ResNet {
     }
 
     fn features(&self, last: &Tensor, _mode: Mode) -> tch::Result<Tensor> {
-        last.f_mean_dim([2i64, 3].as_slice(), false, Kind::Float)
+        last.f_mean_dim([2i64, 3].as_slice(), false, last.kind())
     }
 
     fn logits(&self, features: &Tensor, _mode: Mode) -> tch::Result<Tensor> {
@@ -92,12 +92,12 @@ impl Block {
     }
 
     fn forward(&self, input: &Tensor, mode: Mode) -> tch::Result<Tensor> {
-        let inner = self.inner.iter().try_fold(input.shallow_clone(), |x, unit| unit.forward(&x, mode)?.f_relu())?;
+        let inner = self.inner.iter().try_fold(input.shallow_clone(), |x, unit| unit.forward(&x, mode)?.f_relu_())?;
         let mut sum = self.last.forward(&inner, mode)?;
-        let sum = match &self.shortcut {
+        let mut sum = match &self.shortcut {
             Some(projection) => sum.f_add_(&projection.forward(input, mode)?)?,
             None => sum.f_add_(input)?,
         };
-        sum.f_relu()
+        sum.f_relu_()
     }
 }

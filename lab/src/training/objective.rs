@@ -125,7 +125,8 @@ impl<'a> Step<'a> {
                 let clean = self.clean_output(pixels)?.features;
                 let adversarial = self.craft(pixels, &Target::Features(&clean), inner, Mode::Eval)?;
                 // One batch, so that both are normalised by the same statistics.
-                vec![own(&Tensor::f_cat(&[pixels, &adversarial], 0)?, 0)]
+                let both = Tensor::f_cat(&[pixels, &adversarial], 0)?;
+                vec![Pass { mode: self.train_mode_from(0, 2 * self.first_row), ..own(&both, 0) }]
             }
         };
         Ok(Shown { passes, leaf: None })
@@ -205,10 +206,16 @@ impl<'a> Step<'a> {
 
     /// Train mode for one of the passes of the step, each with random masks of its own.
     fn train_mode(&self, pass: u32) -> Mode {
+        self.train_mode_from(pass, self.first_row)
+    }
+
+    /// The same, with the masks of rows from `first_row` on.
+    fn train_mode_from(&self, pass: u32, first_row: usize) -> Mode {
         let Draws { seed, iteration, .. } = self.draws;
         let dropout = self.dropout.then(|| Dropout {
             seed: if pass == 0 { seed } else { Stream::new(seed, Purpose::Pass { iteration, pass }).bits() },
             iteration,
+            first_row,
         });
         Mode::Train(Train { moves_statistics: true, dropout })
     }
