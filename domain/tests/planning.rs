@@ -4,12 +4,12 @@ mod common;
 
 use std::collections::BTreeSet;
 
-use common::{EXAMPLE, STUDY, example_facts, parsed, planned};
+use common::{EXAMPLE, STUDY, example_facts, parsed, planned, resnet18, with_file};
 use gauntlet_domain::TaskId;
 use gauntlet_domain::catalogue::pinned_facts;
-use gauntlet_domain::experiment::{AttackMethod, Backbone, Head, Objective, Stem, TaskSpec, Weights};
+use gauntlet_domain::experiment::{AttackMethod, Backbone, Head, Objective, ParameterShape, Stem, TaskSpec, Weights};
 use gauntlet_domain::plan::{Plan, TaskKind};
-use gauntlet_domain::sweep::{FilePlace, FileRole};
+use gauntlet_domain::sweep::{FileContent, FilePlace, FileRole};
 
 fn ids(plan: &Plan) -> BTreeSet<TaskId> {
     plan.tasks.iter().map(|task| task.id).collect()
@@ -18,6 +18,37 @@ fn ids(plan: &Plan) -> BTreeSet<TaskId> {
 fn counts(plan: &Plan) -> [usize; 3] {
     let summary = plan.summary();
     [0, 1, 2].map(|kind| summary.kinds[kind].tasks)
+}
+
+#[test]
+fn a_plan_tells_what_was_taken_off_the_names_of_a_checkpoint() {
+    assert!(planned(EXAMPLE, &example_facts(10, 10)).notes.is_empty());
+    let wrapped = |tensor: ParameterShape| ParameterShape { name: format!("module.{}", tensor.name), ..tensor };
+    let tensors = resnet18(10).into_iter().map(wrapped).collect();
+    let content = FileContent::Checkpoint { tensors, moments: vec![] };
+    let plan = planned(EXAMPLE, &with_file(example_facts(10, 10), "cases/resnet18.safetensors", content));
+    assert_eq!(plan.notes, ["`cases/resnet18.safetensors` as resnet18: its 102 tensors below `module.` are taken"]);
+    assert_eq!(counts(&plan), [0, 0, 2]);
+}
+
+#[test]
+fn weights_of_the_catalogue_can_be_planned_without_opening_a_file() {
+    let source = STUDY
+        .replace("backbone = \"resnet18-w16\"", "backbone = \"efficientnet_lite0\"")
+        .replace("train_examples = 500", "train_examples = 500\nchannels = 3")
+        .replace("image_size = 32, fit", "image_size = 32, channels = 3, fit")
+        .replace("dataset = \"fashion-mnist\"", "dataset = { name = \"fashion-mnist\", channels = 3, image_size = 32 }")
+        .replace(
+            "name = \"scratch\"\n",
+            "name = \"scratch\"\ncheckpoint = { catalogue = \"efficientnet-lite0-imagenet\" }\n",
+        );
+    let plan = planned(&source, &pinned_facts());
+    let imported = plan.tasks.iter().filter_map(|task| match &task.spec {
+        TaskSpec::Train(spec) => Some(&spec.weights),
+        TaskSpec::Attack(_) => None,
+    });
+    let replaced = |weights: &&Weights| matches!(weights, Weights::Imported { head: Head::Replace, .. });
+    assert!(imported.filter(replaced).count() > 0, "{:?}", plan.tasks[0].spec);
 }
 
 #[test]

@@ -283,6 +283,12 @@ fn check(dataset: &DatasetSpec, model: &ModelSpec, numerics: u32) -> Result<(), 
             model.backbone,
             model.backbone.min_image_size(model.stem)
         )
+    } else if [dataset.image.height, dataset.image.width]
+        .iter()
+        .any(|side| !side.is_multiple_of(model.backbone.image_size_unit()))
+    {
+        let (height, width, unit) = (dataset.image.height, dataset.image.width, model.backbone.image_size_unit());
+        format!("images are {height}×{width}, {} takes sides that are multiples of {unit}", model.backbone)
     } else {
         return Ok(());
     };

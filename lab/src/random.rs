@@ -78,6 +78,13 @@ pub enum Purpose<'a> {
         /// The pass, counted from 0.
         pass: u32,
     },
+    /// How an attack's step (counted from 0) transforms what the model sees.
+    InputDiversity {
+        /// Index in the split.
+        example: u64,
+        /// The step.
+        step: u32,
+    },
     /// Class that a targeted attack leads to.
     AttackTarget {
         /// Index in the split.
@@ -98,6 +105,7 @@ impl fmt::Display for Purpose<'_> {
             Self::Pass { iteration, pass } => write!(f, "pass/{iteration}/{pass}"),
             Self::Square { example, number } => write!(f, "square/{example}/{number}"),
             Self::UniversalOrder { pass } => write!(f, "universal-order/{pass}"),
+            Self::InputDiversity { example, step } => write!(f, "input-diversity/{example}/{step}"),
             Self::AttackTarget { example } => write!(f, "attack-target/{example}"),
             Self::AttackStart { example, number } => write!(f, "attack-start/{example}/{number}"),
         }

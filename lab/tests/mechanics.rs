@@ -126,6 +126,39 @@ fn sixteen_bit_passes_are_as_near_to_pytorchs_autocast_as_its_rounding() {
     assert!(output.logits != exact, "ours are not of 16 bits");
 }
 
+#[test]
+fn every_kind_of_layer_can_be_trained_in_sixteen_bits() {
+    for backbone in [Backbone::DenseNet121, Backbone::MobileNetV2, Backbone::EfficientNetB0, Backbone::ConvNextTiny] {
+        let model = wavy_model(backbone);
+        let trained = require_gradients(&model);
+        let pixels = formula_pixels("sixteen", &[2, 3, 32, 32]);
+        let output = computing_in(Precision::Bf16, || model.forward(&pixels, Mode::TRAIN)).unwrap();
+        assert_eq!((output.logits.kind(), output.features.kind()), (Kind::Float, Kind::Float));
+        let by: Vec<&Tensor> = trained.iter().map(|(_, parameter)| parameter).collect();
+        let loss = output.logits.cross_entropy_for_logits(&Tensor::from_slice(&[0i64, 1]));
+        let gradients = Tensor::run_backward(&[loss], &by, false, false);
+        for ((name, _), gradient) in trained.iter().zip(gradients) {
+            let sum = gradient.sum(Kind::Double).double_value(&[]);
+            assert!(gradient.kind() == Kind::Float && sum.is_finite(), "{backbone} {name}: {sum}");
+        }
+    }
+}
+
+/// A model of four classes for colour images, filled from sines.
+fn wavy_model(backbone: Backbone) -> Model {
+    let waves = backbone.state_dict(Stem::Standard, 3, 4).into_iter().map(|parameter| {
+        let size: Vec<i64> = parameter.shape.iter().map(|length| *length as i64).collect();
+        let inputs = size.iter().skip(1).product::<i64>() as f64;
+        let places = Tensor::arange(size.iter().product::<i64>(), (Kind::Float, tch::Device::Cpu));
+        let waves = (places * 1.7).sin().view(size.as_slice());
+        let statistics =
+            parameter.name.ends_with("running_var") || size.len() == 1 && parameter.name.ends_with("weight");
+        (parameter.name, if statistics { waves * 0.25 + 1.0 } else { waves * (3.0 / inputs).sqrt() })
+    });
+    let spec = ModelSpec { stem: Stem::Standard, ..model_spec(backbone, 3, 4) };
+    Model::new(&spec, Parameters::new(waves.collect()), tch::Device::Cpu).unwrap()
+}
+
 fn require_gradients(model: &Model) -> Vec<(String, Tensor)> {
     let trained = model.parameters().trainable();
     for (_, parameter) in &trained {
@@ -226,13 +259,7 @@ fn without_batch_statistics_micro_batches_change_nothing_but_rounding() {
 fn without_batch_normalisation_a_net_with_dropout_trains_in_micro_batches_as_in_whole_ones() {
     let backbone = Backbone::AlexNet;
     let spec = ModelSpec { stem: Stem::Standard, ..model_spec(backbone, 3, 4) };
-    let waves = backbone.state_dict(3, 4).into_iter().map(|parameter| {
-        let size: Vec<i64> = parameter.shape.iter().map(|length| *length as i64).collect();
-        let inputs = size.iter().skip(1).product::<i64>() as f64;
-        let places = Tensor::arange(size.iter().product::<i64>(), (Kind::Float, tch::Device::Cpu));
-        (parameter.name, (places * 1.7).sin().view(size.as_slice()) * (3.0 / inputs).sqrt())
-    });
-    let model = Model::new(&spec, Parameters::new(waves.collect()), tch::Device::Cpu).unwrap();
+    let model = wavy_model(backbone);
     let objective = Objective::PgdAt { inner: InnerAttack { steps: 1, ..inner(Norm::Linf, Start::Uniform) } };
     let size = [4, 3, 64, 64];
     let learner = Learner::new(&model, &spec, &objective, Frozen::NOTHING, size, tch::Device::Cpu).unwrap();

@@ -4,6 +4,7 @@
 
 mod attack;
 mod dataset;
+mod import;
 mod model;
 mod recipe;
 mod result;
@@ -14,9 +15,11 @@ pub use attack::{
     ApgdLoss, AttackConfig, AttackMethod, AutoAttackVersion, Knowledge, TargetClass, TransferSource, UapMethod,
 };
 pub use dataset::{DatasetSource, DatasetSpec, Fit, GlyphOptions, ImageShape, Split};
+pub use import::{Import, Moment, MomentTensor, NormalizeConflict, may_be_moment};
 pub use model::{
-    AlexNet, Backbone, CheckpointFormat, DenseNetLayout, Family, Head, ModelSpec, Normalize, ParameterShape,
-    PreActResNet, ResNetLayout, ResNetStem, ResidualBlock, Stage, Stem, Vgg, Weights, WideResNetLayout,
+    AlexNet, Backbone, CheckpointFormat, ConvNeXtLayout, DenseNetLayout, EfficientNet, Family, Head, InvertedBlock,
+    InvertedStage, MobileNetV2, ModelSpec, Normalize, ParameterShape, PreActResNet, ResNetLayout, ResNetStem,
+    ResidualBlock, Stage, Stem, Vgg, VitB16, Weights, WideResNetLayout,
 };
 pub use recipe::{
     Augmentation, Criterion, Decay, Drops, Ema, EpsilonSchedule, Frozen, HeadFirst, HeldOut, InnerAttack, Length,

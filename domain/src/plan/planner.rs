@@ -1,6 +1,6 @@
 //! The planner.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::datasets::{self, Dataset};
 use super::graph::{Cell, Plan, TaskKind};
@@ -38,6 +38,7 @@ pub fn plan(sweep: &Sweep, facts: &Facts) -> Result<Plan, Vec<Diagnostic>> {
         pretrainings: HashMap::new(),
         tasks: Tasks::default(),
         cells: Vec::new(),
+        notes: BTreeSet::new(),
         mistakes,
     };
     planner.plan()
@@ -90,6 +91,7 @@ struct Planner<'a> {
     pretrainings: HashMap<(usize, usize, u32, u64), Option<Pretrained>>,
     tasks: Tasks,
     cells: Vec<Cell>,
+    notes: BTreeSet<String>,
     mistakes: Mistakes,
 }
 
@@ -127,7 +129,13 @@ impl<'a> Planner<'a> {
         }
         let name = sweep.name.clone();
         let sweep_id = sweep_id(&name, &self.cells).map_err(|mistake| vec![mistake])?;
-        Ok(Plan { sweep_id, name, tasks: self.tasks.in_order, cells: self.cells })
+        Ok(Plan {
+            sweep_id,
+            name,
+            tasks: self.tasks.in_order,
+            cells: self.cells,
+            notes: self.notes.into_iter().collect(),
+        })
     }
 
     /// Plans a run and its evaluations; leaves it out where something is wrong, which has been said then.
@@ -263,21 +271,23 @@ impl<'a> Planner<'a> {
         let found = match self.facts.files.get(&file.value) {
             None => Err(format!("nothing is known of the file `{}`", file.value)),
             Some(facts) => match &facts.content {
-                FileContent::Checkpoint { tensors } => {
-                    checkpoint::classes(tensors, model.backbone, model.stem, model.channels)
-                        .map(|classes| (facts.digest, classes))
-                        .map_err(|wrong| {
-                            let channels = model.channels;
-                            format!(
-                                "`{}` does not fit {} for images of {channels} channels: {wrong}",
-                                file.value, model.backbone
-                            )
-                        })
+                FileContent::Checkpoint { tensors, moments } => {
+                    checkpoint::fit(tensors, moments, model).map(|fitting| (facts.digest, fitting)).map_err(|wrong| {
+                        let channels = model.channels;
+                        format!(
+                            "`{}` does not fit {} for images of {channels} channels: {wrong}",
+                            file.value, model.backbone
+                        )
+                    })
                 }
                 _ => Err(format!("`{}` does not hold a state dict", file.value)),
             },
         };
-        found.map_err(|message| self.mistakes.push(file.at.mistake(message))).ok()
+        let (digest, fitting) = found.map_err(|message| self.mistakes.push(file.at.mistake(message))).ok()?;
+        if let Some(note) = fitting.note {
+            self.notes.insert(format!("`{}` as {}: {note}", file.value, model.backbone));
+        }
+        Some((digest, fitting.classes))
     }
 
     /// The classes of a model that is evaluated as it is. Labels alone tell only that there are at least so many.

@@ -142,5 +142,9 @@ pub fn resnet18(classes: u32) -> Vec<ParameterShape> {
 /// What is known of the files of [`EXAMPLE`]: 64 images with labels below `labels`, a checkpoint of `classes` classes.
 pub fn example_facts(labels: u32, classes: u32) -> Facts {
     let facts = with_file(catalogue::pinned_facts(), "cases/images.safetensors", images(64, 3, 64, labels - 1));
-    with_file(facts, "cases/resnet18.safetensors", FileContent::Checkpoint { tensors: resnet18(classes) })
+    with_file(
+        facts,
+        "cases/resnet18.safetensors",
+        FileContent::Checkpoint { tensors: resnet18(classes), moments: vec![] },
+    )
 }

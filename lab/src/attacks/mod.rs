@@ -12,18 +12,25 @@
 //! * A targeted attack succeeds when the model says the target class. AAI stays the share that is right before and after.
 //! * A minimum-norm attack has no ball: the nearest point that fools is its output, and an example that it never fools has an infinite distance.
 //! * Of several restarts (draws, for noise) the first that succeeds counts, and the example takes no part in the later ones.
-//! * The output of an example that no try fooled is the last iterate of the last try; the adversarial loss is taken there.
+//! * The output of an example that no try fooled is the last iterate of the last try (APGD: its point of the highest loss); the adversarial loss is
+//!   taken there.
 //! * Queries count one for each example and forward pass, and one for each example and backward pass whose gradient was used; the clean evaluation
 //!   is not counted.
 //! * Random starts belong to the example's index, not to its place in a batch. What the size of the batches changes is the rounding of the
 //!   network's own kernels, so an example on the very edge of a decision may fall to either side of it.
 
+mod apgd;
 mod arena;
 mod ball;
+mod climb;
+mod diversity;
 mod feature;
 mod gradient;
+mod momentum;
+mod objective;
 mod oracle;
 mod outcomes;
+mod pace;
 mod square;
 mod template;
 mod transfer;
@@ -31,4 +38,4 @@ mod universal;
 
 pub(crate) use ball::to_tensor;
 pub use ball::{Ball, lengths};
-pub use template::{Aids, Evaluated, Evaluation, evaluate};
+pub use template::{Aids, Evaluated, Evaluation, evaluate, evaluate_range};

@@ -1,12 +1,17 @@
 //! The template that every attack runs in.
 
+use std::ops::Range;
+
 use gauntlet_domain::experiment::{AttackConfig, AttackMethod, AttackResult, UapMethod};
 use tch::Tensor;
 
+use super::apgd::Apgd;
 use super::arena::{Arena, Rules, Standing};
 use super::ball::Ball;
+use super::diversity::Diversity;
 use super::feature::Feature;
 use super::gradient::{Noise, Pgd};
+use super::momentum::Momentum;
 use super::square::Square;
 use super::transfer::Transfer;
 use super::universal::Crafting;
@@ -65,21 +70,52 @@ pub(super) trait Attack {
 /// # Errors
 /// A model whose output is not finite; no memory.
 pub fn evaluate(evaluation: &Evaluation<'_>, progress: &mut dyn FnMut(usize)) -> Result<Evaluated, LabError> {
-    let config = evaluation.attack;
-    let attack = attack(&config.method, evaluation)?;
-    let mut arena = Arena::new(evaluation.model, Rules::new(config, evaluation.seed), evaluation.keep_images);
+    evaluate_range(evaluation, 0..evaluation.examples.len(), progress)
+}
+
+/// Attacks the examples of a range of indices; `progress` hears how many of them are done.
+///
+/// Results of ranges that follow each other [`append`](AttackResult::append) to that of the whole. Each example meets the same draws; what may differ is
+/// the rounding, where it is attacked together with other examples: in an attack of one try it is not if every range but the last is a multiple of
+/// the batch size.
+///
+/// # Errors
+/// A range that is empty or ends beyond the examples; a model whose output is not finite; no memory.
+pub fn evaluate_range(
+    evaluation: &Evaluation<'_>,
+    range: Range<usize>,
+    progress: &mut dyn FnMut(usize),
+) -> Result<Evaluated, LabError> {
     let total = evaluation.examples.len();
+    if range.is_empty() || range.end > total {
+        return Err(LabError::Spec(format!("examples {} to {} of {total} cannot be attacked", range.start, range.end)));
+    }
+    run(evaluation, attack(&evaluation.attack.method, evaluation)?.as_ref(), range, progress)
+}
+
+/// Lets an attack meet the examples of a range.
+pub(super) fn run(
+    evaluation: &Evaluation<'_>,
+    attack: &dyn Attack,
+    range: Range<usize>,
+    progress: &mut dyn FnMut(usize),
+) -> Result<Evaluated, LabError> {
+    let Evaluation { examples, batch_size, .. } = *evaluation;
+    let (start, total) = (range.start, range.len());
+    let rules = Rules::new(evaluation.attack, evaluation.seed);
+    let mut arena = Arena::new(evaluation.model, rules, start as u64, evaluation.keep_images);
     let mut standing = Standing::default();
-    for (first, count) in batches(total, evaluation.batch_size) {
-        standing.extend(arena.enter(&evaluation.examples.range(first, count)?, first as u64)?);
+    for (first, count) in batches(total, batch_size) {
+        let first = start + first;
+        standing.extend(arena.enter(&examples.range(first, count)?, first as u64)?);
     }
     for number in 0..attack.tries() {
         // Survivors fill whole batches again, however few of each batch the tries before have left.
         let players = std::mem::take(&mut standing);
-        for (first, count) in batches(players.len(), evaluation.batch_size) {
+        for (first, count) in batches(players.len(), batch_size) {
             let part = players.part(first, count);
-            let rows: Vec<i64> = part.slots.iter().map(|slot| *slot as i64).collect();
-            arena.bring(evaluation.examples.select(&rows)?, part, 0)?;
+            let indices: Vec<i64> = part.slots.iter().map(|slot| (start + *slot) as i64).collect();
+            arena.bring(examples.select(&indices)?, part)?;
             attack.attempt(&mut arena, number)?;
             standing.extend(arena.withdraw()?);
             let done = share_done(total, (number, attack.tries()), (first + count, players.len()));
@@ -89,9 +125,7 @@ pub fn evaluate(evaluation: &Evaluation<'_>, progress: &mut dyn FnMut(usize)) ->
         }
     }
     progress(total);
-    let (table, model_queries) = arena.finish();
-    let (outcomes, images) = table.finish()?;
-    Ok(Evaluated { result: AttackResult { outcomes, model_queries }, images })
+    arena.finish()
 }
 
 /// First number and count of each batch of so many examples.
@@ -117,6 +151,32 @@ fn attack<'a>(method: &AttackMethod, evaluation: &Evaluation<'a>) -> Result<Box<
         AttackMethod::Pgd { steps, step_size, random_start, restarts } => {
             Box::new(Pgd { steps: *steps, step_size: *step_size, random_start: *random_start, restarts: *restarts })
         }
+        AttackMethod::MiFgsm { steps, step_size, decay } => Box::new(Momentum {
+            steps: *steps,
+            step_size: *step_size,
+            decay: *decay,
+            diversity: None,
+            random_start: false,
+        }),
+        AttackMethod::DiFgsm { steps, step_size, decay, resize_rate, diversity_probability, random_start } => {
+            let diversity = Diversity { resize_rate: *resize_rate, probability: *diversity_probability };
+            Box::new(Momentum {
+                steps: *steps,
+                step_size: *step_size,
+                decay: *decay,
+                diversity: Some(diversity),
+                random_start: *random_start,
+            })
+        }
+        AttackMethod::Apgd { loss, steps, restarts, rho, target_classes } => Box::new(Apgd {
+            loss: *loss,
+            steps: *steps,
+            restarts: *restarts,
+            rho: *rho,
+            target_classes: *target_classes,
+            gradient_passes: 1,
+            larger_balls: true,
+        }),
         AttackMethod::Square { queries, p_init, restarts } => {
             Box::new(Square { queries: *queries, p_init: *p_init, restarts: *restarts })
         }

@@ -22,9 +22,8 @@ impl Attack for Transfer<'_> {
     fn attempt(&self, arena: &mut Arena<'_>, number: u32) -> Result<(), LabError> {
         let mut elsewhere = arena.on_another(self.source)?;
         self.by.attempt(&mut elsewhere, number)?;
-        let (table, _) = elsewhere.finish();
-        let (_, images) = table.finish()?;
-        let images = images.ok_or_else(|| LabError::Defect("an arena kept no images".to_owned()))?;
+        let images =
+            elsewhere.finish()?.images.ok_or_else(|| LabError::Defect("an arena kept no images".to_owned()))?;
         arena.conclude(&images)
     }
 }

@@ -14,7 +14,6 @@ pub(super) fn dropout(x: &Tensor, rate: f32, dropout: Dropout, layer: u32) -> tc
 
 /// The branch of a residual block, \[n,…\], left out with probability `rate` for each image by itself and else scaled by 1/(1 − `rate`), in \[0,1)
 /// (Huang et al. 2016, arXiv 1603.09382). `layer` tells the masks of one step apart.
-#[cfg_attr(not(test), expect(dead_code, reason = "for the backbones with stochastic depth"))]
 pub(super) fn stochastic_depth(branch: &Tensor, rate: f32, dropout: Dropout, layer: u32) -> tch::Result<Tensor> {
     let stream = Stream::new(dropout.seed, Purpose::StochasticDepth { iteration: dropout.iteration, layer });
     let mut size = vec![1; branch.dim()];

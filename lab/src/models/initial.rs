@@ -1,6 +1,6 @@
 //! First values of parameters: each family's own initialisation.
 
-use gauntlet_domain::experiment::{Family, ParameterShape};
+use gauntlet_domain::experiment::{EfficientNet, Family, ParameterShape};
 use tch::{Device, Tensor};
 
 use crate::random::{Purpose, Stream};
@@ -25,6 +25,9 @@ pub(super) fn draw(
     Tensor::f_from_slice(&values)?.f_view(size.as_slice())?.f_to_device(device)
 }
 
+/// ConvNeXt's blocks begin as almost nothing beside their shortcuts.
+const LAYER_SCALE: f32 = 1e-6;
+
 #[derive(Debug, PartialEq)]
 enum Rule {
     Constant(f32),
@@ -34,6 +37,12 @@ enum Rule {
 
 fn rule(family: Family, parameter: &ParameterShape, state_dict: &[ParameterShape]) -> Rule {
     let (module, part) = parameter.name.rsplit_once('.').unwrap_or(("", &parameter.name));
+    match part {
+        "layer_scale" => return Rule::Constant(LAYER_SCALE),
+        "pos_embedding" => return Rule::Normal { std: 0.02 },
+        "in_proj_weight" => return xavier_uniform(&parameter.shape),
+        _ => {}
+    }
     let weight_name = format!("{module}.weight");
     let weight = state_dict.iter().find(|other| other.name == weight_name).unwrap_or(parameter);
     let is_weight = part == "weight";
@@ -42,7 +51,7 @@ fn rule(family: Family, parameter: &ParameterShape, state_dict: &[ParameterShape
             let area = height * width;
             convolution(family, is_weight, outputs * area, inputs * area)
         }
-        [_, inputs] => linear(family, is_weight, *inputs),
+        [outputs, inputs] => linear(family, parameter, [*outputs, *inputs]),
         _ if is_weight || part == "running_var" => Rule::Constant(1.0),
         _ => Rule::Constant(0.0),
     }
@@ -50,20 +59,49 @@ fn rule(family: Family, parameter: &ParameterShape, state_dict: &[ParameterShape
 
 fn convolution(family: Family, is_weight: bool, fan_out: u64, fan_in: u64) -> Rule {
     match family {
-        Family::AlexNet(_) | Family::PreActResNet(_) => pytorch_default(fan_in),
+        Family::AlexNet(_) | Family::PreActResNet(_) | Family::EfficientNet(EfficientNet::Lite0) => {
+            pytorch_default(fan_in)
+        }
         _ if !is_weight => Rule::Constant(0.0),
-        Family::Vgg(_) | Family::ResNet(_) | Family::WideResNet(_) => kaiming_normal(fan_out),
+        Family::Vgg(_)
+        | Family::ResNet(_)
+        | Family::WideResNet(_)
+        | Family::MobileNetV2(_)
+        | Family::EfficientNet(EfficientNet::B0) => kaiming_normal(fan_out),
         Family::DenseNet(_) => kaiming_normal(fan_in),
+        Family::ConvNeXt(_) => Rule::Normal { std: 0.02 },
+        Family::VisionTransformer(_) => Rule::Normal { std: 1.0 / (fan_in as f32).sqrt() },
     }
 }
 
-fn linear(family: Family, is_weight: bool, inputs: u64) -> Rule {
+fn linear(family: Family, parameter: &ParameterShape, [outputs, inputs]: [u64; 2]) -> Rule {
+    let is_weight = parameter.name.ends_with(".weight");
     match family {
-        Family::AlexNet(_) | Family::ResNet(_) | Family::PreActResNet(_) => pytorch_default(inputs),
-        Family::Vgg(_) | Family::DenseNet(_) | Family::WideResNet(_) if !is_weight => Rule::Constant(0.0),
-        Family::Vgg(_) => Rule::Normal { std: 0.01 },
+        Family::AlexNet(_)
+        | Family::ResNet(_)
+        | Family::PreActResNet(_)
+        | Family::EfficientNet(EfficientNet::Lite0) => pytorch_default(inputs),
+        Family::VisionTransformer(_) => transformer_linear(parameter, [outputs, inputs]),
+        _ if !is_weight => Rule::Constant(0.0),
+        Family::Vgg(_) | Family::MobileNetV2(_) => Rule::Normal { std: 0.01 },
         Family::DenseNet(_) | Family::WideResNet(_) => pytorch_default(inputs),
+        Family::EfficientNet(EfficientNet::B0) => Rule::Uniform { bound: 1.0 / (outputs as f32).sqrt() },
+        Family::ConvNeXt(_) => Rule::Normal { std: 0.02 },
     }
+}
+
+fn transformer_linear(parameter: &ParameterShape, shape: [u64; 2]) -> Rule {
+    let is_weight = parameter.name.ends_with(".weight");
+    if parameter.name.contains(".mlp.") {
+        return if is_weight { xavier_uniform(&shape) } else { Rule::Normal { std: 1e-6 } };
+    }
+    // The head starts at zero, and so do the biases of the attention.
+    if is_weight && parameter.name.contains(".out_proj.") { pytorch_default(shape[1]) } else { Rule::Constant(0.0) }
+}
+
+/// Glorot and Bengio 2010.
+fn xavier_uniform(shape: &[u64]) -> Rule {
+    Rule::Uniform { bound: (6.0 / shape.iter().sum::<u64>() as f32).sqrt() }
 }
 
 /// For layers before a ReLU (He et al. 2015, arXiv 1502.01852).
@@ -122,6 +160,38 @@ mod tests {
             (Backbone::Wrn28x10, "block1.layer.0.conv1.weight", normal(160.0 * 9.0)),
             (Backbone::Wrn28x10, "fc.weight", uniform(640.0)),
             (Backbone::Wrn28x10, "fc.bias", zero()),
+            (Backbone::MobileNetV2, "features.3.conv.1.0.weight", normal(144.0 * 9.0)),
+            (Backbone::MobileNetV2, "classifier.1.weight", Rule::Normal { std: 0.01 }),
+            (Backbone::MobileNetV2, "classifier.1.bias", zero()),
+            (Backbone::EfficientNetB0, "features.2.0.block.2.fc1.weight", normal(4.0)),
+            (Backbone::EfficientNetB0, "features.2.0.block.2.fc1.bias", zero()),
+            (Backbone::EfficientNetB0, "classifier.1.weight", uniform(10.0)),
+            (Backbone::EfficientNetLite0, "_blocks.1._depthwise_conv.weight", uniform(9.0)),
+            (Backbone::EfficientNetLite0, "_fc.bias", uniform(1280.0)),
+            (Backbone::ConvNeXtTiny, "features.1.0.layer_scale", Rule::Constant(1e-6)),
+            (Backbone::ConvNeXtTiny, "features.1.0.block.0.weight", Rule::Normal { std: 0.02 }),
+            (Backbone::ConvNeXtTiny, "features.1.0.block.2.weight", Rule::Constant(1.0)),
+            (Backbone::ConvNeXtTiny, "features.1.0.block.3.weight", Rule::Normal { std: 0.02 }),
+            (Backbone::ConvNeXtTiny, "classifier.2.bias", zero()),
+            (Backbone::VitB16, "class_token", zero()),
+            (Backbone::VitB16, "encoder.pos_embedding", Rule::Normal { std: 0.02 }),
+            (Backbone::VitB16, "conv_proj.weight", Rule::Normal { std: 1.0 / 768f32.sqrt() }),
+            (
+                Backbone::VitB16,
+                "encoder.layers.encoder_layer_3.self_attention.in_proj_weight",
+                Rule::Uniform { bound: (6.0f32 / 3072.0).sqrt() },
+            ),
+            (Backbone::VitB16, "encoder.layers.encoder_layer_3.self_attention.in_proj_bias", zero()),
+            (Backbone::VitB16, "encoder.layers.encoder_layer_3.self_attention.out_proj.weight", uniform(768.0)),
+            (Backbone::VitB16, "encoder.layers.encoder_layer_3.self_attention.out_proj.bias", zero()),
+            (
+                Backbone::VitB16,
+                "encoder.layers.encoder_layer_3.mlp.0.weight",
+                Rule::Uniform { bound: (6.0f32 / 3840.0).sqrt() },
+            ),
+            (Backbone::VitB16, "encoder.layers.encoder_layer_3.mlp.3.bias", Rule::Normal { std: 1e-6 }),
+            (Backbone::VitB16, "encoder.ln.weight", Rule::Constant(1.0)),
+            (Backbone::VitB16, "heads.head.weight", zero()),
             (Backbone::PreActResNet18, "layer2.0.shortcut.0.weight", uniform(64.0)),
             (Backbone::PreActResNet18, "linear.bias", uniform(512.0)),
             (Backbone::PreActResNet18, "bn.running_mean", zero()),

@@ -27,8 +27,17 @@ pub(super) struct Convolution {
     weight: Tensor,
     bias: Option<Tensor>,
     stride: i64,
-    padding: i64,
+    padding: Padding,
     groups: i64,
+}
+
+/// Zeros around an image.
+#[derive(Debug, Clone, Copy)]
+enum Padding {
+    /// So many on every side.
+    Even(i64),
+    /// As many as make the output ⌈input / stride⌉, of an odd number the greater part at the bottom and on the right: TensorFlow's `SAME`.
+    Same,
 }
 
 impl Convolution {
@@ -43,15 +52,54 @@ impl Convolution {
         groups: i64,
         parameters: &Parameters,
     ) -> Result<Self, LabError> {
+        Self::padded(prefix, stride, Padding::Even(padding), groups, parameters)
+    }
+
+    /// With TensorFlow's `SAME` padding.
+    pub(super) fn same_padded(
+        prefix: &str,
+        stride: i64,
+        groups: i64,
+        parameters: &Parameters,
+    ) -> Result<Self, LabError> {
+        Self::padded(prefix, stride, Padding::Same, groups, parameters)
+    }
+
+    fn padded(
+        prefix: &str,
+        stride: i64,
+        padding: Padding,
+        groups: i64,
+        parameters: &Parameters,
+    ) -> Result<Self, LabError> {
         let weight = parameters.share(&format!("{prefix}.weight"))?;
         Ok(Self { weight, bias: parameters.share_if_any(&format!("{prefix}.bias")), stride, padding, groups })
     }
 
     pub(super) fn forward(&self, input: &Tensor) -> tch::Result<Tensor> {
-        let (stride, padding) = ([self.stride; 2], [self.padding; 2]);
-        let (input, weight) = (operand(input)?, operand(&self.weight)?);
-        let bias = self.bias.as_ref().map(operand).transpose()?;
-        input.f_conv2d(&weight, bias.as_ref(), stride, padding, [1, 1], self.groups)
+        let over = |input: &Tensor, padding: [i64; 2]| {
+            let (input, weight) = (operand(input)?, operand(&self.weight)?);
+            let bias = self.bias.as_ref().map(operand).transpose()?;
+            input.f_conv2d(&weight, bias.as_ref(), [self.stride; 2], padding, [1, 1], self.groups)
+        };
+        match self.padding {
+            Padding::Even(padding) => over(input, [padding; 2]),
+            Padding::Same => {
+                let [rows, columns] = [2, 3].map(|axis| self.missing(input.size()[axis], self.weight.size()[axis]));
+                if rows % 2 == 0 && columns % 2 == 0 {
+                    return over(input, [rows / 2, columns / 2]);
+                }
+                let sides = [columns / 2, columns - columns / 2, rows / 2, rows - rows / 2];
+                over(&input.f_constant_pad_nd(sides)?, [0, 0])
+            }
+        }
+    }
+
+    /// Zeros that `SAME` padding adds along an axis.
+    const fn missing(&self, input: i64, kernel: i64) -> i64 {
+        let outputs = (input + self.stride - 1) / self.stride;
+        let needed = (outputs - 1) * self.stride + kernel - input;
+        if needed > 0 { needed } else { 0 }
     }
 }
 
@@ -173,12 +221,37 @@ pub(super) struct Linear {
 
 impl Linear {
     pub(super) fn new(prefix: &str, parameters: &Parameters) -> Result<Self, LabError> {
-        let part = |name: &str| parameters.share(&format!("{prefix}.{name}"));
-        Ok(Self { weight: part("weight")?, bias: part("bias")? })
+        Self::named(&format!("{prefix}.weight"), &format!("{prefix}.bias"), parameters)
+    }
+
+    /// With tensors of these names.
+    pub(super) fn named(weight: &str, bias: &str, parameters: &Parameters) -> Result<Self, LabError> {
+        Ok(Self { weight: parameters.share(weight)?, bias: parameters.share(bias)? })
     }
 
     pub(super) fn forward(&self, input: &Tensor) -> tch::Result<Tensor> {
         operand(input)?.f_linear(&operand(&self.weight)?, Some(&operand(&self.bias)?))
+    }
+}
+
+/// Layer normalisation over the last axis (Ba et al. 2016, arXiv 1607.06450).
+#[derive(Debug)]
+pub(super) struct LayerNorm {
+    weight: Tensor,
+    bias: Tensor,
+    epsilon: f64,
+}
+
+impl LayerNorm {
+    /// `epsilon` is added to the variance.
+    pub(super) fn new(prefix: &str, epsilon: f64, parameters: &Parameters) -> Result<Self, LabError> {
+        let part = |name: &str| parameters.share(&format!("{prefix}.{name}"));
+        Ok(Self { weight: part("weight")?, bias: part("bias")?, epsilon })
+    }
+
+    pub(super) fn forward(&self, input: &Tensor) -> tch::Result<Tensor> {
+        let input = input.f_to_kind(self.weight.kind())?;
+        input.f_layer_norm(self.weight.size(), Some(&self.weight), Some(&self.bias), self.epsilon, true)
     }
 }
 

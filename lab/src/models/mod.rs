@@ -1,30 +1,39 @@
 //! Classifiers under published parameter names, with their preprocessing.
 
 mod alexnet;
+mod convnext;
 mod densenet;
 mod dropout;
+mod efficientnet;
 mod initial;
+mod inverted;
 mod layers;
+mod mobilenet;
 mod network;
 mod parameters;
 mod preact;
 mod precision;
 mod resnet;
 mod vgg;
+mod vit;
 mod weights;
 
-use gauntlet_domain::experiment::{Backbone, Family, ModelSpec, Stage, Stem};
+use gauntlet_domain::experiment::{Backbone, Family, ModelSpec, Stage, Stem, VitB16};
 use tch::{Device, Kind, TchError, Tensor};
 
 use crate::error::LabError;
 use alexnet::AlexNet;
+use convnext::ConvNeXt;
 use densenet::DenseNet;
+use efficientnet::EfficientNet;
+use mobilenet::MobileNetV2;
 use network::Network;
 pub use parameters::Parameters;
 use preact::PreActResNet;
 pub use precision::computing_in;
 use resnet::ResNet;
 use vgg::Vgg;
+use vit::VisionTransformer;
 pub use weights::{Checkpoints, starting_weights};
 
 /// How layers behave that training and evaluation treat differently.
@@ -96,6 +105,10 @@ fn network(family: Family, parameters: &Parameters) -> Result<Box<dyn Network>, 
         Family::ResNet(layout) => Box::new(ResNet::new(layout, parameters)?),
         Family::DenseNet(layout) => Box::new(DenseNet::new(layout, parameters)?),
         Family::WideResNet(layout) => Box::new(PreActResNet::wide(layout, parameters)?),
+        Family::MobileNetV2(layout) => Box::new(MobileNetV2::new(layout, parameters)?),
+        Family::EfficientNet(layout) => Box::new(EfficientNet::new(layout, parameters)?),
+        Family::ConvNeXt(layout) => Box::new(ConvNeXt::new(layout, parameters)?),
+        Family::VisionTransformer(VitB16) => Box::new(VisionTransformer::b16(parameters)?),
         Family::PreActResNet(_) => Box::new(PreActResNet::resnet18(parameters)?),
     })
 }
@@ -105,6 +118,7 @@ fn network(family: Family, parameters: &Parameters) -> Result<Box<dyn Network>, 
 pub struct Model {
     activations: Activations,
     backbone: Backbone,
+    classes: u32,
     network: Box<dyn Network>,
     parameters: Parameters,
     mean: Tensor,
@@ -134,7 +148,8 @@ impl Model {
         }
         let network = network(spec.family(), &parameters)?;
         let (mean, std) = (per_channel(&normalize.mean)?, per_channel(&normalize.std)?);
-        Ok(Self { activations: Activations::Keep, backbone: spec.backbone, network, parameters, mean, std })
+        let (backbone, classes) = (spec.backbone, spec.classes);
+        Ok(Self { activations: Activations::Keep, backbone, classes, network, parameters, mean, std })
     }
 
     /// The same model, treating its activations so.
@@ -192,6 +207,11 @@ impl Model {
         let features = self.network.features(last, mode)?.f_to_kind(Kind::Float)?;
         let logits = self.network.logits(&features, mode)?.f_to_kind(Kind::Float)?;
         Ok(Output { features, logits })
+    }
+
+    /// Number of classes.
+    pub const fn classes(&self) -> u32 {
+        self.classes
     }
 
     /// All its tensors by name.

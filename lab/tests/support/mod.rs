@@ -97,6 +97,10 @@ impl Golden {
         Self(file.iter().map(|(name, view)| (name.to_owned(), tensor(view))).collect())
     }
 
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
     pub fn get(&self, name: &str) -> &Tensor {
         self.0.get(name).unwrap_or_else(|| panic!("no golden value `{name}`"))
     }

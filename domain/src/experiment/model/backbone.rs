@@ -6,11 +6,15 @@ use serde::{Deserialize, Serialize};
 
 use super::alexnet::AlexNet;
 use super::architecture::{Architecture, Stage};
+use super::convnext::ConvNeXtLayout;
 use super::densenet::DenseNetLayout;
+use super::efficientnet::EfficientNet;
+use super::mobilenet::MobileNetV2;
 use super::preact::PreActResNet;
 use super::resnet::{ResNetLayout, ResNetStem, ResidualBlock};
 use super::state_dict::ParameterShape;
 use super::vgg::Vgg;
+use super::vit::VitB16;
 use super::wide::WideResNetLayout;
 use crate::experiment::ImageShape;
 
@@ -44,6 +48,21 @@ pub enum Backbone {
     /// DenseNet-121 (Huang et al. 2017, arXiv 1608.06993): 8.0 M parameters.
     #[serde(rename = "densenet121")]
     DenseNet121,
+    /// MobileNetV2 (Sandler et al. 2018, arXiv 1801.04381): 3.5 M parameters.
+    #[serde(rename = "mobilenet_v2")]
+    MobileNetV2,
+    /// EfficientNet-B0 (Tan and Le 2019, arXiv 1905.11946): 5.3 M parameters.
+    #[serde(rename = "efficientnet_b0")]
+    EfficientNetB0,
+    /// EfficientNet-Lite0, under the names of the Python package `efficientnet_lite_pytorch`: 4.7 M parameters.
+    #[serde(rename = "efficientnet_lite0")]
+    EfficientNetLite0,
+    /// ConvNeXt-Tiny (Liu et al. 2022, arXiv 2201.03545): 28.6 M parameters.
+    #[serde(rename = "convnext_tiny")]
+    ConvNeXtTiny,
+    /// ViT-B/16 (Dosovitskiy et al. 2021, arXiv 2010.11929): 86.6 M parameters.
+    #[serde(rename = "vit_b_16")]
+    VitB16,
     /// Wide ResNet-28-10 for 32×32 images (arXiv 1605.07146), as in RobustBench's model zoo: 37.1 M parameters.
     #[serde(rename = "wrn-28-10")]
     Wrn28x10,
@@ -57,7 +76,7 @@ pub enum Backbone {
 
 impl Backbone {
     /// All backbones, in the order of the catalogue.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 17] = [
         Self::ResNet18W16,
         Self::ResNet18,
         Self::ResNet34,
@@ -67,6 +86,11 @@ impl Backbone {
         Self::AlexNet,
         Self::Vgg16Bn,
         Self::DenseNet121,
+        Self::MobileNetV2,
+        Self::EfficientNetB0,
+        Self::EfficientNetLite0,
+        Self::ConvNeXtTiny,
+        Self::VitB16,
         Self::PreActResNet18,
         Self::Wrn28x10,
         Self::Wrn34x10,
@@ -84,6 +108,11 @@ impl Backbone {
             Self::WideResNet50x2 => "wide_resnet50_2",
             Self::ResNet18W16 => "resnet18-w16",
             Self::DenseNet121 => "densenet121",
+            Self::MobileNetV2 => "mobilenet_v2",
+            Self::EfficientNetB0 => "efficientnet_b0",
+            Self::EfficientNetLite0 => "efficientnet_lite0",
+            Self::ConvNeXtTiny => "convnext_tiny",
+            Self::VitB16 => "vit_b_16",
             Self::Wrn28x10 => "wrn-28-10",
             Self::Wrn34x10 => "wrn-34-10",
             Self::PreActResNet18 => "preact-resnet18",
@@ -106,6 +135,11 @@ impl Backbone {
                 Family::ResNet(ResNetLayout { stem: ResNetStem::Small, width: 16, blocks: [2, 2, 2, 2], block: Basic })
             }
             Self::DenseNet121 => Family::DenseNet(DenseNetLayout { blocks: [6, 12, 24, 16] }),
+            Self::MobileNetV2 => Family::MobileNetV2(MobileNetV2),
+            Self::EfficientNetB0 => Family::EfficientNet(EfficientNet::B0),
+            Self::EfficientNetLite0 => Family::EfficientNet(EfficientNet::Lite0),
+            Self::ConvNeXtTiny => Family::ConvNeXt(ConvNeXtLayout::TINY),
+            Self::VitB16 => Family::VisionTransformer(VitB16),
             Self::Wrn28x10 => Family::WideResNet(WideResNetLayout { blocks: 4, widening: 10 }),
             Self::Wrn34x10 => Family::WideResNet(WideResNetLayout { blocks: 5, widening: 10 }),
             Self::PreActResNet18 => Family::PreActResNet(PreActResNet),
@@ -126,6 +160,23 @@ impl Backbone {
     /// `num_batches_tracked` left out.
     pub fn state_dict(self, stem: Stem, channels: u32, classes: u32) -> Vec<ParameterShape> {
         self.family(stem).architecture().state_dict(channels, classes)
+    }
+
+    /// What a side of its images must be a multiple of, in pixels.
+    pub const fn image_size_unit(self) -> u32 {
+        match self {
+            Self::VitB16 => VitB16::PATCH,
+            _ => 1,
+        }
+    }
+
+    /// Whether a checkpoint's tensor of shape `found` can be this parameter: of the same shape, or position embeddings for images of another size.
+    pub fn accepts(self, parameter: &ParameterShape, found: &[u64]) -> bool {
+        let positions = || self == Self::VitB16 && parameter.name == VitB16::POSITIONS;
+        match found {
+            [1, rows, width] if positions() => *width == u64::from(VitB16::WIDTH) && VitB16::grid(*rows).is_some(),
+            _ => parameter.shape == found,
+        }
     }
 
     /// The stages between the normalisation and the head, from the input on. Every parameter outside the head belongs to one of them.
@@ -180,6 +231,14 @@ pub enum Family {
     ResNet(ResNetLayout),
     /// torchvision's densely connected nets.
     DenseNet(DenseNetLayout),
+    /// torchvision's MobileNetV2.
+    MobileNetV2(MobileNetV2),
+    /// EfficientNets.
+    EfficientNet(EfficientNet),
+    /// torchvision's ConvNeXt nets.
+    ConvNeXt(ConvNeXtLayout),
+    /// torchvision's vision transformers.
+    VisionTransformer(VitB16),
     /// RobustBench's wide residual nets.
     WideResNet(WideResNetLayout),
     /// RobustBench's residual net with pre-activation.
@@ -193,6 +252,10 @@ impl Family {
             Self::Vgg(layout) => layout,
             Self::ResNet(layout) => layout,
             Self::DenseNet(layout) => layout,
+            Self::MobileNetV2(layout) => layout,
+            Self::EfficientNet(layout) => layout,
+            Self::ConvNeXt(layout) => layout,
+            Self::VisionTransformer(layout) => layout,
             Self::WideResNet(layout) => layout,
             Self::PreActResNet(layout) => layout,
         }
@@ -221,6 +284,12 @@ mod tests {
             (Backbone::ResNet101, 44_549_160),
             (Backbone::WideResNet50x2, 68_883_240),
             (Backbone::DenseNet121, 7_978_856),
+            (Backbone::MobileNetV2, 3_504_872),
+            (Backbone::EfficientNetB0, 5_288_548),
+            (Backbone::ConvNeXtTiny, 28_589_128),
+            (Backbone::VitB16, 86_567_656),
+            // Of the Python package `efficientnet_lite_pytorch`.
+            (Backbone::EfficientNetLite0, 4_652_008),
         ];
         for (backbone, count) in published {
             assert_eq!(parameters(backbone, 3, 1000), count, "{backbone}");
@@ -270,6 +339,10 @@ mod tests {
             (Backbone::ResNet101, 7.80),
             (Backbone::WideResNet50x2, 11.40),
             (Backbone::DenseNet121, 2.83),
+            (Backbone::MobileNetV2, 0.300),
+            (Backbone::EfficientNetB0, 0.386),
+            (Backbone::ConvNeXtTiny, 4.456),
+            (Backbone::VitB16, 17.564),
         ];
         let image = ImageShape { channels: 3, height: 224, width: 224 };
         for (backbone, billions) in published {

@@ -3,11 +3,16 @@
 mod alexnet;
 mod architecture;
 mod backbone;
+mod convnext;
 mod densenet;
+mod efficientnet;
+mod inverted;
+mod mobilenet;
 mod preact;
 mod resnet;
 mod state_dict;
 mod vgg;
+mod vit;
 mod wide;
 mod work;
 
@@ -19,11 +24,16 @@ use crate::ids::TaskId;
 pub use alexnet::AlexNet;
 pub use architecture::Stage;
 pub use backbone::{Backbone, Family, Stem};
+pub use convnext::ConvNeXtLayout;
 pub use densenet::DenseNetLayout;
+pub use efficientnet::EfficientNet;
+pub use inverted::{InvertedBlock, InvertedStage};
+pub use mobilenet::MobileNetV2;
 pub use preact::PreActResNet;
 pub use resnet::{ResNetLayout, ResNetStem, ResidualBlock};
 pub use state_dict::ParameterShape;
 pub use vgg::Vgg;
+pub use vit::VitB16;
 pub use wide::WideResNetLayout;
 
 /// A classifier. Its preprocessing belongs to it: it takes pixels in [0,1].

@@ -35,6 +35,11 @@ impl StateDict {
         }
     }
 
+    pub(super) fn layer_norm(&mut self, prefix: &str, width: u32) {
+        self.push(format!("{prefix}.weight"), &[width]);
+        self.push(format!("{prefix}.bias"), &[width]);
+    }
+
     pub(super) fn linear(&mut self, prefix: &str, outputs: u32, inputs: u32) {
         self.push(format!("{prefix}.weight"), &[outputs, inputs]);
         self.push(format!("{prefix}.bias"), &[outputs]);
