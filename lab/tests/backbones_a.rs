@@ -141,7 +141,7 @@ fn fails_one_pixel_below(model: &Model, backbone: Backbone) -> bool {
 fn assert_drops_in_training_only(model: &Model, side: i64) {
     let pixels = formula_pixels("dropout", &[2, 3, side, side]);
     let at = |iteration: Option<u32>| {
-        let dropout = iteration.map(|iteration| Dropout { seed: 1, iteration });
+        let dropout = iteration.map(|iteration| Dropout { seed: 1, iteration, first_row: 0 });
         model.forward(&pixels, Mode::Train(Train { moves_statistics: false, dropout })).unwrap().logits
     };
     assert_eq!(at(Some(0)), at(Some(0)));
