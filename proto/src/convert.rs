@@ -146,7 +146,7 @@ impl TryFrom<v1::Failed> for Failure {
 }
 
 /// A file with its facts and the path under which workers find it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct LocatedFile {
     /// Where the sweep says it lies.
     pub place: FilePlace,
