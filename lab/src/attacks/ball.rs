@@ -101,7 +101,7 @@ pub fn lengths(images: &Tensor, norm: Norm) -> tch::Result<Tensor> {
 }
 
 /// \[n\] → \[n,1,1,1\].
-fn per_image(values: &Tensor) -> tch::Result<Tensor> {
+pub(super) fn per_image(values: &Tensor) -> tch::Result<Tensor> {
     values.f_view([-1, 1, 1, 1])
 }
 

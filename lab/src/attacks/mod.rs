@@ -20,6 +20,9 @@
 
 mod arena;
 mod ball;
+mod boundary;
+mod carlini_wagner;
+mod deepfool;
 mod gradient;
 mod oracle;
 mod outcomes;

@@ -1,9 +1,11 @@
 //! The template that every attack runs in.
 
-use gauntlet_domain::experiment::{AttackConfig, AttackMethod, AttackResult};
+use gauntlet_domain::experiment::{AttackConfig, AttackMethod, AttackResult, Norm};
 use tch::Tensor;
 
 use super::arena::{Arena, Rules, Standing};
+use super::carlini_wagner::CarliniWagner;
+use super::deepfool::DeepFool;
 use super::gradient::{Noise, Pgd};
 use crate::error::LabError;
 use crate::examples::Examples;
@@ -100,6 +102,33 @@ fn attack(config: &AttackConfig) -> Result<Box<dyn Attack>, LabError> {
         AttackMethod::Pgd { steps, step_size, random_start, restarts } => {
             Box::new(Pgd { steps: *steps, step_size: *step_size, random_start: *random_start, restarts: *restarts })
         }
+        AttackMethod::Cw { confidence, steps, learning_rate, initial_const, binary_search_steps } => {
+            allow(config, &[Norm::L2], true)?;
+            Box::new(CarliniWagner {
+                confidence: *confidence,
+                steps: *steps,
+                learning_rate: *learning_rate,
+                initial_const: *initial_const,
+                binary_search_steps: *binary_search_steps,
+                abort_early: config.early_stop,
+            })
+        }
+        AttackMethod::DeepFool { steps, overshoot, candidates } => {
+            allow(config, &[Norm::Linf, Norm::L2], false)?;
+            Box::new(DeepFool { steps: *steps, overshoot: *overshoot, candidates: *candidates })
+        }
         other => return Err(LabError::Spec(format!("the attack `{}` is not available", other.name()))),
     })
+}
+
+/// Whether the method knows the norm and, if there is one, can lead to a target. The sweep reader checks the same; this is the last line.
+fn allow(config: &AttackConfig, norms: &[Norm], targeted: bool) -> Result<(), LabError> {
+    let name = config.method.name();
+    if !norms.contains(&config.norm) {
+        return Err(LabError::Spec(format!("the attack `{name}` does not know the norm {}", config.norm)));
+    }
+    if config.target.is_some() && !targeted {
+        return Err(LabError::Spec(format!("the attack `{name}` leads to no target class")));
+    }
+    Ok(())
 }
