@@ -6,6 +6,7 @@ use tch::Tensor;
 use super::arena::{Arena, Rules, Standing};
 use super::carlini_wagner::CarliniWagner;
 use super::deepfool::DeepFool;
+use super::fab::Fab;
 use super::gradient::{Noise, Pgd};
 use crate::error::LabError;
 use crate::examples::Examples;
@@ -116,6 +117,18 @@ fn attack(config: &AttackConfig) -> Result<Box<dyn Attack>, LabError> {
         AttackMethod::DeepFool { steps, overshoot, candidates } => {
             allow(config, &[Norm::Linf, Norm::L2], false)?;
             Box::new(DeepFool { steps: *steps, overshoot: *overshoot, candidates: *candidates })
+        }
+        AttackMethod::Fab { targeted, steps, restarts, target_classes, alpha_max, beta, eta } => {
+            allow(config, &Norm::ALL, false)?;
+            Box::new(Fab {
+                targeted: *targeted,
+                steps: *steps,
+                restarts: *restarts,
+                target_classes: *target_classes,
+                alpha_max: *alpha_max,
+                beta: *beta,
+                eta: *eta,
+            })
         }
         other => return Err(LabError::Spec(format!("the attack `{}` is not available", other.name()))),
     })
