@@ -6,7 +6,9 @@
 
 mod support;
 
-use gauntlet_domain::experiment::{ApgdLoss, AttackConfig, AttackMethod, Backbone, Norm, TargetClass};
+use gauntlet_domain::experiment::{
+    ApgdLoss, AttackConfig, AttackMethod, AutoAttackVersion, Backbone, Norm, TargetClass,
+};
 use gauntlet_lab::attacks::{Aids, Evaluated, Evaluation, evaluate, evaluate_range, lengths};
 use gauntlet_lab::models::Model;
 use gauntlet_lab::{Examples, LabError};
@@ -152,6 +154,29 @@ fn a_targeted_loss_tries_one_wrong_class_after_the_other() {
     assert!(one.model_queries < three.model_queries);
     // The model has nine wrong classes.
     assert_eq!(ten, many);
+}
+
+#[test]
+fn an_ensemble_goes_on_where_its_first_part_fails() {
+    let labels = Golden::read("attacks_a").classes("many.labels")[..40].to_vec();
+    let examples = formula_examples("attack.many", labels, 10);
+    let model = formula_model(Backbone::ResNet18W16, 1, 10);
+    // The published code leaves three of these to its first part, and none to its second.
+    let run = |method| {
+        let attack = config(method, Norm::Linf, 6.0 / 255.0);
+        evaluate(&evaluation(&model, &examples, &attack), &mut |_| ()).unwrap().result
+    };
+    let first = run(apgd(ApgdLoss::Ce, 100));
+    let whole = run(AttackMethod::AutoAttack { version: AutoAttackVersion::Standard });
+    let (left, survivors) = (first.outcomes.robust_correct(), whole.outcomes.robust_correct());
+    println!("{left} survive apgd-ce, {survivors} autoattack");
+    assert!(left > 0 && survivors < left, "{left} survive apgd-ce, {survivors} autoattack");
+    assert!(whole.model_queries > first.model_queries);
+    // Nothing has changed for whom the first part fooled.
+    for (row, after) in first.outcomes.adversarial_prediction.iter().enumerate() {
+        let fooled = *after != first.outcomes.label[row];
+        assert!(!fooled || whole.outcomes.adversarial_prediction[row] == *after);
+    }
 }
 
 #[test]
