@@ -2,13 +2,17 @@
 
 use std::ops::Range;
 
-use gauntlet_domain::experiment::{AttackConfig, AttackMethod, AttackResult, UapMethod};
+use gauntlet_domain::experiment::{AttackConfig, AttackMethod, AttackResult, Norm, UapMethod};
 use tch::Tensor;
 
 use super::apgd::Apgd;
 use super::arena::{Arena, Rules, Standing};
+use super::autoattack::AutoAttack;
 use super::ball::Ball;
+use super::carlini_wagner::CarliniWagner;
+use super::deepfool::DeepFool;
 use super::diversity::Diversity;
+use super::fab::Fab;
 use super::feature::Feature;
 use super::gradient::{Noise, Pgd};
 use super::momentum::Momentum;
@@ -151,6 +155,33 @@ fn attack<'a>(method: &AttackMethod, evaluation: &Evaluation<'a>) -> Result<Box<
         AttackMethod::Pgd { steps, step_size, random_start, restarts } => {
             Box::new(Pgd { steps: *steps, step_size: *step_size, random_start: *random_start, restarts: *restarts })
         }
+        AttackMethod::Cw { confidence, steps, learning_rate, initial_const, binary_search_steps } => {
+            allow(config, &[Norm::L2], true)?;
+            Box::new(CarliniWagner {
+                confidence: *confidence,
+                steps: *steps,
+                learning_rate: *learning_rate,
+                initial_const: *initial_const,
+                binary_search_steps: *binary_search_steps,
+                abort_early: config.early_stop,
+            })
+        }
+        AttackMethod::DeepFool { steps, overshoot, candidates } => {
+            allow(config, &[Norm::Linf, Norm::L2], false)?;
+            Box::new(DeepFool { steps: *steps, overshoot: *overshoot, candidates: *candidates })
+        }
+        AttackMethod::Fab { targeted, steps, restarts, target_classes, alpha_max, beta, eta } => {
+            allow(config, &Norm::ALL, false)?;
+            Box::new(Fab {
+                targeted: *targeted,
+                steps: *steps,
+                restarts: *restarts,
+                target_classes: *target_classes,
+                alpha_max: *alpha_max,
+                beta: *beta,
+                eta: *eta,
+            })
+        }
         AttackMethod::MiFgsm { steps, step_size, decay } => Box::new(Momentum {
             steps: *steps,
             step_size: *step_size,
@@ -176,7 +207,12 @@ fn attack<'a>(method: &AttackMethod, evaluation: &Evaluation<'a>) -> Result<Box<
             target_classes: *target_classes,
             gradient_passes: 1,
             larger_balls: true,
+            first_start: 0,
         }),
+        AttackMethod::AutoAttack { version } => {
+            allow(config, &Norm::ALL, false)?;
+            Box::new(AutoAttack::new(*version, config.norm, evaluation.model.classes())?)
+        }
         AttackMethod::Square { queries, p_init, restarts } => {
             Box::new(Square { queries: *queries, p_init: *p_init, restarts: *restarts })
         }
@@ -205,10 +241,21 @@ fn attack<'a>(method: &AttackMethod, evaluation: &Evaluation<'a>) -> Result<Box<
             let source = evaluation.aids.source.ok_or_else(|| lacks("a model to craft on"))?;
             Box::new(Transfer { source, by: attack(by, evaluation)? })
         }
-        other => return Err(LabError::Spec(format!("the attack `{}` is not available", other.name()))),
     })
 }
 
 fn lacks(what: &str) -> LabError {
     LabError::Spec(format!("the attack has no {what}"))
+}
+
+/// Whether the method knows the norm and, if there is one, can lead to a target. The sweep reader checks the same; this is the last line.
+fn allow(config: &AttackConfig, norms: &[Norm], targeted: bool) -> Result<(), LabError> {
+    let name = config.method.name();
+    if !norms.contains(&config.norm) {
+        return Err(LabError::Spec(format!("the attack `{name}` does not know the norm {}", config.norm)));
+    }
+    if config.target.is_some() && !targeted {
+        return Err(LabError::Spec(format!("the attack `{name}` leads to no target class")));
+    }
+    Ok(())
 }
