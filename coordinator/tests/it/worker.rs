@@ -209,7 +209,7 @@ pub fn failed(class: &str, message: &str) -> Content {
 }
 
 pub fn attacked(seed: &str) -> Content {
-    Content::Attacked(v1::Attacked { outcomes: Some(outcomes(seed)), model_queries: 8 })
+    Content::Attacked(v1::Attacked { outcomes: Some(outcomes(seed)), model_queries: 8, zero_gradient_examples: 0 })
 }
 
 /// Outcomes that depend on nothing but the seed.

@@ -158,7 +158,7 @@ fn adaptive() -> Vec<Entry> {
         Entry {
             name: "autoattack",
             summary: "the ensemble of APGD, FAB and Square with its published settings (Croce & Hein 2020)",
-            parameters: bounded(TWO_NORMS, autoattack),
+            parameters: in_one_way(TWO_NORMS, autoattack),
         },
     ]
 }
@@ -195,12 +195,12 @@ fn crafted_elsewhere() -> Vec<Entry> {
         Entry {
             name: "uap",
             summary: "one perturbation for all images (Moosavi-Dezfooli et al. 2017, arXiv 1610.08401)",
-            parameters: bounded(TWO_NORMS, uap),
+            parameters: in_one_way(TWO_NORMS, uap),
         },
         Entry {
             name: "transfer",
             summary: "the output of an attack on the model of another run (black-box)",
-            parameters: bounded(TWO_NORMS, transfer),
+            parameters: in_one_way(TWO_NORMS, transfer),
         },
     ]
 }
@@ -214,10 +214,15 @@ fn target_classes(meaning: &'static str) -> Parameter {
 }
 
 /// Parameters of an attack inside a ball.
-fn bounded(norms: [&'static str; 2], own: Vec<Parameter>) -> Vec<Parameter> {
+fn in_one_way(norms: [&'static str; 2], own: Vec<Parameter>) -> Vec<Parameter> {
     let eps =
         Parameter::required("eps", "radius in pixel space [0,1], such as \"8/255\"; a list is an axis of the grid");
-    let mut parameters = with_common(eps, norms, own);
+    with_common(eps, norms, own)
+}
+
+/// Parameters of one whose iterates may be judged one by one.
+fn bounded(norms: [&'static str; 2], own: Vec<Parameter>) -> Vec<Parameter> {
+    let mut parameters = in_one_way(norms, own);
     let early_stop =
         "an example leaves as soon as it is fooled; false: every step is done and the last iterate is judged";
     parameters.push(Parameter::new("early_stop", defaults::EARLY_STOP, early_stop));

@@ -108,7 +108,7 @@ impl Method {
 
     /// Whether its iterates are judged one by one, so that `early_stop` is a choice.
     pub(super) const fn takes_early_stop(self) -> bool {
-        !self.minimum_norm()
+        !self.minimum_norm() && !matches!(self, Self::AutoAttack | Self::Uap | Self::Transfer)
     }
 
     /// Whether its output for one model can be held against another.

@@ -97,7 +97,7 @@ fn early_stop(table: &mut Table<'_>, method: Method) -> bool {
     if method.takes_early_stop() {
         return table.boolean("early_stop", defaults::EARLY_STOP);
     }
-    table.refuse(&["early_stop"], "means nothing here: this method gives the nearest point it finds");
+    table.refuse(&["early_stop"], &format!("is no choice of the method `{}`", method.name()));
     defaults::EARLY_STOP
 }
 
