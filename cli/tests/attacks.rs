@@ -38,6 +38,17 @@ method = "transfer"
 eps = ["2/255", "16/255"]
 source = { init = "scratch", recipe = "standard" }
 by = { method = "pgd", steps = 5 }
+
+[[attack]]
+name = "boundary"
+method = "deepfool"
+eps = ["0.1", "0.5"]
+steps = 3
+
+[[attack]]
+name = "anywhere"
+method = "deepfool"
+steps = 3
 "#;
 
 /// The small sweep with one seed and other attacks.
@@ -62,7 +73,7 @@ fn attacks_that_need_other_images_or_models_run_and_agree_with_the_database() {
     assert!(output.status.success(), "{}", text(&output.stderr));
     let csv = text(&output.stdout);
     let results = rows(&csv);
-    assert_eq!(results.len(), 3 * 5, "three runs, four attacks, one of them at two radii");
+    assert_eq!(results.len(), 3 * 8, "three runs, six attacks, two of them at two radii");
     assert_eq!(psql(&database, &["--csv"], "select * from results"), csv.split_once('\n').unwrap().1);
 
     let robust = |init: &str, recipe: &str, attack: &str, eps: &str| -> u32 {
@@ -78,9 +89,26 @@ fn attacks_that_need_other_images_or_models_run_and_agree_with_the_database() {
     assert!(robust("scratch", "standard", "transferred", "2/255") >= on_itself);
 
     // Whatever a perturbation was crafted on, it lies in the ball.
-    let beyond = "select count(*) from outcomes where distance > 1.0001 * 16 / 255
-        or (eps = '2/255' and distance > 1.0001 * 2 / 255)";
+    let beyond = "select count(*) from outcomes where eps like '%/255'
+        and distance > 1.0001 * split_part(eps, '/', 1)::float8 / 255 and norm = 'linf'";
     assert_eq!(psql(&database, &[], beyond).trim(), "0");
+
+    let evaluations =
+        "select count(*), count(distinct attack_task_id) from sweep_cells where attack in ('boundary', 'anywhere')";
+    assert_eq!(psql(&database, &["--csv"], evaluations).trim(), "9,3", "one evaluation answers all radii of a run");
+    assert!(robust("scratch", "standard", "boundary", "0.1") >= robust("scratch", "standard", "boundary", "0.5"));
+    assert!(robust("scratch", "standard", "boundary", "0.5") >= robust("scratch", "standard", "anywhere", ""));
+    let recomputed = psql(
+        &database,
+        &["--csv"],
+        "select r.aoi = o.aoi and r.aai = o.aai, count(*) from results r join (
+            select init, recipe, attack, eps, avg((clean_prediction = label)::int)::float8 as aoi,
+                avg((clean_prediction = label and adversarial_prediction = label)::int)::float8 as aai
+            from outcomes group by 1, 2, 3, 4) o using (init, recipe, attack, eps) group by 1",
+    );
+    assert_eq!(recomputed.trim(), "t,24");
+    let outcomes = succeed(gauntlet(state.path()).args(["--database-url", database.url(), "outcomes", "attacks"]));
+    assert_eq!(psql(&database, &["--csv"], "select * from outcomes"), outcomes.split_once('\n').unwrap().1);
 
     let inputs = psql(
         &database,
