@@ -226,6 +226,13 @@ fn attacks_that_do_not_fit_the_data_are_named() {
             .replace("pretrain = { dataset = \"fashion-mnist\", recipe = \"standard\" }", "checkpoint = \"c.pth\"")
     };
     cases.0.push_str(&format!("# nothing to craft on\n{}\n", parse_mistakes(&as_is("method = \"uap\"\neps = 0.1"))));
+    let pretrained = own("test = \"f\"", "method = \"fgsm\"\neps = 0.1")
+        .replace("method = \"standard\"\nepochs = 1", "method = \"none\"")
+        .replace(
+            "dataset = \"fashion-mnist\", recipe = \"standard\"",
+            "dataset = \"own\", recipe = { method = \"standard\" }",
+        );
+    cases.0.push_str(&format!("# nothing to pre-train on\n{}\n", parse_mistakes(&pretrained)));
     let untrained = as_is("method = \"transfer\"\neps = 0.1\nsource = { init = \"scratch\", recipe = \"standard\" }")
         + "[[init]]\nname = \"third\"\nscratch = true\n[[exclude]]\ninit = \"pretrained\"\n";
     cases.planned("an untrained source", &untrained, 5);

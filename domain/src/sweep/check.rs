@@ -93,12 +93,14 @@ pub(super) fn used_splits_exist(sweep: &Sweep, report: &Report) {
 
 fn say_train_is_missing(sweep: &Sweep, section: &DatasetSection, report: &Report) {
     let mut runs = sweep.grid.runs.iter().filter(|run| sweep.datasets[run.dataset].name == section.name);
-    if runs.clone().any(|run| sweep.recipes[run.recipe].training.is_some()) {
+    let trained = runs.clone().any(|run| sweep.recipes[run.recipe].training.is_some());
+    let crafted = runs.find_map(|run| run.attacks.iter().map(|&number| &sweep.attacks[number]).find(|it| crafts(it)));
+    // If no run needs it, a pre-training does.
+    if trained || crafted.is_none() {
         let message = format!("the data set `{}` has no `train` split, and a recipe trains on it", section.name);
         let help = "give `train`, or evaluate the init as it is: method = \"none\"";
         report.mistake_with_help(&section.at, message, help);
     }
-    let crafted = runs.find_map(|run| run.attacks.iter().map(|&number| &sweep.attacks[number]).find(|it| crafts(it)));
     if let Some(attack) = crafted {
         let message = format!(
             "the data set `{}` has no `train` split, and the attack `{}` crafts its perturbation there",
