@@ -55,6 +55,7 @@ reference: check-python ## recompute the lab's golden values with PyTorch and to
 	.deps/reference/bin/pip install --quiet -r lab/tests/reference/requirements.txt
 	.deps/reference/bin/pip install --quiet --no-deps robustbench==1.1.1 # only its networks are used; its dependencies are many
 	.deps/reference/bin/python lab/tests/reference/make_golden.py --check
+	.deps/reference/bin/python data/tests/reference/golden_images.py --check
 
 check-python:
 	@command -v $(PYTHON) >/dev/null \
