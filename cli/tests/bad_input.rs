@@ -9,6 +9,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use common::{RunningCoordinator, fail, gauntlet, psql, text};
+use gauntlet_domain::experiment::{Backbone, Stem};
 use gauntlet_postgres::testing::TestDatabase;
 use safetensors::tensor::{Dtype, TensorView};
 
@@ -130,7 +131,7 @@ fn save(path: PathBuf, tensors: Vec<(&str, Dtype, Vec<usize>, Vec<u8>)>) {
 
 /// A whole state dict of the narrow net for ten classes, every value `value`.
 fn checkpoint(path: PathBuf, value: f32) {
-    let layout = gauntlet_domain::experiment::Backbone::ResNet18W16.state_dict(1, 10);
+    let layout = Backbone::ResNet18W16.state_dict(Stem::Standard, 1, 10);
     let bytes: Vec<Vec<u8>> =
         layout.iter().map(|tensor| value.to_le_bytes().repeat(tensor.values() as usize)).collect();
     let tensors = layout.iter().zip(bytes).map(|(tensor, bytes)| {

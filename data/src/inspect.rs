@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use gauntlet_domain::Digest;
-use gauntlet_domain::experiment::{CheckpointFormat, ParameterShape};
+use gauntlet_domain::experiment::{CheckpointFormat, MomentTensor, ParameterShape, may_be_moment};
 use gauntlet_domain::sweep::{FileContent, FileFacts, FileRole};
 
 use crate::checkpoint;
@@ -56,6 +56,8 @@ fn labelled_tensors(bytes: &[u8], path: &Path) -> Result<FileContent, DataError>
 fn weights(bytes: &[u8], format: CheckpointFormat, path: &Path) -> Result<FileContent, DataError> {
     let tensors = checkpoint::parse(bytes, format, path)?;
     checkpoint::check_finite(&tensors).in_file(path)?;
+    let moments = tensors.iter().filter(|tensor| may_be_moment(&tensor.name, tensor.values.len()));
+    let moments = moments.map(|tensor| MomentTensor::new(&tensor.name, &tensor.values)).collect();
     let shape = |tensor: checkpoint::NamedTensor| ParameterShape { name: tensor.name, shape: tensor.shape };
-    Ok(FileContent::Checkpoint { tensors: tensors.into_iter().map(shape).collect() })
+    Ok(FileContent::Checkpoint { tensors: tensors.into_iter().map(shape).collect(), moments })
 }

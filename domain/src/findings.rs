@@ -4,7 +4,6 @@
 
 use serde::Serialize;
 
-use crate::experiment::Objective;
 use crate::results::ResultRow;
 use crate::sweep::{AttackTemplate, InitStart, RecipeRef, RecipeSection, Sweep};
 
@@ -182,7 +181,7 @@ fn remedies(rows: &[&ResultRow], eps: &str, without: &[(&str, Option<&str>)]) ->
 }
 
 fn is_standard(recipe: &RecipeSection) -> bool {
-    recipe.training.as_ref().is_some_and(|training| matches!(training.objective, Objective::Standard))
+    recipe.freeze.is_none() && recipe.training.as_ref().is_some_and(|training| training.method() == "standard")
 }
 
 fn is_standard_pretraining(sweep: &Sweep, start: &InitStart) -> bool {

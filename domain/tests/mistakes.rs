@@ -4,7 +4,7 @@ mod common;
 
 use common::{EXAMPLE, STUDY, example_facts, images, parse_mistakes, plan_mistakes, resnet18, with_file};
 use gauntlet_domain::catalogue::pinned_facts;
-use gauntlet_domain::experiment::ParameterShape;
+use gauntlet_domain::experiment::{MomentTensor, ParameterShape};
 use gauntlet_domain::sweep::{Facts, FileContent, parse};
 
 /// Cases of one theme as one text: what was changed in [`STUDY`], and what is said of it.
@@ -85,6 +85,8 @@ fn fields_that_do_not_belong_to_a_method_say_so() {
     cases.changed("method = \"dm\"\niterations = 100", "method = \"pgd-at\"");
     cases.changed("method = \"dm\"\niterations = 100", "method = \"trades\"");
     cases.changed("method = \"dm\"\niterations = 100", "method = \"none\"\nepochs = 3");
+    cases.changed("backbone = \"resnet18-w16\"", "backbone = \"resnet18-w16\"\nstem = \"cifar\"");
+    cases.changed("backbone = \"resnet18-w16\"", "backbone = \"resnet50\"\nstem = \"small\"");
     cases.changed("method = \"noise\"", "method = \"noise\"\nsteps = 3");
     cases.changed("method = \"noise\"", "method = \"fgsm\"\ndraws = 3");
     cases.changed("method = \"noise\"", "method = \"autoattack\"");
@@ -235,9 +237,46 @@ fn files_that_do_not_fit_the_sweep_are_named() {
 }
 
 #[test]
+fn checkpoints_of_others_are_told_by_what_is_wrong_inside_their_wrappers() {
+    let wrapped = |wrapper: &str| -> Vec<ParameterShape> {
+        let inside = |tensor: ParameterShape| ParameterShape { name: format!("{wrapper}{}", tensor.name), ..tensor };
+        resnet18(10).into_iter().map(inside).collect()
+    };
+    let with = |tensors: Vec<ParameterShape>, moments: Vec<MomentTensor>| {
+        with_file(example_facts(10, 10), "cases/resnet18.safetensors", FileContent::Checkpoint { tensors, moments })
+    };
+    let mut cases = Cases::default();
+    let mut normalised = wrapped("module.model.");
+    normalised.push(ParameterShape { name: "module.normalizer.new_mean".into(), shape: vec![3, 1, 1] });
+    let moments = vec![MomentTensor::new("module.normalizer.new_mean", &[0.4914, 0.4822, 0.4465])];
+    cases.planned("another normalisation", EXAMPLE, &with(normalised, moments));
+    let mut both = wrapped("module.model.");
+    both.extend(wrapped("module.attacker.model."));
+    both.retain(|tensor| tensor.name != "module.model.bn1.bias");
+    both.iter_mut()
+        .filter(|tensor| tensor.name.ends_with("attacker.model.fc.bias"))
+        .for_each(|bias| bias.shape = vec![9]);
+    cases.planned("copies that differ", EXAMPLE, &with(both, vec![]));
+    cases.planned("an unknown wrapper", EXAMPLE, &with(wrapped("teacher."), vec![]));
+    let vit = EXAMPLE.replace("\"resnet18\"", "\"vit_b_16\"").replace("test   =", "image_size = 40\ntest   =");
+    cases.planned("sides that are no multiples of 16", &vit, &example_facts(10, 10));
+    let named = |name: &str| {
+        let init = format!("[[init]]\nname = \"x\"\ncheckpoint = {{ catalogue = \"{name}\" }}");
+        format!("{STUDY}\n{init}\n")
+    };
+    cases.planned("of another backbone", &named("efficientnet-lite0-imagenet"), &pinned_facts());
+    cases.file("no such weights", &named("efficientnet-lite0"));
+    insta::assert_snapshot!(cases.0);
+}
+
+#[test]
 fn checkpoints_that_do_not_fit_are_told_by_their_tensors() {
     let with = |tensors: Vec<ParameterShape>| {
-        with_file(example_facts(10, 10), "cases/resnet18.safetensors", FileContent::Checkpoint { tensors })
+        with_file(
+            example_facts(10, 10),
+            "cases/resnet18.safetensors",
+            FileContent::Checkpoint { tensors, moments: vec![] },
+        )
     };
     let mut cases = Cases::default();
     let declared = EXAMPLE.replace("format = \"safetensors\"", "format = \"safetensors\"\nclasses = 10");

@@ -4,12 +4,12 @@ mod common;
 
 use std::collections::BTreeSet;
 
-use common::{EXAMPLE, STUDY, example_facts, parsed, planned};
+use common::{EXAMPLE, STUDY, example_facts, parsed, planned, resnet18, with_file};
 use gauntlet_domain::TaskId;
 use gauntlet_domain::catalogue::pinned_facts;
-use gauntlet_domain::experiment::{AttackMethod, Head, Objective, TaskSpec, Weights};
+use gauntlet_domain::experiment::{AttackMethod, Backbone, Head, Objective, ParameterShape, Stem, TaskSpec, Weights};
 use gauntlet_domain::plan::{Plan, TaskKind};
-use gauntlet_domain::sweep::{FilePlace, FileRole};
+use gauntlet_domain::sweep::{FileContent, FilePlace, FileRole};
 
 fn ids(plan: &Plan) -> BTreeSet<TaskId> {
     plan.tasks.iter().map(|task| task.id).collect()
@@ -18,6 +18,37 @@ fn ids(plan: &Plan) -> BTreeSet<TaskId> {
 fn counts(plan: &Plan) -> [usize; 3] {
     let summary = plan.summary();
     [0, 1, 2].map(|kind| summary.kinds[kind].tasks)
+}
+
+#[test]
+fn a_plan_tells_what_was_taken_off_the_names_of_a_checkpoint() {
+    assert!(planned(EXAMPLE, &example_facts(10, 10)).notes.is_empty());
+    let wrapped = |tensor: ParameterShape| ParameterShape { name: format!("module.{}", tensor.name), ..tensor };
+    let tensors = resnet18(10).into_iter().map(wrapped).collect();
+    let content = FileContent::Checkpoint { tensors, moments: vec![] };
+    let plan = planned(EXAMPLE, &with_file(example_facts(10, 10), "cases/resnet18.safetensors", content));
+    assert_eq!(plan.notes, ["`cases/resnet18.safetensors` as resnet18: its 102 tensors below `module.` are taken"]);
+    assert_eq!(counts(&plan), [0, 0, 2]);
+}
+
+#[test]
+fn weights_of_the_catalogue_can_be_planned_without_opening_a_file() {
+    let source = STUDY
+        .replace("backbone = \"resnet18-w16\"", "backbone = \"efficientnet_lite0\"")
+        .replace("train_examples = 500", "train_examples = 500\nchannels = 3")
+        .replace("image_size = 32, fit", "image_size = 32, channels = 3, fit")
+        .replace("dataset = \"fashion-mnist\"", "dataset = { name = \"fashion-mnist\", channels = 3, image_size = 32 }")
+        .replace(
+            "name = \"scratch\"\n",
+            "name = \"scratch\"\ncheckpoint = { catalogue = \"efficientnet-lite0-imagenet\" }\n",
+        );
+    let plan = planned(&source, &pinned_facts());
+    let imported = plan.tasks.iter().filter_map(|task| match &task.spec {
+        TaskSpec::Train(spec) => Some(&spec.weights),
+        TaskSpec::Attack(_) => None,
+    });
+    let replaced = |weights: &&Weights| matches!(weights, Weights::Imported { head: Head::Replace, .. });
+    assert!(imported.filter(replaced).count() > 0, "{:?}", plan.tasks[0].spec);
 }
 
 #[test]
@@ -244,4 +275,35 @@ fn a_hundred_thousand_cells_are_planned_in_linear_time() {
     let seconds = start.elapsed().as_secs_f64();
     eprintln!("100,000 cells planned in {seconds:.2} s");
     assert!(seconds < if cfg!(debug_assertions) { 60.0 } else { 2.0 }, "{seconds} s");
+}
+
+fn planned_model(model: &str, image_size: u32) -> Plan {
+    let source = format!(
+        "name = \"x\"\n[[dataset]]\nname = \"glyphs\"\nchannels = 3\nimage_size = {image_size}\n[[model]]\n{model}\n\
+         [[recipe]]\nname = \"r\"\nmethod = \"standard\"\n[[attack]]\nname = \"a\"\nmethod = \"fgsm\"\neps = 0.1\n"
+    );
+    planned(&source, &pinned_facts())
+}
+
+#[test]
+fn every_backbone_is_trained_and_attacked_on_its_smallest_images() {
+    for backbone in Backbone::ALL {
+        let plan =
+            planned_model(&format!("backbone = \"{backbone}\""), backbone.min_image_size(Stem::Standard).max(16));
+        assert_eq!(counts(&plan), [0, 1, 1], "{backbone}");
+        let TaskSpec::Train(spec) = &plan.tasks[0].spec else { panic!("not a training") };
+        assert_eq!((spec.model.backbone, spec.model.stem), (backbone, Stem::Standard));
+        assert!(plan.tasks.iter().all(|task| task.cost > 0.0), "{backbone}");
+    }
+}
+
+#[test]
+fn a_stem_for_cifar_is_another_model_that_takes_smaller_images_and_costs_more() {
+    let standard = planned_model("backbone = \"resnet18\"", 32);
+    let cifar = planned_model("backbone = \"resnet18\"\nstem = \"cifar\"", 32);
+    assert!(ids(&standard).is_disjoint(&ids(&cifar)));
+    assert!(cifar.tasks[0].cost > 10.0 * standard.tasks[0].cost);
+    let small = planned_model("backbone = \"resnet18\"\nstem = \"cifar\"", 16);
+    let TaskSpec::Train(spec) = &small.tasks[0].spec else { panic!("not a training") };
+    assert_eq!(spec.model.stem, Stem::Cifar);
 }

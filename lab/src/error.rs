@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use gauntlet_data::DataError;
+use gauntlet_domain::experiment::NormalizeConflict;
 use gauntlet_domain::task::FailureClass;
 use tch::TchError;
 
@@ -82,7 +83,7 @@ pub enum LabError {
 }
 
 /// What about weights does not fit.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum WeightsError {
     /// Other names than the architecture has.
     #[error("{}", describe_names(missing, unexpected))]
@@ -104,6 +105,17 @@ pub enum WeightsError {
         /// Whether it belongs to the classification head.
         in_head: bool,
     },
+    /// Two copies of the model in one file that are not equal.
+    #[error("tensor `{copy}` should be a copy of `{kept}`, and differs from it")]
+    Copies {
+        /// A tensor of the second copy.
+        copy: String,
+        /// The tensor it should equal.
+        kept: String,
+    },
+    /// A checkpoint with a normalisation of its own.
+    #[error(transparent)]
+    Normalize(#[from] NormalizeConflict),
     /// A weight that is an infinity or NaN.
     #[error("tensor `{name}` holds a value that is not finite")]
     NotFinite {

@@ -10,15 +10,16 @@ use std::time::Duration;
 use gauntlet_data::Places;
 use gauntlet_domain::TaskId;
 use gauntlet_domain::experiment::{
-    AttackResult, AttackSpec, DatasetSpec, EpochMetrics, ModelSpec, NUMERICS_VERSION, TaskSpec, TrainSpec, Weights,
+    AttackMethod, AttackResult, AttackSpec, DatasetSpec, EpochMetrics, ModelSpec, NUMERICS_VERSION, TaskSpec,
+    TrainSpec, Weights,
 };
 
-use crate::attacks::{Evaluation, evaluate};
+use crate::attacks::{Aids, Evaluation, evaluate};
 use crate::checkpoint;
 use crate::device::DeviceName;
 use crate::error::LabError;
 use crate::examples::Examples;
-use crate::models::{Checkpoints, Model, starting_weights};
+use crate::models::{Checkpoints, Model, Parameters, starting_weights};
 use crate::training::{Observation, Training, train};
 
 /// Data sets kept in memory between tasks: a source, a target and its test split.
@@ -150,7 +151,8 @@ impl Lab {
         check(&spec.dataset, &spec.model, spec.numerics)?;
         let device = self.settings.device.device();
         let examples = self.examples(&spec.dataset, &inputs.places)?;
-        let model = self.load_model(&spec.model, &spec.weights, spec.seed, inputs)?;
+        let parameters = self.load_parameters(&spec.model, &spec.weights, spec.seed, inputs)?;
+        let model = Model::new(&spec.model, parameters, device)?;
         let training = Training {
             task,
             spec,
@@ -180,7 +182,13 @@ impl Lab {
         check(&spec.dataset, &spec.model, spec.numerics)?;
         let examples = self.examples(&spec.dataset, &inputs.places)?;
         let model = self.attacked_model(spec, inputs)?;
+        let source = self.transfer_source(&spec.attack.method, spec.seed, inputs)?;
+        let crafted_on = match &spec.attack.method {
+            AttackMethod::Uap { crafted_on, .. } => Some(self.examples(crafted_on, &inputs.places)?),
+            _ => None,
+        };
         let evaluation = Evaluation {
+            aids: Aids { source: source.as_ref(), crafted_on: crafted_on.as_deref() },
             model: &model,
             examples: &examples,
             attack: &spec.attack,
@@ -217,15 +225,31 @@ impl Lab {
         {
             return Ok(Rc::clone(model));
         }
-        let model = Rc::new(self.load_model(&spec.model, &spec.weights, spec.seed, inputs)?);
+        let model = Rc::new(self.frozen_model(&spec.model, &spec.weights, spec.seed, inputs)?);
         self.model = Some((key, Rc::clone(&model)));
         Ok(model)
     }
 
-    fn load_model(&self, spec: &ModelSpec, weights: &Weights, seed: u64, inputs: &Inputs) -> Result<Model, LabError> {
-        let device = self.settings.device.device();
+    fn transfer_source(&self, method: &AttackMethod, seed: u64, inputs: &Inputs) -> Result<Option<Model>, LabError> {
+        let AttackMethod::Transfer { source, .. } = method else { return Ok(None) };
+        self.frozen_model(&source.model, &source.weights, seed, inputs).map(Some)
+    }
+
+    fn load_parameters(
+        &self,
+        spec: &ModelSpec,
+        weights: &Weights,
+        seed: u64,
+        inputs: &Inputs,
+    ) -> Result<Parameters, LabError> {
         let checkpoints = Checkpoints { tasks: &inputs.task_checkpoints, files: &inputs.places.files };
-        Model::new(spec, starting_weights(spec, weights, seed, checkpoints, device)?, device)
+        starting_weights(spec, weights, seed, checkpoints, self.settings.device.device())
+    }
+
+    /// A model that is only asked, not trained.
+    fn frozen_model(&self, spec: &ModelSpec, weights: &Weights, seed: u64, inputs: &Inputs) -> Result<Model, LabError> {
+        let parameters = self.load_parameters(spec, weights, seed, inputs)?.frozen();
+        Model::new(spec, parameters, self.settings.device.device())
     }
 }
 
@@ -237,9 +261,19 @@ fn check(dataset: &DatasetSpec, model: &ModelSpec, numerics: u32) -> Result<(), 
         format!("images have {} channels, the model takes {}", dataset.image.channels, model.channels)
     } else if dataset.classes != model.classes {
         format!("the data set has {} classes, the model {}", dataset.classes, model.classes)
-    } else if dataset.image.height.min(dataset.image.width) < model.backbone.min_image_size() {
+    } else if dataset.image.height.min(dataset.image.width) < model.backbone.min_image_size(model.stem) {
         let (height, width) = (dataset.image.height, dataset.image.width);
-        format!("images are {height}×{width}, {} takes {} and up", model.backbone, model.backbone.min_image_size())
+        format!(
+            "images are {height}×{width}, {} takes {} and up",
+            model.backbone,
+            model.backbone.min_image_size(model.stem)
+        )
+    } else if [dataset.image.height, dataset.image.width]
+        .iter()
+        .any(|side| !side.is_multiple_of(model.backbone.image_size_unit()))
+    {
+        let (height, width, unit) = (dataset.image.height, dataset.image.width, model.backbone.image_size_unit());
+        format!("images are {height}×{width}, {} takes sides that are multiples of {unit}", model.backbone)
     } else {
         return Ok(());
     };

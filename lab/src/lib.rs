@@ -25,3 +25,7 @@ pub use device::{DeviceName, InvalidDevice, LIBTORCH_VERSION, Probe, probe};
 pub use error::{LabError, WeightsError};
 pub use examples::{Batch, Examples};
 pub use execute::{Inputs, Lab, Observer, Settings, TaskOutput};
+
+// Tests inside the crate share what tests outside of it use.
+#[cfg(test)]
+extern crate self as gauntlet_lab;

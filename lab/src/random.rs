@@ -29,10 +29,33 @@ pub enum Purpose<'a> {
         /// Index in the split.
         example: u64,
     },
-    /// Starting points of the attack inside a training step (counted from 0).
+    /// The mask of one layer's dropout in a training step.
+    Dropout {
+        /// The step, counted from 0.
+        iteration: u32,
+        /// The layer, counted as its network does.
+        layer: u32,
+    },
+    /// The branches of one residual block that a training step leaves out.
+    StochasticDepth {
+        /// The step, counted from 0.
+        iteration: u32,
+        /// The block, counted as its network does.
+        layer: u32,
+    },
+    /// Starting point of the attack on one image inside a training step (counted from 0).
     InnerStart {
         /// The step.
         iteration: u32,
+        /// Index in the split.
+        example: u64,
+    },
+    /// Seed of the random masks of one of several passes in a training step.
+    Pass {
+        /// The step.
+        iteration: u32,
+        /// The pass, counted from 0.
+        pass: u32,
     },
     /// Starting point of an evaluation's attack, or a draw of random noise.
     AttackStart {
@@ -40,6 +63,25 @@ pub enum Purpose<'a> {
         example: u64,
         /// Restart or draw.
         number: u32,
+    },
+    /// Everything random in a try of the search by squares.
+    Square {
+        /// Index in the split.
+        example: u64,
+        /// Try.
+        number: u32,
+    },
+    /// Order of the examples in a pass of the crafting of a universal perturbation.
+    UniversalOrder {
+        /// The pass, counted from 0.
+        pass: u32,
+    },
+    /// How an attack's step (counted from 0) transforms what the model sees.
+    InputDiversity {
+        /// Index in the split.
+        example: u64,
+        /// The step.
+        step: u32,
     },
     /// Class that a targeted attack leads to.
     AttackTarget {
@@ -54,7 +96,13 @@ impl fmt::Display for Purpose<'_> {
             Self::Weights(name) => write!(f, "weights/{name}"),
             Self::Shuffle { epoch } => write!(f, "shuffle/{epoch}"),
             Self::Augmentation { epoch, example } => write!(f, "augmentation/{epoch}/{example}"),
-            Self::InnerStart { iteration } => write!(f, "inner-start/{iteration}"),
+            Self::Dropout { iteration, layer } => write!(f, "dropout/{iteration}/{layer}"),
+            Self::StochasticDepth { iteration, layer } => write!(f, "stochastic-depth/{iteration}/{layer}"),
+            Self::InnerStart { iteration, example } => write!(f, "inner-start/{iteration}/{example}"),
+            Self::Pass { iteration, pass } => write!(f, "pass/{iteration}/{pass}"),
+            Self::Square { example, number } => write!(f, "square/{example}/{number}"),
+            Self::UniversalOrder { pass } => write!(f, "universal-order/{pass}"),
+            Self::InputDiversity { example, step } => write!(f, "input-diversity/{example}/{step}"),
             Self::AttackTarget { example } => write!(f, "attack-target/{example}"),
             Self::AttackStart { example, number } => write!(f, "attack-start/{example}/{number}"),
         }
@@ -69,6 +117,11 @@ impl Stream {
     pub fn new(seed: u64, purpose: Purpose<'_>) -> Self {
         let name = format!("gauntlet/{seed}/{purpose}");
         Self(ChaCha8Rng::from_seed(*Digest::of(name.as_bytes()).as_bytes()))
+    }
+
+    /// 64 random bits.
+    pub fn bits(&mut self) -> u64 {
+        self.0.next_u64()
     }
 
     /// Uniform in [0,1), a multiple of 2⁻²⁴.

@@ -3,59 +3,17 @@
 
 mod support;
 
-use std::sync::OnceLock;
-
 use gauntlet_domain::experiment::{
-    AttackConfig, AttackMethod, AttackResult, AttackSpec, Backbone, CheckpointFormat, Head, Length, ModelSpec,
-    NUMERICS_VERSION, Norm, Objective, TaskSpec, Weights,
+    AttackConfig, AttackMethod, AttackResult, AttackSpec, Head, NUMERICS_VERSION, Norm, TaskSpec, Weights,
 };
 use gauntlet_domain::{Digest, TaskId};
-use gauntlet_lab::attacks::{Ball, Evaluation, evaluate, lengths};
-use gauntlet_lab::models::{Checkpoints, Model, starting_weights};
+use gauntlet_lab::attacks::{Aids, Ball, Evaluation, evaluate, lengths};
 use gauntlet_lab::random::{Purpose, Stream};
-use gauntlet_lab::{Examples, Inputs, Lab, Settings, TaskOutput};
+use gauntlet_lab::{Inputs, Lab, Settings, TaskOutput};
 use proptest::prelude::*;
-use support::{Bench, Notes, floats, model_spec, squares};
-use tch::{Device, Tensor};
-
-const EXAMPLES: usize = 90;
-
-/// The checkpoint of a model that was trained for a moment, made once for all tests.
-fn trained() -> &'static [u8] {
-    static CHECKPOINT: OnceLock<Vec<u8>> = OnceLock::new();
-    CHECKPOINT.get_or_init(|| {
-        let bench = Bench::new(96);
-        let spec = bench.train_spec(Objective::Standard, Length::Iterations(24));
-        let mut lab = Lab::new(Settings::default());
-        let output = lab.execute(&TaskSpec::Train(spec), &bench.inputs, &mut Notes::default()).unwrap();
-        let TaskOutput::Trained { checkpoint } = output else { panic!("a training gave {output:?}") };
-        std::fs::read(checkpoint).unwrap()
-    })
-}
-
-fn spec() -> ModelSpec {
-    model_spec(Backbone::ResNet18W16, 1, 3)
-}
-
-fn model() -> Model {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("trained.safetensors");
-    std::fs::write(&path, trained()).unwrap();
-    let checkpoint = Digest::of(trained());
-    let (tasks, files) = ([].into(), [(checkpoint, path)].into());
-    let weights = Weights::Imported { checkpoint, format: CheckpointFormat::SafeTensors, head: Head::Keep };
-    let checkpoints = Checkpoints { tasks: &tasks, files: &files };
-    let parameters = starting_weights(&spec(), &weights, 0, checkpoints, Device::Cpu).unwrap();
-    Model::new(&spec(), parameters, Device::Cpu).unwrap()
-}
-
-/// Images of other noise than the training's, some with a wrong label so that the model is wrong before any attack.
-fn examples() -> Examples {
-    let mut images = squares("test", EXAMPLES);
-    images.labels[4] = (images.labels[4] + 1) % 3;
-    images.labels[50] = (images.labels[50] + 1) % 3;
-    Examples::from_images(&images, 3, Device::Cpu).unwrap()
-}
+use support::trained::{EXAMPLES, examples, model, spec, trained};
+use support::{Bench, Notes, floats};
+use tch::Tensor;
 
 fn pgd(norm: Norm, eps: f64, restarts: u32) -> AttackConfig {
     let method = AttackMethod::Pgd { steps: 8, step_size: eps / 4.0, random_start: true, restarts };
@@ -64,7 +22,15 @@ fn pgd(norm: Norm, eps: f64, restarts: u32) -> AttackConfig {
 
 fn run(attack: &AttackConfig, batch_size: usize) -> (AttackResult, Tensor) {
     let (model, examples) = (model(), examples());
-    let evaluation = Evaluation { model: &model, examples: &examples, attack, seed: 5, batch_size, keep_images: true };
+    let evaluation = Evaluation {
+        model: &model,
+        examples: &examples,
+        attack,
+        aids: Aids::default(),
+        seed: 5,
+        batch_size,
+        keep_images: true,
+    };
     let evaluated = evaluate(&evaluation, &mut |_| ()).unwrap();
     evaluated.result.outcomes.check(EXAMPLES).unwrap();
     (evaluated.result, evaluated.images.unwrap())

@@ -6,8 +6,10 @@
 mod support;
 
 use gauntlet_domain::experiment::{AttackConfig, AttackMethod, AttackResult, Backbone, Norm, TargetClass};
-use gauntlet_lab::attacks::{Evaluated, Evaluation, evaluate};
-use support::{Golden, floats, formula_examples, formula_model};
+use gauntlet_lab::attacks::{Aids, Evaluated, Evaluation, evaluate};
+use gauntlet_lab::models::{Mode, Model, Parameters};
+use support::{Golden, floats, formula_examples, formula_model, model_spec};
+use tch::Device;
 
 const FEW: &str = "attack.pixels";
 const MANY: &str = "attack.many";
@@ -34,8 +36,24 @@ fn attacked(golden: &Golden, images: &str, count: usize, batch_size: usize, atta
     let mut labels = golden.classes(if images == FEW { "few.labels" } else { "many.labels" });
     labels.truncate(count);
     let examples = formula_examples(images, labels, 10);
-    let evaluation = Evaluation { model: &model, examples: &examples, attack, seed: 0, batch_size, keep_images: true };
+    let aids = Aids::default();
+    let evaluation =
+        Evaluation { model: &model, examples: &examples, attack, aids, seed: 0, batch_size, keep_images: true };
     evaluate(&evaluation, &mut |_| ()).unwrap()
+}
+
+/// The formula model with parameters scaled by what `factor` says of their names.
+fn scaled_model(factor: &dyn Fn(&str) -> f64) -> Model {
+    let formula = formula_model(Backbone::ResNet18W16, 1, 10);
+    let tensors = formula.parameters().tensors().iter().map(|(name, tensor)| (name.clone(), tensor * factor(name)));
+    let parameters = Parameters::new(tensors.collect());
+    Model::new(&model_spec(Backbone::ResNet18W16, 1, 10), parameters, Device::Cpu).unwrap()
+}
+
+/// What the model says to a first image.
+fn predicted(model: &Model) -> u32 {
+    let pixels = formula_examples(FEW, vec![0], 10).range(0, 1).unwrap().pixels;
+    model.forward(&pixels, Mode::Eval).unwrap().logits.argmax(1, false).int64_value(&[0]) as u32
 }
 
 fn assert_same_images(golden: &Golden, name: &str, attack: &AttackConfig, tolerance: f64) {
@@ -256,11 +274,29 @@ fn norms_and_targets_that_an_attack_does_not_know_are_refused() {
             model: &model,
             examples: &examples,
             attack: &attack,
+            aids: Aids::default(),
             seed: 0,
             batch_size: 4,
             keep_images: false,
         };
         let error = evaluate(&evaluation, &mut |_| ()).unwrap_err().to_string();
         assert!(error.contains(problem), "{error}");
+    }
+}
+
+#[test]
+fn an_example_without_a_gradient_is_counted_and_stays_where_it_is() {
+    let flat = |name: &str| if name == "fc.weight" { 0.0 } else { 1.0 };
+    let model = scaled_model(&flat);
+    let examples = formula_examples(FEW, vec![predicted(&model); 4], 10);
+    for method in [deepfool(3, 10), cw(3, 1, 1.0), fab(false, 3, 1), fab(true, 3, 1)] {
+        let attack = config(method, Norm::L2);
+        let aids = Aids::default();
+        let (model, examples, attack) = (&model, &examples, &attack);
+        let evaluation = Evaluation { model, examples, attack, aids, seed: 0, batch_size: 4, keep_images: false };
+        let result = evaluate(&evaluation, &mut |_| ()).unwrap().result;
+        let name = attack.method.name();
+        assert_eq!(result.zero_gradient_examples, 4, "{name}");
+        assert!(result.outcomes.distance.iter().all(|distance| distance.is_infinite()), "{name}");
     }
 }

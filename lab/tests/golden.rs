@@ -5,13 +5,16 @@
 
 mod support;
 
-use gauntlet_domain::experiment::{AttackConfig, AttackMethod, Backbone, InnerAttack, Norm, Optimizer, Start};
-use gauntlet_lab::Batch;
-use gauntlet_lab::attacks::{Evaluated, Evaluation, evaluate};
+use gauntlet_domain::experiment::{
+    AttackConfig, AttackMethod, Backbone, Frozen, InnerAttack, Norm, Objective, Optimizer, Start,
+};
+use gauntlet_lab::attacks::{Aids, Evaluated, Evaluation, evaluate};
 use gauntlet_lab::models::{Mode, Model};
-use gauntlet_lab::training::{OptimizerState, Target, craft, discrepancy};
-use support::{Golden, floats, formula_examples, formula_model, formula_pixels, pattern, relative_difference};
-use tch::{Kind, Tensor};
+use gauntlet_lab::training::{Draws, Learner, OptimizerState, Target, craft, losses};
+use support::{
+    Golden, floats, formula_examples, formula_model, formula_pixels, model_spec, pattern, relative_difference,
+};
+use tch::{Device, Kind, Tensor};
 
 fn require_gradients(model: &Model) {
     for (_, parameter) in model.parameters().trainable() {
@@ -80,8 +83,15 @@ fn pgd(norm: Norm, steps: u32) -> AttackConfig {
 fn attacked(golden: &Golden, images: &str, labels: &str, attack: &AttackConfig) -> Evaluated {
     let model = formula_model(Backbone::ResNet18W16, 1, 10);
     let examples = formula_examples(images, golden.classes(labels), 10);
-    let evaluation =
-        Evaluation { model: &model, examples: &examples, attack, seed: 0, batch_size: 64, keep_images: true };
+    let evaluation = Evaluation {
+        model: &model,
+        examples: &examples,
+        attack,
+        aids: Aids::default(),
+        seed: 0,
+        batch_size: 64,
+        keep_images: true,
+    };
     evaluate(&evaluation, &mut |_| ()).unwrap()
 }
 
@@ -129,6 +139,8 @@ fn inner_attacks_craft_what_pytorch_crafts() {
     let golden = Golden::read("objectives");
     let size = [16, 1, 32, 32];
     let model = formula_model(Backbone::ResNet18W16, 1, 10);
+    let spec = model_spec(Backbone::ResNet18W16, 1, 10);
+    let learner = Learner::new(&model, &spec, &Objective::Standard, Frozen::NOTHING, size, Device::Cpu).unwrap();
     let pixels = formula_pixels("objective.pixels", &size);
     let labels = Tensor::arange(16, (Kind::Int64, tch::Device::Cpu)).remainder(10);
     let other = formula_pixels("objective.other", &size);
@@ -140,7 +152,8 @@ fn inner_attacks_craft_what_pytorch_crafts() {
         ("craft.cross_entropy", Target::CrossEntropy(&labels), attack(2)),
     ];
     for (name, target, attack) in cases {
-        let crafted = craft(&model, &pixels, &target, &attack, 0, 0).unwrap().narrow(0, 0, 4);
+        let draws = Draws { seed: 0, iteration: 0, examples: &(0..16).collect::<Vec<_>>() };
+        let crafted = craft(&learner, &pixels, &target, &attack, Mode::Eval, &draws).unwrap().narrow(0, 0, 4);
         let other = (crafted - golden.get(name)).abs().gt(1e-5).to_kind(Kind::Double).mean(Kind::Double);
         let other = other.double_value(&[]);
         println!("{name}: share of other pixels {other:.5}");
@@ -158,11 +171,14 @@ fn the_discrepancy_loss_and_its_gradients_equal_pytorchs() {
     let other = formula_pixels("objective.other", &size);
     let noisy = (&pixels + (other - 0.5) * 0.05).clamp(0.0, 1.0);
     let labels = Tensor::arange(16, (Kind::Int64, tch::Device::Cpu)).remainder(10);
-    let step = discrepancy(&model, &Batch { pixels, labels }, &noisy, 10.0).unwrap();
+    let both = model.forward(&Tensor::cat(&[pixels, noisy], 0), Mode::TRAIN).unwrap();
+    let [clean, perturbed] = [0, 16].map(|first| both.features.narrow(0, first, 16));
+    let logits = both.logits.narrow(0, 0, 16);
+    let loss = losses::discrepancy(&logits, [&clean, &perturbed], &labels, 10.0, 0.0).unwrap();
     let by = ["conv1.weight", "layer4.1.bn2.weight", "fc.weight"].map(|name| parameter(&model, name));
-    let gradients = Tensor::run_backward(&[&step.loss], &by, false, false);
+    let gradients = Tensor::run_backward(&[&loss], &by, false, false);
     let compared = [
-        ("dm.loss", &step.loss, 1e-5),
+        ("dm.loss", &loss, 1e-5),
         ("dm.conv1_gradient", &gradients[0], 1e-3),
         ("dm.layer4_gradient", &gradients[1], 1e-3),
         ("dm.fc_gradient", &gradients[2], 1e-3),
@@ -172,7 +188,6 @@ fn the_discrepancy_loss_and_its_gradients_equal_pytorchs() {
         println!("{name}: {difference:.1e}");
         assert!(difference < tolerance, "{name} differs by {difference:e}");
     }
-    assert_eq!(step.logits.size(), [16, 10]);
 }
 
 #[test]
@@ -194,7 +209,7 @@ fn five_steps_of_each_optimiser_equal_pytorchs() {
         let mut state = OptimizerState::new(&optimizer, &parameters).unwrap();
         for step in 0..5 {
             let gradients = shapes.map(|(name, shape)| values(&format!("{name}.{step}"), shape));
-            state.step(&mut parameters, &gradients, 0.1 / f64::from(step + 1), step + 1).unwrap();
+            state.step(&mut parameters, &gradients, &[0.1 / f64::from(step + 1); 2], step + 1).unwrap();
         }
         for (name, parameter) in &parameters {
             let difference = relative_difference(parameter, golden.get(&format!("{rule}.{name}")));

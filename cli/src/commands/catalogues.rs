@@ -45,12 +45,22 @@ pub fn backbones(args: &ListArgs) -> anyhow::Result<ExitCode> {
     for entry in &known {
         let channels: Vec<String> = entry.channels.iter().map(ToString::to_string).collect();
         println!("{}: {}", entry.name, entry.summary);
+        let cifar = entry.min_image_size_with_cifar_stem;
         println!(
-            "    {:.1} M parameters, images of {} channels from {} pixels\n",
+            "    {:.1} M parameters, images of {} channels from {} pixels{}{}",
             entry.parameters as f64 / 1e6,
             channels.join(" or "),
-            entry.min_image_size
+            entry.min_image_size,
+            if entry.image_size_unit > 1 { format!(" in steps of {}", entry.image_size_unit) } else { String::new() },
+            cifar.map(|least| format!("; with stem = \"cifar\" from {least}")).unwrap_or_default()
         );
+        for checkpoint in &entry.checkpoints {
+            println!(
+                "    checkpoint = {{ catalogue = \"{}\" }}: {}; {} classes, normalize = {{ mean = {}, std = {} }}",
+                checkpoint.name, checkpoint.summary, checkpoint.classes, checkpoint.mean, checkpoint.std
+            );
+        }
+        println!();
     }
     Ok(ExitCode::SUCCESS)
 }

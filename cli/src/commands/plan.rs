@@ -22,6 +22,7 @@ pub async fn plan(global: &Global, args: &PlanArgs) -> anyhow::Result<ExitCode> 
         global.endpoint.is_some() || global.database_url.is_some() || global.state_dir.join("postgres").exists();
     let tasks = if known { ask(global, sweep.wire()).await? } else { unknown(&sweep.plan) };
     let plan = Planned { sweep: sweep.plan.sweep_id.to_string(), cells: sweep.plan.cells.len(), tasks };
+    source::print_notes(&sweep.plan);
     match args.format {
         ListFormat::Json => println!("{}", serde_json::to_string_pretty(&plan)?),
         ListFormat::Table => print(&plan),

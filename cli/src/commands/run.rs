@@ -23,6 +23,7 @@ use crate::source::{self, GoodSweep};
 /// The sweep is bad, or a part does not start.
 pub async fn run(global: &Global, args: &RunArgs) -> anyhow::Result<ExitCode> {
     let sweep = source::read(&args.sweep, &global.data_dir())?;
+    source::print_notes(&sweep.plan);
     executor_program(&args.executor)?;
     let local = Local::start(global, "127.0.0.1:0").await?;
     eprintln!("database: {}", local.database_url());

@@ -19,6 +19,7 @@ use crate::source;
 /// The sweep is bad, or no coordinator takes it.
 pub async fn submit(global: &Global, args: &SubmitArgs) -> anyhow::Result<ExitCode> {
     let sweep = source::read(&args.sweep, &global.data_dir())?;
+    source::print_notes(&sweep.plan);
     let mut client = Connection::to_running(global).await?.client;
     let submitted = client
         .sweeps

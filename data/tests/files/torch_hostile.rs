@@ -57,7 +57,7 @@ fn one_tensor(storage: (&str, &str, u32), offset: u32, shape: &[u32], stride: &[
 #[test]
 fn a_pickle_written_by_hand_is_read() {
     let found = inspected(WEIGHTS, &with_pickle(&one_tensor(("FloatStorage", "0", 4), 0, &[2, 2], &[2, 1]))).unwrap();
-    let FileContent::Checkpoint { tensors } = found else { panic!("{found:?}") };
+    let FileContent::Checkpoint { tensors, .. } = found else { panic!("{found:?}") };
     assert_eq!((tensors[0].name.as_str(), tensors[0].shape.as_slice()), ("w", &[2, 2][..]));
 }
 
@@ -103,7 +103,7 @@ fn functions_are_refused_however_they_are_asked_for() {
         let (_, rest) = message.split_once("asks for `").unwrap_or_else(|| panic!("{message}"));
         rest.split_once('`').unwrap().0.to_owned()
     };
-    assert_eq!(name(b"cos\nsystem\n(X\x02\0\0\0ls\x85R."), "os.system");
+    assert_eq!(name(b"cos\nsystem\nX\x02\0\0\0ls\x85R."), "os.system");
     assert_eq!(
         name(&[b"\x80\x04".to_vec(), text("builtins"), text("eval"), b"\x93.".to_vec()].concat()),
         "builtins.eval"
@@ -120,7 +120,7 @@ fn functions_are_refused_however_they_are_asked_for() {
 
 #[test]
 fn instructions_that_pytorch_never_writes_are_refused() {
-    for opcode in [b'i', b'o', b'I', b'F', b'V', b'P', b'p', b'g', 0x81, 0x82, 0x92, 0x97, 0xff] {
+    for opcode in [b'i', b'o', b'I', b'F', b'V', b'P', b'p', b'g', 0x82, 0x97, 0xff] {
         let expected =
             format!("`file`: its pickle has the instruction {opcode:#04x} at byte 2, which `torch.save` never writes");
         assert_eq!(refused(&[0x80, 2, opcode]), expected);
@@ -148,6 +148,8 @@ fn broken_pickles_are_refused_with_the_place() {
     broken(b"}(Nu", 4, "a dictionary, then keys and values");
     broken(b"}Na", 3, "a list or a set, then its items");
     broken(b"N)R", 3, "a function and its arguments");
+    broken(b"})\x81", 3, "a class and what its object is made of");
+    broken(b"})}\x92", 4, "a class and what its object is made of");
     broken(b"NQ", 2, "the type, key and length of a storage");
     broken(b"NNb", 3, "a dictionary or a tensor to set attributes of");
     broken(b"\x88\x88\x93", 3, "the names of a module and of something in it");
@@ -175,7 +177,8 @@ fn a_dictionary_that_holds_itself_does_no_harm() {
     let pickle = [b"}q\0".to_vec(), text("model"), b"h\0s.".to_vec()].concat();
     assert_eq!(
         refused(&pickle),
-        "`file`: holds no tensors at its top, in `state_dict` or in `model`; its entries are `model`"
+        "`file`: holds no tensors at its top or in `state_dict`, `model_state_dict`, `model`, `net` or `weights`; its entries \
+         are `model`"
     );
 }
 
@@ -189,7 +192,35 @@ fn archives_that_pytorch_did_not_write_are_refused() {
         file(&archive(&[("archive/data.pkl", b"}."), ("archive/byteorder", b"big")])),
         "`file`: its numbers are in the byte order `big`, expected `little`"
     );
-    assert!(file(b"no archive").starts_with("`file`: not a zip archive, as PyTorch writes them since version 1.6: "));
+    assert!(file(b"no archive").starts_with("`file`: not a file that PyTorch's `torch.save` wrote: "));
+}
+
+#[test]
+fn an_object_of_an_unknown_class_stands_for_nothing() {
+    let object = b"cargparse\nNamespace\n)\x81}b".to_vec();
+    let whole = [object.clone(), b".".to_vec()].concat();
+    assert!(refused(&whole).starts_with("`file`: its pickle asks for `argparse.Namespace`"));
+    let beside = [b"}".to_vec(), text("args"), object, b"s.".to_vec()].concat();
+    assert!(refused(&beside).contains("its entries are `args`"), "it is passed over");
+}
+
+#[test]
+fn a_cut_or_damaged_file_of_pytorch_before_1_6_is_refused() {
+    let good = std::fs::read(reference("legacy.pth")).unwrap();
+    let file = |bytes: &[u8]| message(inspected(WEIGHTS, bytes));
+    for length in (0..good.len()).step_by(7) {
+        assert!(inspected(WEIGHTS, &good[..length]).is_err(), "cut to {length} bytes");
+    }
+    let big = b"little_endianq\x02\x88";
+    let at = good.windows(big.len()).position(|window| window == big).unwrap() + big.len() - 1;
+    let mut other = good.clone();
+    other[at] = 0x89;
+    assert_eq!(file(&other), "`file`: its numbers are in the byte order `big`, expected `little`");
+    // The last storage is that of three values of the head's bias; eight bytes before them tell their number.
+    let mut long = good.clone();
+    let count = good.len() - 3 * 4 - 8;
+    long[count..count + 8].copy_from_slice(&u64::MAX.to_le_bytes());
+    assert!(file(&long).contains("in the format of PyTorch before 1.6, broken at byte "), "{}", file(&long));
 }
 
 /// Replaces bytes at a place of each header of this signature.

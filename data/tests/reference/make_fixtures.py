@@ -5,9 +5,12 @@
 Every value follows from `torch.arange`, so that running it again changes nothing but zip headers.
 """
 
+import argparse
+import datetime
+import enum
 import os
 import pathlib
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 
 import numpy
 import torch
@@ -65,6 +68,35 @@ def checkpoint(model):
     }
 
 
+class Settings(dict):
+    """A class of a training script's own."""
+
+    def __init__(self, **entries):
+        super().__init__(**entries)
+        self.frozen = True
+
+
+class Phase(enum.Enum):
+    LAST = 1
+
+
+def objects(model):
+    """What training scripts put beside the state dict."""
+    meters = defaultdict(list)
+    meters["loss"].append(0.5)
+    return {
+        "args": argparse.Namespace(lr=0.1, out=pathlib.PurePosixPath("out"), milestones=[75, 90]),
+        "settings": Settings(width=2, inner=Settings(depth=3)),
+        "meters": meters,
+        "time": datetime.datetime(2020, 1, 2, 3, 4, 5),
+        "device": torch.device("cpu"),
+        "size": torch.Size([2, 3]),
+        "array": numpy.arange(3.0),
+        "path": pathlib.PosixPath("out"),
+        "model": OrderedDict(model.state_dict()),
+    }
+
+
 class Malicious:
     def __reduce__(self):
         return os.system, ("touch /tmp/gauntlet-executed-a-pickle",)
@@ -100,6 +132,11 @@ def main():
     torch.save(model, HERE / "whole_model.pth")
     torch.save({"state_dict": model.state_dict(), "best": numpy.float64(1.5)}, HERE / "numpy_scalar.pth")
     torch.save(model.state_dict(), HERE / "legacy.pth", _use_new_zipfile_serialization=False)
+    torch.save(tensors, HERE / "legacy_state_dict.pth", _use_new_zipfile_serialization=False)
+    torch.save(objects(model), HERE / "objects.pth")
+    torch.save(objects(model), HERE / "objects_legacy.pth", _use_new_zipfile_serialization=False)
+    torch.save({"model": {"state_dict": model.state_dict()}, "epoch": 1}, HERE / "nested_twice.pth")
+    torch.save({"state_dict": model.state_dict(), "phase": Phase.LAST}, HERE / "enum.pth")
     torch.jit.script(nn.Linear(2, 2)).save(str(HERE / "torchscript.pth"))
     torch.save([torch.zeros(2)], HERE / "list.pth")
     torch.save(torch.zeros(2), HERE / "tensor.pth")

@@ -185,6 +185,9 @@ pub fn pinned_facts() -> Facts {
             pin(&mut files, &split.labels, FileContent::IdxLabels { examples, max_label: entry.classes - 1 });
         }
     }
+    for entry in super::checkpoints() {
+        pin(&mut files, &entry.file, entry.content());
+    }
     Facts { files }
 }
 

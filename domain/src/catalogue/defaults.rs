@@ -45,6 +45,34 @@ pub const SGD_FINAL_LEARNING_RATE: f64 = 0.0;
 pub const PGD_AT_STEPS: u32 = 7;
 /// pgd-at: step of the inner attack, as a multiple of its ε.
 pub const PGD_AT_STEP_OF_EPS: f64 = 0.25;
+/// Ramp of ε: share of the steps without perturbation (arXiv 2509.23325).
+pub const EPS_SCHEDULE_ZERO: f64 = 0.25;
+/// Ramp of ε: share of the steps that it takes (arXiv 2509.23325).
+pub const EPS_SCHEDULE_RAMP: f64 = 0.5;
+/// Recipes: label smoothing.
+pub const LABEL_SMOOTHING: f64 = 0.0;
+/// Recipes: whether the architecture's own dropout is on.
+pub const DROPOUT: bool = true;
+/// fast-at: its step, as a multiple of its ε (Wong et al.).
+pub const FAST_AT_STEP_OF_EPS: f64 = 1.25;
+/// free-at: times each minibatch is shown (the published code).
+pub const FREE_AT_REPLAYS: u32 = 8;
+/// free-at: its step, as a multiple of its ε (the published code).
+pub const FREE_AT_STEP_OF_EPS: f64 = 1.0;
+/// trades: weight of the divergence (the published training script; the study takes 1).
+pub const TRADES_BETA: f64 = 6.0;
+/// trades, mart: steps of the inner attack (the published code).
+pub const TRADES_STEPS: u32 = 10;
+/// trades, mart: step of the inner attack, as a multiple of its ε (the published code: 0.007 at ε 0.031).
+pub const TRADES_STEP_OF_EPS: f64 = 0.226;
+/// mart: weight of the divergence (the published training script).
+pub const MART_LAMBDA: f64 = 5.0;
+/// twins: weight of the half with frozen statistics (the published training script for CIFAR).
+pub const TWINS_LAMBDA: f64 = 1.0;
+/// twins: steps of the inner attack (the published code).
+pub const TWINS_STEPS: u32 = 10;
+/// twins: step of the inner attack, as a multiple of its ε (the published code: 2/255 at ε 8/255).
+pub const TWINS_STEP_OF_EPS: f64 = 0.25;
 /// dm: β (the study).
 pub const DM_BETA: f64 = 500.0;
 /// dm: ε of the inner attack (the study).

@@ -1,8 +1,9 @@
-//! The data sets, backbones, recipes and attacks there are, with their parameters: the one place that defaults come from, for the sweep reader as
+//! The data sets, backbones, trained weights, recipes and attacks there are, with their parameters: the one place that defaults come from, for the sweep reader as
 //! for the lists that people read.
 
 mod attacks;
 mod backbones;
+mod checkpoints;
 mod datasets;
 pub mod defaults;
 mod entry;
@@ -10,9 +11,10 @@ mod recipes;
 
 pub use attacks::{PLANNED_ATTACKS, attacks};
 pub use backbones::{BackboneEntry, backbones, input_channels};
+pub use checkpoints::{CheckpointEntry, checkpoints};
 pub use datasets::{
     CatalogueFile, DatasetEntry, GLYPH_CLASSES, GLYPH_GENERATOR, PLANNED_FORMATS, SplitFiles, dataset, datasets,
     formats, glyph_fonts, pinned_facts,
 };
 pub use entry::{Entry, Parameter};
-pub use recipes::{PLANNED_RECIPES, recipes};
+pub use recipes::recipes;

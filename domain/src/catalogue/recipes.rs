@@ -3,24 +3,88 @@
 use super::defaults;
 use super::entry::{Entry, Parameter};
 
-/// Methods that later versions bring.
-pub const PLANNED_RECIPES: [&str; 3] = ["linear-probe", "fast-at", "trades"];
-
 /// The methods of `[[recipe]]`.
 pub fn recipes() -> Vec<Entry> {
+    let entry = |name, summary, own| Entry { name, summary, parameters: training(own) };
+    let mut recipes = vec![
+        entry("standard", "cross-entropy on the training images", [freezing(), head_first("-", "-", "false")].concat()),
+        Entry {
+            name: "linear-probe",
+            summary: "cross-entropy, the head alone is trained: the backbone and its statistics stay as they are",
+            parameters: common(),
+        },
+        entry(
+            "lp-ft",
+            "a linear probe, then fine-tuning of everything (Kumar et al. 2022, arXiv 2202.10054)",
+            [freezing(), head_first("as long as the recipe", "the optimizer's", "false")].concat(),
+        ),
+    ];
+    recipes.extend(adversarial());
+    recipes.push(Entry {
+        name: "none",
+        summary: "no training: the init is evaluated as it is",
+        parameters: Vec::new(),
+    });
+    recipes
+}
+
+fn adversarial() -> Vec<Entry> {
+    let madry = || inner(None, defaults::PGD_AT_STEPS, defaults::PGD_AT_STEP_OF_EPS, "uniform");
+    let published = || inner(None, defaults::TRADES_STEPS, defaults::TRADES_STEP_OF_EPS, "gaussian");
+    let twins = || inner(None, defaults::TWINS_STEPS, defaults::TWINS_STEP_OF_EPS, "uniform");
+    let beta = || Parameter::new("beta", defaults::TRADES_BETA, "weight of the divergence; the study takes 1");
+    let lambda = |value, meaning| Parameter::new("lambda", value, meaning);
+    let probed = || head_first("as long as the recipe", "the optimizer's", "true");
+    let entry = |name, summary, own: Vec<Parameter>, first: Vec<Parameter>| Entry {
+        name,
+        summary,
+        parameters: training([own, schedule(), freezing(), first].concat()),
+    };
+    let optional = || head_first("-", "-", "false");
     vec![
-        Entry { name: "standard", summary: "cross-entropy on the training images", parameters: training(Vec::new()) },
-        Entry {
-            name: "pgd-at",
-            summary: "cross-entropy on adversarial examples alone (Madry et al. 2018)",
-            parameters: training(inner(None, defaults::PGD_AT_STEPS, defaults::PGD_AT_STEP_OF_EPS, "uniform")),
-        },
-        Entry {
-            name: "dm",
-            summary: "discrepancy mitigation (Zhang et al., arXiv 2106.10989)",
-            parameters: training(dm()),
-        },
-        Entry { name: "none", summary: "no training: the init is evaluated as it is", parameters: Vec::new() },
+        entry(
+            "pgd-at",
+            "cross-entropy on adversarial examples alone (Madry et al. 2018, arXiv 1706.06083)",
+            madry(),
+            optional(),
+        ),
+        entry(
+            "robust-linear-init",
+            "an adversarial linear probe, then pgd-at on everything (Hua et al. 2024, arXiv 2312.05716)",
+            madry(),
+            probed(),
+        ),
+        entry(
+            "fast-at",
+            "pgd-at with one long step from a random start (Wong et al. 2020, arXiv 2001.03994)",
+            one_step(),
+            optional(),
+        ),
+        entry(
+            "free-at",
+            "every minibatch several times; one backward pass moves weights and perturbation (Shafahi et al. 2019, arXiv 1904.12843)",
+            free(),
+            optional(),
+        ),
+        entry(
+            "trades",
+            "CE(f(x), y) + β KL(p(x) ‖ p(x′)) (Zhang et al. 2019, arXiv 1901.08573)",
+            [vec![beta()], published()].concat(),
+            optional(),
+        ),
+        entry(
+            "mart",
+            "BCE on x′ + λ KL(p(x) ‖ p(x′)) · (1 − p(x)_y) (Wang et al. 2020)",
+            [vec![lambda(defaults::MART_LAMBDA, "weight of the divergence")], published()].concat(),
+            optional(),
+        ),
+        entry("dm", "discrepancy mitigation (Zhang et al., arXiv 2106.10989)", dm(), optional()),
+        entry(
+            "twins",
+            "pgd-at, half of the batch under the statistics of the pre-training (Liu et al. 2023, arXiv 2303.11135)",
+            [vec![lambda(defaults::TWINS_LAMBDA, "weight of the half with frozen statistics")], twins()].concat(),
+            optional(),
+        ),
     ]
 }
 
@@ -32,6 +96,46 @@ fn dm() -> Vec<Parameter> {
     let eps = format!("\"{}\"", defaults::DM_EPS);
     parameters.extend(inner(Some(eps), defaults::DM_STEPS, defaults::DM_STEP_OF_EPS, "gaussian"));
     parameters
+}
+
+/// The inner attack of `fast-at`: its steps and its start are fixed.
+fn one_step() -> Vec<Parameter> {
+    let mut parameters = inner(None, 1, defaults::FAST_AT_STEP_OF_EPS, "uniform");
+    parameters.retain(|parameter| !["inner.steps", "inner.start"].contains(&parameter.key));
+    parameters
+}
+
+/// What `free-at` lets be said of its perturbation.
+fn free() -> Vec<Parameter> {
+    let mut parameters = inner(None, 1, defaults::FREE_AT_STEP_OF_EPS, "clean");
+    parameters.retain(|parameter| ["inner.eps", "inner.step_size"].contains(&parameter.key));
+    let meaning = "times each minibatch is shown, each a step of the optimiser";
+    parameters.push(Parameter::new("replays", defaults::FREE_AT_REPLAYS, meaning));
+    parameters
+}
+
+fn schedule() -> Vec<Parameter> {
+    let shares = |key, default, meaning| Parameter::new(key, default, meaning);
+    vec![
+        Parameter::new("eps_schedule.kind", "\"constant\"", "\"constant\" or \"ramp\" (arXiv 2509.23325), per step"),
+        shares("eps_schedule.zero", defaults::EPS_SCHEDULE_ZERO, "ramp only: share of the steps without perturbation"),
+        shares("eps_schedule.ramp", defaults::EPS_SCHEDULE_RAMP, "ramp only: share of the steps in which ε grows"),
+    ]
+}
+
+fn freezing() -> Vec<Parameter> {
+    vec![
+        Parameter::new("freeze", 0, "frozen stages: a number, the last one's name, or \"backbone\""),
+        Parameter::new("dropout", defaults::DROPOUT, "the architecture's own dropout and stochastic depth"),
+    ]
+}
+
+fn head_first(length: &str, rate: &str, adversarial: &str) -> Vec<Parameter> {
+    vec![
+        Parameter::new("head_first.epochs", length, "a first phase that trains the head alone; or `iterations`"),
+        Parameter::new("head_first.learning_rate", rate, "its peak learning rate"),
+        Parameter::new("head_first.adversarial", adversarial, "whether it trains on what the inner attack crafts"),
+    ]
 }
 
 fn inner(eps: Option<String>, steps: u32, of_eps: f64, start: &str) -> Vec<Parameter> {
@@ -53,22 +157,30 @@ fn inner(eps: Option<String>, steps: u32, of_eps: f64, start: &str) -> Vec<Param
 }
 
 fn training(own: Vec<Parameter>) -> Vec<Parameter> {
+    [common(), own].concat()
+}
+
+fn common() -> Vec<Parameter> {
     let adam = format!("{{ kind = \"adam\", learning_rate = {} }}", defaults::ADAM_LEARNING_RATE);
     let last = format!("{} (adam), {} (sgd)", defaults::ADAM_FINAL_LEARNING_RATE, defaults::SGD_FINAL_LEARNING_RATE);
-    let mut parameters = vec![
+    vec![
         Parameter::new("epochs", defaults::EPOCHS, "passes over the training split; or `iterations`"),
         Parameter::new("iterations", "-", "steps of the optimiser; or `epochs`"),
         Parameter::new("batch_size", defaults::BATCH_SIZE, "examples per step"),
         Parameter::new("optimizer", adam, "{ kind = \"sgd\" | \"adam\", learning_rate, … }"),
         Parameter::new("optimizer.momentum", defaults::MOMENTUM, "sgd only"),
         Parameter::new("optimizer.nesterov", false, "sgd only: Nesterov's form of momentum"),
+        Parameter::new("optimizer.head_learning_rate", "learning_rate", "peak learning rate of the head"),
         Parameter::new("optimizer.weight_decay", defaults::WEIGHT_DECAY, "L2 penalty on every parameter"),
         Parameter::new("schedule.kind", "\"cosine\"", "\"cosine\" or \"constant\""),
         Parameter::new("schedule.warmup", defaults::WARMUP, "share of the steps with a linear warm-up"),
         Parameter::new("schedule.final_learning_rate", last, "cosine only: learning rate after the last step"),
         Parameter::new("augment.shift", 0, "largest random shift along each axis, in pixels"),
         Parameter::new("augment.flip", false, "mirror left and right at random"),
-    ];
-    parameters.extend(own);
-    parameters
+        Parameter::new(
+            "label_smoothing",
+            defaults::LABEL_SMOOTHING,
+            "share of the label spread evenly over all classes",
+        ),
+    ]
 }

@@ -4,6 +4,7 @@
 
 mod attack;
 mod dataset;
+mod import;
 mod model;
 mod recipe;
 mod result;
@@ -14,10 +15,16 @@ pub use attack::{
     ApgdLoss, AttackConfig, AttackMethod, AutoAttackVersion, Knowledge, TargetClass, TransferSource, UapMethod,
 };
 pub use dataset::{DatasetSource, DatasetSpec, Fit, GlyphOptions, ImageShape, Split};
+pub use import::{Import, Moment, MomentTensor, NormalizeConflict, may_be_moment};
 pub use model::{
-    Backbone, CheckpointFormat, Head, ModelSpec, Normalize, ParameterShape, ResNetLayout, Stage, Stem, Weights,
+    AlexNet, Backbone, CheckpointFormat, ConvNeXtLayout, DenseNetLayout, EfficientNet, Family, Head, InvertedBlock,
+    InvertedStage, MobileNetV2, ModelSpec, Normalize, ParameterShape, PreActResNet, ResNetLayout, ResNetStem,
+    ResidualBlock, Stage, Stem, Vgg, VitB16, Weights, WideResNetLayout,
 };
-pub use recipe::{Augmentation, Decay, InnerAttack, Length, Objective, Optimizer, Recipe, Schedule, Start};
+pub use recipe::{
+    Augmentation, Decay, EpsilonSchedule, Frozen, HeadFirst, InnerAttack, Length, Objective, Optimizer, Recipe,
+    Schedule, Start,
+};
 pub use result::{ArtifactRef, AttackResult, EpochMetrics, InvalidOutcomes, Outcomes, TaskResult, TrainResult};
 pub use spec::{AttackSpec, NUMERICS_VERSION, TaskSpec, TrainSpec};
 pub use threat::{Epsilon, InvalidEpsilon, Norm};

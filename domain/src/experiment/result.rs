@@ -52,9 +52,20 @@ pub struct AttackResult {
     pub outcomes: Outcomes,
     /// Examples × passes through the network, forward or backward, that the attack needed.
     pub model_queries: u64,
+    /// Attacked examples whose first gradient was exactly zero at every pixel: a sign of masked gradients.
+    pub zero_gradient_examples: u64,
 }
 
-/// What an attack did to the examples 0, 1, 2, … of a split; one column per quantity, all of one length.
+impl AttackResult {
+    /// Adds the result on the examples that follow.
+    pub fn append(&mut self, next: Self) {
+        self.outcomes.append(next.outcomes);
+        self.model_queries += next.model_queries;
+        self.zero_gradient_examples += next.zero_gradient_examples;
+    }
+}
+
+/// What an attack did to consecutive examples of a split; one column per quantity, all of one length.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Outcomes {
     /// True class.
@@ -123,6 +134,16 @@ pub enum InvalidOutcomes {
 }
 
 impl Outcomes {
+    /// Adds the examples that follow.
+    pub fn append(&mut self, mut next: Self) {
+        self.label.append(&mut next.label);
+        self.clean_prediction.append(&mut next.clean_prediction);
+        self.adversarial_prediction.append(&mut next.adversarial_prediction);
+        self.clean_loss.append(&mut next.clean_loss);
+        self.adversarial_loss.append(&mut next.adversarial_loss);
+        self.distance.append(&mut next.distance);
+    }
+
     /// Number of examples.
     pub fn examples(&self) -> usize {
         self.label.len()
@@ -208,6 +229,25 @@ mod tests {
     #[test]
     fn an_example_is_robust_only_if_it_was_right_before_and_after() {
         assert_eq!((outcomes().clean_correct(), outcomes().robust_correct()), (2, 1));
+    }
+
+    #[test]
+    fn results_of_two_shards_make_one() {
+        let shard = |prediction| AttackResult {
+            outcomes: Outcomes { adversarial_prediction: vec![prediction; 3], ..outcomes() },
+            model_queries: 5,
+            zero_gradient_examples: 1,
+        };
+        let mut whole = shard(1);
+        whole.append(shard(2));
+        assert_eq!(whole.outcomes.check(6), Ok(()));
+        assert_eq!(whole.outcomes.label, [0, 1, 2, 0, 1, 2]);
+        assert_eq!(whole.outcomes.clean_prediction, [0, 1, 0, 0, 1, 0]);
+        assert_eq!(whole.outcomes.adversarial_prediction, [1, 1, 1, 2, 2, 2]);
+        assert_eq!(whole.outcomes.clean_loss, [0.1; 6]);
+        assert_eq!(whole.outcomes.adversarial_loss, [0.2; 6]);
+        assert_eq!(whole.outcomes.distance, [0.0; 6]);
+        assert_eq!((whole.model_queries, whole.zero_gradient_examples), (10, 2));
     }
 
     #[test]

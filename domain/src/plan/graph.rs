@@ -44,6 +44,8 @@ pub struct Plan {
     pub tasks: Vec<PlannedTask>,
     /// The rows of the results, in the order of the sweep file: dataset, model, init, recipe, seed, attack, ε.
     pub cells: Vec<Cell>,
+    /// What people should know of how their files were read.
+    pub notes: Vec<String>,
 }
 
 /// A node of the graph.

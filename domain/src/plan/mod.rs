@@ -6,6 +6,7 @@ mod datasets;
 mod graph;
 mod models;
 mod planner;
+mod recipes;
 mod summary;
 mod tasks;
 

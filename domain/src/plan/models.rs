@@ -30,7 +30,7 @@ pub(super) fn resolve(
         return None;
     }
     let normalize = Normalize { mean: mean?, std: std? };
-    Some(ModelSpec { backbone: model.backbone, channels, classes: dataset.classes, normalize })
+    Some(ModelSpec { backbone: model.backbone, stem: model.stem, channels, classes: dataset.classes, normalize })
 }
 
 /// The same model for the source of its pre-training.
@@ -62,8 +62,18 @@ fn at_size(section: &DatasetSection) -> &Place {
 }
 
 fn large_enough(model: &ModelSection, name: &str, image: ImageShape, at: &Place, mistakes: &mut Mistakes) -> bool {
-    let least = model.backbone.min_image_size();
+    let least = model.backbone.min_image_size(model.stem);
     let large = image.height >= least && image.width >= least;
+    let unit = model.backbone.image_size_unit();
+    let whole = image.height.is_multiple_of(unit) && image.width.is_multiple_of(unit);
+    if large && !whole {
+        let message = format!(
+            "{} takes images whose sides are multiples of {unit}, those of `{name}` are {}×{}",
+            model.backbone, image.height, image.width
+        );
+        let nearest = image.height.max(image.width).next_multiple_of(unit);
+        mistakes.push(at.mistake(message).with_help(format!("set image_size = {nearest} for `{name}`")));
+    }
     if !large {
         let message = format!(
             "{} takes images of at least {least}×{least}, those of `{name}` are {}×{}",
@@ -71,7 +81,7 @@ fn large_enough(model: &ModelSection, name: &str, image: ImageShape, at: &Place,
         );
         mistakes.push(at.mistake(message).with_help(format!("set image_size = {least} for `{name}`")));
     }
-    large
+    large && whole
 }
 
 fn channel_help(has: u32, name: &str) -> String {

@@ -1,14 +1,14 @@
 //! The planner.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::datasets::{self, Dataset};
 use super::graph::{Cell, Plan, TaskKind};
 use super::tasks::Tasks;
-use super::{checkpoint, cost, models};
+use super::{checkpoint, cost, models, recipes};
 use crate::digest::Digest;
 use crate::experiment::{
-    AttackSpec, CheckpointFormat, Head, ModelSpec, NUMERICS_VERSION, Recipe, TaskSpec, TrainSpec, Weights,
+    AttackSpec, CheckpointFormat, Head, ModelSpec, NUMERICS_VERSION, Objective, TaskSpec, TrainSpec, Weights,
 };
 use crate::ids::{SweepId, TaskId};
 use crate::sweep::{
@@ -38,6 +38,7 @@ pub fn plan(sweep: &Sweep, facts: &Facts) -> Result<Plan, Vec<Diagnostic>> {
         pretrainings: HashMap::new(),
         tasks: Tasks::default(),
         cells: Vec::new(),
+        notes: BTreeSet::new(),
         mistakes,
     };
     planner.plan()
@@ -90,6 +91,7 @@ struct Planner<'a> {
     pretrainings: HashMap<(usize, usize, u32, u64), Option<Pretrained>>,
     tasks: Tasks,
     cells: Vec<Cell>,
+    notes: BTreeSet<String>,
     mistakes: Mistakes,
 }
 
@@ -127,7 +129,13 @@ impl<'a> Planner<'a> {
         }
         let name = sweep.name.clone();
         let sweep_id = sweep_id(&name, &self.cells).map_err(|mistake| vec![mistake])?;
-        Ok(Plan { sweep_id, name, tasks: self.tasks.in_order, cells: self.cells })
+        Ok(Plan {
+            sweep_id,
+            name,
+            tasks: self.tasks.in_order,
+            cells: self.cells,
+            notes: self.notes.into_iter().collect(),
+        })
     }
 
     /// Plans a run and its evaluations; leaves it out where something is wrong, which has been said then.
@@ -146,14 +154,15 @@ impl<'a> Planner<'a> {
         let (train, test) = (dataset.train.clone(), dataset.test.clone()?);
         let found = self.weights(run.init, (run.model, &model), run.seed, purpose)?;
         let model = ModelSpec { classes: found.classes, ..model };
-        let (train_task, weights) = match &recipe.training {
+        let training = recipes::resolve(recipe, &model, &mut self.mistakes)?;
+        let (train_task, weights) = match training {
             None => (None, found.weights),
             Some(training) => {
                 let spec = TrainSpec {
                     dataset: train?,
                     model: model.clone(),
                     weights: found.weights,
-                    recipe: training.clone(),
+                    recipe: training,
                     seed: run.seed,
                     numerics: NUMERICS_VERSION,
                 };
@@ -262,19 +271,23 @@ impl<'a> Planner<'a> {
         let found = match self.facts.files.get(&file.value) {
             None => Err(format!("nothing is known of the file `{}`", file.value)),
             Some(facts) => match &facts.content {
-                FileContent::Checkpoint { tensors } => checkpoint::classes(tensors, model.backbone, model.channels)
-                    .map(|classes| (facts.digest, classes))
-                    .map_err(|wrong| {
+                FileContent::Checkpoint { tensors, moments } => {
+                    checkpoint::fit(tensors, moments, model).map(|fitting| (facts.digest, fitting)).map_err(|wrong| {
                         let channels = model.channels;
                         format!(
                             "`{}` does not fit {} for images of {channels} channels: {wrong}",
                             file.value, model.backbone
                         )
-                    }),
+                    })
+                }
                 _ => Err(format!("`{}` does not hold a state dict", file.value)),
             },
         };
-        found.map_err(|message| self.mistakes.push(file.at.mistake(message))).ok()
+        let (digest, fitting) = found.map_err(|message| self.mistakes.push(file.at.mistake(message))).ok()?;
+        if let Some(note) = fitting.note {
+            self.notes.insert(format!("`{}` as {}: {note}", file.value, model.backbone));
+        }
+        Some((digest, fitting.classes))
     }
 
     /// The classes of a model that is evaluated as it is. Labels alone tell only that there are at least so many.
@@ -332,13 +345,15 @@ impl<'a> Planner<'a> {
             None => Weights::Scratch,
             Some(earlier) => self.weights(earlier, (number, &model), seed, purpose)?.weights,
         };
-        let recipe: &Recipe = sweep.recipe_of(&pretrain.recipe.value).training.as_ref()?;
-        let spec = TrainSpec { dataset, model, weights, recipe: recipe.clone(), seed, numerics: NUMERICS_VERSION };
+        let section_of_recipe = sweep.recipe_of(&pretrain.recipe.value);
+        let recipe = recipes::resolve(section_of_recipe, &model, &mut self.mistakes)??;
+        let method = recipe.method();
+        let spec = TrainSpec { dataset, model, weights, recipe, seed, numerics: NUMERICS_VERSION };
         self.check_training(&spec, &section.name, &pretrain.recipe.at)?;
         let classes = spec.model.classes;
         let label = || {
             let (name, backbone) = (&sweep.inits[init].name, &sweep.models[number].name);
-            format!("init {name}: {} · {backbone} · {} · seed {seed}", section.name, recipe.objective.name())
+            format!("init {name}: {} · {backbone} · {} · seed {seed}", section.name, method)
         };
         let task = self.tasks.add(TaskKind::Pretrain, TaskSpec::Train(spec), label);
         Some(Pretrained { task, classes })
@@ -347,6 +362,13 @@ impl<'a> Planner<'a> {
     /// What a training needs of the size of its split.
     fn check_training(&mut self, spec: &TrainSpec, name: &str, at: &Place) -> Option<()> {
         let examples = spec.dataset.examples;
+        if matches!(spec.recipe.objective, Objective::Twins { .. }) && cost::batch(&spec.recipe, examples) < 4 {
+            let message = format!(
+                "`twins` needs batches of at least four examples, two for each half; on `{name}` they are smaller"
+            );
+            self.mistakes.push(at.mistake(message));
+            return None;
+        }
         if cost::batch(&spec.recipe, examples) < 2 {
             let message = format!("the train split of `{name}` has one example, and batch normalisation needs two");
             self.mistakes.push(at.mistake(message));

@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::place::Place;
 use crate::digest::Digest;
-use crate::experiment::{CheckpointFormat, ParameterShape};
+use crate::experiment::{CheckpointFormat, MomentTensor, ParameterShape};
 
 /// Where a file lies.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -50,7 +50,7 @@ pub struct FileRequest {
 }
 
 /// What was found in a file.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct FileFacts {
     /// SHA-256 of the file as it lies on disk.
     pub digest: Digest,
@@ -59,7 +59,7 @@ pub struct FileFacts {
 }
 
 /// What a file holds.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum FileContent {
     /// Grey images.
     IdxImages {
@@ -94,11 +94,13 @@ pub enum FileContent {
     Checkpoint {
         /// Names and shapes of the tensors, sorted by name.
         tensors: Vec<ParameterShape>,
+        /// Values of those that may be a normalisation.
+        moments: Vec<MomentTensor>,
     },
 }
 
 /// What is known of each file a sweep names.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Facts {
     /// By place.
     pub files: BTreeMap<FilePlace, FileFacts>,

@@ -22,7 +22,7 @@ pub use facts::{Facts, FileContent, FileFacts, FilePlace, FileRequest, FileRole}
 pub use grid::{Grid, GridRun, MOST_CELLS};
 pub use place::{Located, Place};
 pub use sections::{
-    AttackSection, AttackTemplate, DatasetRef, DatasetSection, GlyphSection, IdxFiles, InitSection, InitStart,
+    AttackSection, AttackTemplate, DatasetRef, DatasetSection, Freeze, GlyphSection, IdxFiles, InitSection, InitStart,
     ModelSection, Origin, PerChannel, Pretrain, RecipeRef, RecipeSection, StepSize, Sweep,
 };
 pub(crate) use usage::{SplitUse, Usage};

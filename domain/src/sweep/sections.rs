@@ -3,7 +3,7 @@
 use super::FilePlace;
 use super::grid::Grid;
 use super::place::{Located, Place};
-use crate::experiment::{AttackConfig, AttackMethod, Backbone, CheckpointFormat, Epsilon, Fit, Norm, Recipe};
+use crate::experiment::{AttackConfig, AttackMethod, Backbone, CheckpointFormat, Epsilon, Fit, Norm, Recipe, Stem};
 
 /// A sweep file, read and checked by [`parse`](super::parse).
 #[derive(Debug, Clone, PartialEq)]
@@ -130,6 +130,8 @@ pub struct ModelSection {
     pub at: Place,
     /// Architecture.
     pub backbone: Backbone,
+    /// First layers.
+    pub stem: Stem,
     /// Channels of its images; the data set's if none.
     pub channels: Option<Located<u32>>,
     /// Mean of the pixels.
@@ -212,8 +214,21 @@ pub struct RecipeSection {
     pub name: String,
     /// The section.
     pub at: Place,
-    /// The training; none where the method is `none`.
+    /// The training, with nothing frozen; none where the method is `none`.
     pub training: Option<Recipe>,
+    /// What is frozen; how many stages a name means depends on the backbone.
+    pub freeze: Option<Located<Freeze>>,
+}
+
+/// What keeps its weights, as a sweep file says it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Freeze {
+    /// The first so many stages.
+    Stages(u32),
+    /// All stages up to the one of this name.
+    Through(String),
+    /// Everything but the head.
+    Backbone,
 }
 
 /// An attack: `[[attack]]`.

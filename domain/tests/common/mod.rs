@@ -3,7 +3,7 @@
 
 use gauntlet_domain::Digest;
 use gauntlet_domain::catalogue;
-use gauntlet_domain::experiment::{Backbone, ParameterShape};
+use gauntlet_domain::experiment::{Backbone, ParameterShape, Stem};
 use gauntlet_domain::plan::{Plan, plan};
 use gauntlet_domain::sweep::{Diagnostic, Facts, FileContent, FileFacts, FilePlace, Sweep, parse};
 
@@ -134,7 +134,7 @@ pub fn images(examples: u32, channels: u32, side: u32, max_label: u32) -> FileCo
 }
 
 pub fn resnet18(classes: u32) -> Vec<ParameterShape> {
-    let mut tensors = Backbone::ResNet18.state_dict(3, classes);
+    let mut tensors = Backbone::ResNet18.state_dict(Stem::Standard, 3, classes);
     tensors.push(ParameterShape { name: "bn1.num_batches_tracked".to_owned(), shape: vec![] });
     tensors
 }
@@ -142,5 +142,9 @@ pub fn resnet18(classes: u32) -> Vec<ParameterShape> {
 /// What is known of the files of [`EXAMPLE`]: 64 images with labels below `labels`, a checkpoint of `classes` classes.
 pub fn example_facts(labels: u32, classes: u32) -> Facts {
     let facts = with_file(catalogue::pinned_facts(), "cases/images.safetensors", images(64, 3, 64, labels - 1));
-    with_file(facts, "cases/resnet18.safetensors", FileContent::Checkpoint { tensors: resnet18(classes) })
+    with_file(
+        facts,
+        "cases/resnet18.safetensors",
+        FileContent::Checkpoint { tensors: resnet18(classes), moments: vec![] },
+    )
 }

@@ -1,11 +1,12 @@
 //! The examples in play, and all that an attack may do to them.
 
-use gauntlet_domain::experiment::{AttackConfig, Norm, TargetClass};
-use tch::{Device, Tensor};
+use gauntlet_domain::experiment::{AttackConfig, AttackResult, Norm, TargetClass};
+use tch::{Device, Kind, Tensor};
 
 use super::ball::{Ball, lengths};
-use super::oracle::{Answer, Loss, Oracle};
+use super::oracle::{Answer, Loss, Oracle, View};
 use super::outcomes::{Judgement, Table};
+use super::template::Evaluated;
 use crate::error::LabError;
 use crate::examples::Batch;
 use crate::models::{Model, Output};
@@ -19,6 +20,11 @@ pub(super) struct Arena<'a> {
     table: Table,
     rules: Rules,
     active: Active,
+    /// Index in the split of row 0 of the table.
+    start: u64,
+    /// For each row of the table, whether a gradient was taken there.
+    tried: Vec<bool>,
+    zero_gradient_examples: u64,
 }
 
 /// What holds for the whole evaluation.
@@ -95,8 +101,9 @@ impl Active {
 }
 
 impl<'a> Arena<'a> {
-    pub(super) fn new(model: &'a Model, rules: Rules, keep_images: bool) -> Self {
-        let table = Table::new(rules.norm, keep_images);
+    /// An arena for the examples from index `start` of the split on.
+    pub(super) fn new(model: &'a Model, rules: Rules, start: u64, keep_images: bool) -> Self {
+        let table = Table::new(rules.norm, start, keep_images);
         let none = Active {
             originals: Tensor::new(),
             labels: Tensor::new(),
@@ -104,7 +111,8 @@ impl<'a> Arena<'a> {
             examples: Vec::new(),
             slots: Vec::new(),
         };
-        Self { oracle: Oracle::new(model), table, rules, active: none }
+        let (oracle, tried) = (Oracle::new(model), Vec::new());
+        Self { oracle, table, rules, active: none, start, tried, zero_gradient_examples: 0 }
     }
 
     /// Judges the next examples of the split, `first` the index of the first, before any attack; gives those that the model gets right.
@@ -112,6 +120,7 @@ impl<'a> Arena<'a> {
         let logits = self.oracle.clean(&batch.pixels)?;
         let clean = Judgement::of(&logits, &batch.labels)?;
         let slot = self.table.append_clean(batch, &clean)?;
+        self.tried.resize(slot + batch.labels.size()[0] as usize, false);
         let right = rows_where(&clean.predictions.f_eq_tensor(&batch.labels)?)?;
         let mut targets = Vec::new();
         if let Some(choice) = self.rules.target {
@@ -121,16 +130,35 @@ impl<'a> Arena<'a> {
         Ok(Standing { slots: right.iter().map(|row| slot + *row as usize).collect(), targets })
     }
 
-    /// Brings examples into play: `batch` holds those of `standing`, and `first` is the index in the split of row 0 of the table.
-    pub(super) fn bring(&mut self, batch: Batch, standing: Standing, first: u64) -> Result<(), LabError> {
+    /// Brings examples into play: `batch` holds those of `standing`.
+    pub(super) fn bring(&mut self, batch: Batch, standing: Standing) -> Result<(), LabError> {
         let Standing { slots, targets } = standing;
         let targets = match self.rules.target {
             Some(_) => Some(Tensor::f_from_slice(&targets)?.f_to_device(batch.labels.device())?),
             None => None,
         };
-        let examples = slots.iter().map(|slot| first + *slot as u64).collect();
+        let examples = slots.iter().map(|slot| self.start + *slot as u64).collect();
         self.active = Active { originals: batch.pixels, labels: batch.labels, targets, examples, slots };
         Ok(())
+    }
+
+    /// The same examples in play against another model, with all steps for each and the output kept.
+    pub(super) fn on_another<'b>(&self, model: &'b Model) -> Result<Arena<'b>, LabError> {
+        let Active { originals, labels, targets, examples, slots } = &self.active;
+        let rules = Rules { early_stop: false, ..self.rules };
+        let mut other = Arena::new(model, rules, 0, true);
+        let batch = Batch { pixels: originals.shallow_clone(), labels: labels.shallow_clone() };
+        let clean = Judgement::of(&other.oracle.clean(&batch.pixels)?, &batch.labels)?;
+        other.table.append_clean(&batch, &clean)?;
+        other.active = Active {
+            originals: batch.pixels,
+            labels: batch.labels,
+            targets: targets.as_ref().map(Tensor::shallow_clone),
+            examples: examples.clone(),
+            slots: (0..slots.len()).collect(),
+        };
+        other.tried = vec![false; slots.len()];
+        Ok(other)
     }
 
     /// Takes those that are still in play out of it.
@@ -184,6 +212,19 @@ impl<'a> Arena<'a> {
         &self.active.labels
     }
 
+    /// Number of classes of the model.
+    pub(super) const fn classes(&self) -> u32 {
+        self.oracle.classes()
+    }
+
+    /// The wrong classes of the originals, those that the model ranks highest first; i64 \[n,classes − 1\].
+    pub(super) fn wrong_classes(&mut self) -> Result<Tensor, LabError> {
+        let logits = self.oracle.ask(&self.active.originals)?;
+        let labels = self.active.labels.f_view([-1, 1])?;
+        let (_, order) = logits.f_scatter_value(1, &labels, f64::INFINITY)?.f_sort(1, true)?;
+        Ok(order.f_narrow(1, 1, order.size()[1] - 1)?)
+    }
+
     /// Their indices in the split: what names their random streams.
     pub(super) fn examples(&self) -> &[u64] {
         &self.active.examples
@@ -226,6 +267,11 @@ impl<'a> Arena<'a> {
         self.answer(points, logits)
     }
 
+    /// Penultimate features of the originals, f32 \[n,F\].
+    pub(super) fn original_features(&mut self) -> Result<Tensor, LabError> {
+        self.oracle.features(&self.active.originals)
+    }
+
     /// Asks for the gradients of the sum of `loss` by the points too.
     ///
     /// `loss` gives f32 \[n\], one value per example; where early stopping leaves nobody in play there is no gradient.
@@ -234,9 +280,58 @@ impl<'a> Arena<'a> {
         let mut answer = self.answer(points, pass.logits())?;
         if !answer.stay.is_empty() {
             let (losses, gradient) = self.oracle.gradient(pass, loss, answer.stay.len())?;
+            self.count_zeros(&gradient, &answer.stay)?;
             (answer.losses, answer.gradient) = (Some(losses), Some(gradient));
         }
         Ok(answer)
+    }
+
+    /// Asks for the values of `loss` alone.
+    pub(super) fn ask_losses(&mut self, points: &Tensor, loss: Loss<'_>) -> Result<Answer, LabError> {
+        let (logits, losses) = self.oracle.losses(points, loss)?;
+        Ok(Answer { losses: Some(losses), ..self.answer(points, logits)? })
+    }
+
+    /// Like [`Self::ask_losses`], but nobody is judged, so that the points may lie outside the ball.
+    pub(super) fn explore_losses(&mut self, points: &Tensor, loss: Loss<'_>) -> Result<Answer, LabError> {
+        let (logits, losses) = self.oracle.losses(points, loss)?;
+        Ok(Answer { losses: Some(losses), ..self.unjudged(logits)? })
+    }
+
+    /// Gradients of `loss` at what `view` shows of the points, by the points. Nobody is judged.
+    pub(super) fn explore_gradient(
+        &mut self,
+        points: &Tensor,
+        view: View<'_>,
+        loss: Loss<'_>,
+    ) -> Result<Answer, LabError> {
+        let pass = self.oracle.pass_through(points, view)?;
+        let answer = self.unjudged(pass.logits())?;
+        let (losses, gradient) = self.oracle.gradient(pass, loss, self.len())?;
+        self.count_zeros(&gradient, &answer.stay)?;
+        Ok(Answer { losses: Some(losses), gradient: Some(gradient), ..answer })
+    }
+
+    fn unjudged(&self, logits: Tensor) -> tch::Result<Answer> {
+        let fooled = self.active.labels.f_zeros_like()?.f_to_kind(Kind::Bool)?;
+        Ok(Answer { logits, losses: None, gradient: None, fooled, stay: self.all() })
+    }
+
+    /// Looks at the gradients, f32 \[n,C,H,W\], that an attack took by itself at points of all examples in play.
+    pub(super) fn took_gradient(&mut self, gradient: &Tensor) -> Result<(), LabError> {
+        self.count_zeros(gradient, &self.all())
+    }
+
+    /// Counts first gradients of nothing but zeros; those of examples that leave are not used and not looked at.
+    fn count_zeros(&mut self, gradient: &Tensor, stay: &[i64]) -> Result<(), LabError> {
+        let slots = &self.active.slots;
+        let untried: Vec<usize> = stay.iter().map(|row| *row as usize).filter(|row| !self.tried[slots[*row]]).collect();
+        if !untried.is_empty() {
+            let zero: Vec<bool> = Vec::try_from(lengths(gradient, Norm::Linf)?.f_eq(0.0)?)?;
+            self.zero_gradient_examples += untried.iter().filter(|row| zero[**row]).count() as u64;
+            untried.iter().for_each(|row| self.tried[slots[*row]] = true);
+        }
+        Ok(())
     }
 
     fn answer(&mut self, points: &Tensor, logits: Tensor) -> Result<Answer, LabError> {
@@ -343,9 +438,11 @@ impl<'a> Arena<'a> {
         (0..self.len() as i64).collect()
     }
 
-    /// The table and the number of queries.
-    pub(super) fn finish(self) -> (Table, u64) {
-        (self.table, self.oracle.queries())
+    /// What the evaluation came to.
+    pub(super) fn finish(self) -> Result<Evaluated, LabError> {
+        let (model_queries, zero_gradient_examples) = (self.oracle.queries(), self.zero_gradient_examples);
+        let (outcomes, images) = self.table.finish()?;
+        Ok(Evaluated { result: AttackResult { outcomes, model_queries, zero_gradient_examples }, images })
     }
 }
 

@@ -18,7 +18,9 @@ pub struct Ball {
 }
 
 impl Ball {
-    /// `points` moved by `length` in the direction in which the loss grows fastest: along the signs of the gradient (L∞), along the gradient (L2, L1).
+    /// `points` moved by `length`: along the signs of the gradient (L∞), along the gradient (L2, L1). In L∞ and L2 no other step raises the loss faster.
+    /// In L1 that would be a step of a single value; as in Foolbox all values move in proportion to their gradients instead.
+    ///
     /// All f32 \[n,C,H,W\].
     ///
     /// # Errors
@@ -38,17 +40,24 @@ impl Ball {
     /// # Errors
     /// Tensors of different shapes; no memory.
     pub fn bound(&self, points: &Tensor, originals: &Tensor) -> tch::Result<Tensor> {
-        let change = points.f_sub(originals)?;
-        let change = match self.norm {
-            Norm::Linf => change.f_clamp(-self.eps, self.eps)?,
+        let change = self.nearest(&points.f_sub(originals)?)?;
+        originals.f_add(&change)?.f_clamp(0.0, 1.0)
+    }
+
+    /// The changes, f32 \[n,C,H,W\], of the ball that are nearest to `change`.
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn nearest(&self, change: &Tensor) -> tch::Result<Tensor> {
+        match self.norm {
+            Norm::Linf => change.f_clamp(-self.eps, self.eps),
             Norm::L2 => {
                 // A length of zero gives an infinity here and 1 after the clamp.
-                let factor = lengths(&change, Norm::L2)?.f_reciprocal()?.f_mul_scalar(self.eps)?.f_clamp_max(1.0)?;
-                change.f_mul(&per_image(&factor)?)?
+                let factor = lengths(change, Norm::L2)?.f_reciprocal()?.f_mul_scalar(self.eps)?.f_clamp_max(1.0)?;
+                change.f_mul(&per_image(&factor)?)
             }
-            Norm::L1 => self.nearest_in_l1(&change)?,
-        };
-        originals.f_add(&change)?.f_clamp(0.0, 1.0)
+            Norm::L1 => self.nearest_in_l1(change),
+        }
     }
 
     /// Euclidean projection of changes, f32 \[n,…\], onto the L1 ball (Duchi et al. 2008): soft thresholding.
@@ -60,6 +69,41 @@ impl Ball {
         // The largest of the mean excesses is the threshold; a negative one says that the point lies inside.
         let threshold = excess.f_amax([1i64].as_slice(), false)?.f_clamp_min(0.0)?;
         change.f_sign()?.f_mul(&change.f_abs()?.f_sub(&per_image(&threshold)?)?.f_clamp_min(0.0)?)
+    }
+
+    /// As APGD brings points back: like [`Self::bound`], but in L1 to the nearest of the points that lie both in the ball around `originals` and in [0,1],
+    /// because clipping after the projection would lose much of the length (Croce & Hein 2021, arXiv 2103.01208).
+    ///
+    /// # Errors
+    /// Tensors of different shapes; no memory.
+    pub fn bound_for_apgd(&self, points: &Tensor, originals: &Tensor) -> tch::Result<Tensor> {
+        if self.norm != Norm::L1 {
+            return self.bound(points, originals);
+        }
+        let change = points.f_sub(originals)?;
+        let wanted = change.f_abs()?;
+        // How far each value may go in its direction.
+        let room = change.f_sign()?.f_clamp_min(0.0)?.f_sub(originals)?.f_abs()?;
+        let flat = wanted.f_flatten(1, -1)?;
+        let threshold = self.threshold(&flat, &room.f_flatten(1, -1)?)?;
+        let length = wanted.f_sub(&per_image(&threshold)?)?.f_clamp_min(0.0)?.f_minimum(&room)?;
+        originals.f_add(&change.f_sign()?.f_mul(&length)?)?.f_clamp(0.0, 1.0)
+    }
+
+    /// The smallest λ ≥ 0, f32 \[n\], for which Σ min(max(wanted − λ, 0), room) ≤ ε. Both are f32 \[n,m\], not negative.
+    fn threshold(&self, wanted: &Tensor, room: &Tensor) -> tch::Result<Tensor> {
+        // The sum is Σ max(wanted − λ, 0) − Σ max(wanted − room − λ, 0): linear between its 2m kinks, and rising as λ goes down.
+        let (kinks, order) = Tensor::f_cat(&[wanted, &wanted.f_sub(room)?], 1)?.f_sort(1, true)?;
+        let signs = order.f_lt(wanted.size()[1])?.f_to_kind(Kind::Double)?.f_mul_scalar(2.0)?.f_sub_scalar(1.0)?;
+        let slopes = signs.f_cumsum(1, Kind::Double)?;
+        let offsets = signs.f_mul(&kinks)?.f_cumsum(1, Kind::Double)?;
+        let lengths = offsets.f_sub(&slopes.f_mul(&kinks)?)?;
+        let within = lengths.f_le(self.eps)?.f_sum_dim_intlist([1i64].as_slice(), true, Kind::Int64)?;
+        let last = within.f_sub_scalar(1)?.f_clamp_min(0)?;
+        let at = |values: &Tensor| values.f_gather(1, &last, false)?.f_squeeze_dim(1);
+        // Past the last kink above zero the slope may be none, and λ is 0.
+        let threshold = at(&offsets)?.f_sub_scalar(self.eps)?.f_div(&at(&slopes)?.f_clamp_min(1.0)?)?;
+        threshold.f_clamp_min(0.0)?.f_to_kind(Kind::Float)
     }
 
     /// A perturbation uniform in the ball (L∞: in the cube), of so many values.

@@ -11,25 +11,39 @@
 //!   AutoAttack counts so too), and leaves the batch. Without, every step is done and the last iterate of each restart is judged, as torchattacks does.
 //! * A targeted attack succeeds when the model says the target class. AAI stays the share that is right before and after.
 //! * A minimum-norm attack has no ball: the nearest point that fools is its output, and an example that it never fools has an infinite distance.
+//!   `early_stop` says there whether Carlini & Wagner's search may give up on a constant that makes no progress. With a ball, as a part of an ensemble,
+//!   a minimum-norm attack fools what it finds in it, and leaves the output of all else as it was.
 //! * Of several restarts (draws, for noise) the first that succeeds counts, and the example takes no part in the later ones.
-//! * The output of an example that no try fooled is the last iterate of the last try; the adversarial loss is taken there.
+//! * The output of an example that no try fooled is the last iterate of the last try (APGD: its point of the highest loss); the adversarial loss is
+//!   taken there.
 //! * Queries count one for each example and forward pass, and one for each example and backward pass whose gradient was used; the clean evaluation
 //!   is not counted.
 //! * Random starts belong to the example's index, not to its place in a batch. What the size of the batches changes is the rounding of the
 //!   network's own kernels, so an example on the very edge of a decision may fall to either side of it.
 
+mod apgd;
 mod arena;
+mod autoattack;
 mod ball;
 mod boundary;
 mod carlini_wagner;
+mod climb;
 mod deepfool;
+mod diversity;
 mod fab;
+mod feature;
 mod gradient;
 mod hyperplane;
+mod momentum;
+mod objective;
 mod oracle;
 mod outcomes;
+mod pace;
+mod square;
 mod template;
+mod transfer;
+mod universal;
 
 pub(crate) use ball::to_tensor;
 pub use ball::{Ball, lengths};
-pub use template::{Evaluated, Evaluation, evaluate};
+pub use template::{Aids, Evaluated, Evaluation, evaluate, evaluate_range};

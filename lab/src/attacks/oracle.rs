@@ -8,6 +8,9 @@ use crate::models::{Mode, Model, Output};
 /// A loss per example, f32 \[n\], of what the model makes of the points.
 pub(super) type Loss<'a> = &'a dyn Fn(&Output) -> tch::Result<Tensor>;
 
+/// What the model is shown of points; both f32 \[n,C,H,W\].
+pub(super) type View<'a> = &'a dyn Fn(&Tensor) -> tch::Result<Tensor>;
+
 /// A model in eval mode that counts how often it is asked.
 pub(super) struct Oracle<'a> {
     model: &'a Model,
@@ -78,6 +81,11 @@ impl<'a> Oracle<'a> {
         Self { model, queries: 0 }
     }
 
+    /// Number of classes.
+    pub(super) const fn classes(&self) -> u32 {
+        self.model.classes()
+    }
+
     /// Examples × passes so far.
     pub(super) const fn queries(&self) -> u64 {
         self.queries
@@ -95,11 +103,32 @@ impl<'a> Oracle<'a> {
         self.clean(points)
     }
 
+    /// Penultimate features of points, f32 \[n,F\].
+    pub(super) fn features(&mut self, points: &Tensor) -> Result<Tensor, LabError> {
+        self.queries += points.size()[0] as u64;
+        let _guard = tch::no_grad_guard();
+        Ok(self.model.forward(points, Mode::Eval)?.features)
+    }
+
+    /// Logits of points, and their losses.
+    pub(super) fn losses(&mut self, points: &Tensor, loss: Loss<'_>) -> Result<(Tensor, Tensor), LabError> {
+        self.queries += points.size()[0] as u64;
+        let _guard = tch::no_grad_guard();
+        let output = self.model.forward(points, Mode::Eval)?;
+        let losses = loss(&output)?;
+        Ok((output.logits, losses))
+    }
+
     /// Asks in such a way that [`Self::gradient`] can follow.
     pub(super) fn pass(&mut self, points: &Tensor) -> Result<Pass, LabError> {
+        self.pass_through(points, &|points| Ok(points.shallow_clone()))
+    }
+
+    /// Asks about what `view` shows of points, in such a way that [`Self::gradient`] can follow.
+    pub(super) fn pass_through(&mut self, points: &Tensor, view: View<'_>) -> Result<Pass, LabError> {
         self.queries += points.size()[0] as u64;
         let points = points.f_detach()?.f_set_requires_grad(true)?;
-        let output = self.model.forward(&points, Mode::Eval)?;
+        let output = self.model.forward(&view(&points)?, Mode::Eval)?;
         Ok(Pass { points, output, rows: None })
     }
 

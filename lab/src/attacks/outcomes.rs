@@ -27,13 +27,15 @@ impl Judgement {
 pub(super) struct Table {
     columns: Outcomes,
     norm: Norm,
+    /// Index in the split of the first row.
+    start: u64,
     /// f32 \[N,C,H,W\], if they are to be kept.
     images: Option<Vec<Tensor>>,
 }
 
 impl Table {
-    pub(super) fn new(norm: Norm, keep_images: bool) -> Self {
-        Self { columns: Outcomes::default(), norm, images: keep_images.then(Vec::new) }
+    pub(super) fn new(norm: Norm, start: u64, keep_images: bool) -> Self {
+        Self { columns: Outcomes::default(), norm, start, images: keep_images.then(Vec::new) }
     }
 
     /// Adds examples with what the model says before any attack; until an attack says otherwise that is also what it says after.
@@ -43,7 +45,7 @@ impl Table {
         let predictions = classes(&clean.predictions)?;
         let losses = floats(&clean.losses)?;
         if let Some(offset) = losses.iter().position(|loss| !loss.is_finite()) {
-            return Err(LabError::NotFinite { example: (first + offset) as u64, when: "before" });
+            return Err(LabError::NotFinite { example: self.start + (first + offset) as u64, when: "before" });
         }
         if let Some(images) = &mut self.images {
             let rows = batch.pixels.f_detach_copy()?.f_split(1, 0)?;
@@ -116,7 +118,7 @@ impl Table {
         for row in rows {
             let at = slots[*row];
             if !losses[*row].is_finite() {
-                return Err(LabError::NotFinite { example: at as u64, when: "after" });
+                return Err(LabError::NotFinite { example: self.start + at as u64, when: "after" });
             }
             self.columns.adversarial_prediction[at] = predictions[*row];
             self.columns.adversarial_loss[at] = losses[*row];

@@ -1,6 +1,6 @@
 //! Layers that the architectures share, with torchvision's defaults.
 
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::parameters::Parameters;
 use super::{Mode, Train};
@@ -26,8 +26,17 @@ pub(super) struct Convolution {
     weight: Tensor,
     bias: Option<Tensor>,
     stride: i64,
-    padding: i64,
+    padding: Padding,
     groups: i64,
+}
+
+/// Zeros around an image.
+#[derive(Debug, Clone, Copy)]
+enum Padding {
+    /// So many on every side.
+    Even(i64),
+    /// As many as make the output ⌈input / stride⌉, of an odd number the greater part at the bottom and on the right: TensorFlow's `SAME`.
+    Same,
 }
 
 impl Convolution {
@@ -42,13 +51,52 @@ impl Convolution {
         groups: i64,
         parameters: &Parameters,
     ) -> Result<Self, LabError> {
+        Self::padded(prefix, stride, Padding::Even(padding), groups, parameters)
+    }
+
+    /// With TensorFlow's `SAME` padding.
+    pub(super) fn same_padded(
+        prefix: &str,
+        stride: i64,
+        groups: i64,
+        parameters: &Parameters,
+    ) -> Result<Self, LabError> {
+        Self::padded(prefix, stride, Padding::Same, groups, parameters)
+    }
+
+    fn padded(
+        prefix: &str,
+        stride: i64,
+        padding: Padding,
+        groups: i64,
+        parameters: &Parameters,
+    ) -> Result<Self, LabError> {
         let weight = parameters.share(&format!("{prefix}.weight"))?;
         Ok(Self { weight, bias: parameters.share_if_any(&format!("{prefix}.bias")), stride, padding, groups })
     }
 
     pub(super) fn forward(&self, input: &Tensor) -> tch::Result<Tensor> {
-        let (stride, padding) = ([self.stride; 2], [self.padding; 2]);
-        input.f_conv2d(&self.weight, self.bias.as_ref(), stride, padding, [1, 1], self.groups)
+        let over = |input: &Tensor, padding: [i64; 2]| {
+            input.f_conv2d(&self.weight, self.bias.as_ref(), [self.stride; 2], padding, [1, 1], self.groups)
+        };
+        match self.padding {
+            Padding::Even(padding) => over(input, [padding; 2]),
+            Padding::Same => {
+                let [rows, columns] = [2, 3].map(|axis| self.missing(input.size()[axis], self.weight.size()[axis]));
+                if rows % 2 == 0 && columns % 2 == 0 {
+                    return over(input, [rows / 2, columns / 2]);
+                }
+                let sides = [columns / 2, columns - columns / 2, rows / 2, rows - rows / 2];
+                over(&input.f_constant_pad_nd(sides)?, [0, 0])
+            }
+        }
+    }
+
+    /// Zeros that `SAME` padding adds along an axis.
+    const fn missing(&self, input: i64, kernel: i64) -> i64 {
+        let outputs = (input + self.stride - 1) / self.stride;
+        let needed = (outputs - 1) * self.stride + kernel - input;
+        if needed > 0 { needed } else { 0 }
     }
 }
 
@@ -94,27 +142,71 @@ impl BatchNorm {
     }
 }
 
+impl BatchNorm {
+    /// The convolution that does what `convolution` and this normalisation by the running statistics do together.
+    fn folded_into(&self, convolution: &Convolution) -> tch::Result<Convolution> {
+        let _guard = tch::no_grad_guard();
+        // In double precision: the product of rounded factors would be one rounding further from the unfolded net.
+        let double = |x: &Tensor| x.f_to_kind(Kind::Double);
+        let scale =
+            double(&self.variance)?.f_add_scalar(self.settings.epsilon)?.f_rsqrt()?.f_mul(&double(&self.weight)?)?;
+        let before = match &convolution.bias {
+            Some(bias) => double(bias)?.f_sub(&double(&self.mean)?)?,
+            None => double(&self.mean)?.f_neg()?,
+        };
+        let bias = before.f_mul(&scale)?.f_add(&double(&self.bias)?)?.f_to_kind(Kind::Float)?;
+        let weight = double(&convolution.weight)?.f_mul(&scale.f_view([-1, 1, 1, 1])?)?.f_to_kind(Kind::Float)?;
+        // What a convolution gives lies in memory as its weights do.
+        let weight = channels_innermost(&weight)?;
+        Ok(Convolution { weight, bias: Some(bias), ..*convolution })
+    }
+}
+
 /// A convolution and the normalisation of its outputs.
 #[derive(Debug)]
 pub(super) struct ConvNorm {
     convolution: Convolution,
-    norm: BatchNorm,
+    /// None where the convolution does its work too.
+    norm: Option<BatchNorm>,
 }
 
 impl ConvNorm {
-    pub(super) const fn new(convolution: Convolution, norm: BatchNorm) -> Self {
-        Self { convolution, norm }
+    /// With frozen parameters the normalisation is folded into the convolution: an attack step on `resnet18-w16` takes not much more than half as long.
+    pub(super) fn new(convolution: Convolution, norm: BatchNorm, parameters: &Parameters) -> tch::Result<Self> {
+        if parameters.are_frozen() {
+            return Ok(Self { convolution: norm.folded_into(&convolution)?, norm: None });
+        }
+        Ok(Self { convolution, norm: Some(norm) })
     }
 
     pub(super) fn forward(&self, input: &Tensor, mode: Mode) -> tch::Result<Tensor> {
-        self.norm.forward(&self.convolution.forward(input)?, mode)
+        let x = self.convolution.forward(input)?;
+        match &self.norm {
+            Some(norm) => norm.forward(&x, mode),
+            None => Ok(x),
+        }
     }
 
     /// As [`Self::forward`]; from here on the channels may lie innermost in memory.
     pub(super) fn forward_as(&self, input: &Tensor, innermost: bool, mode: Mode) -> tch::Result<Tensor> {
         let x = self.convolution.forward(input)?;
-        self.norm.forward(&if innermost { channels_innermost(&x)? } else { x }, mode)
+        let x = if innermost { channels_innermost(&x)? } else { x };
+        match &self.norm {
+            Some(norm) => norm.forward(&x, mode),
+            None => Ok(x),
+        }
     }
+}
+
+/// The convolution and the normalisation of these prefixes.
+pub(super) fn conv_norm(
+    [convolution, norm]: [&str; 2],
+    stride: i64,
+    padding: i64,
+    parameters: &Parameters,
+) -> Result<ConvNorm, LabError> {
+    let convolution = Convolution::new(convolution, stride, padding, parameters)?;
+    Ok(ConvNorm::new(convolution, BatchNorm::new(norm, parameters)?, parameters)?)
 }
 
 /// A fully connected layer.
@@ -126,12 +218,36 @@ pub(super) struct Linear {
 
 impl Linear {
     pub(super) fn new(prefix: &str, parameters: &Parameters) -> Result<Self, LabError> {
-        let part = |name: &str| parameters.share(&format!("{prefix}.{name}"));
-        Ok(Self { weight: part("weight")?, bias: part("bias")? })
+        Self::named(&format!("{prefix}.weight"), &format!("{prefix}.bias"), parameters)
+    }
+
+    /// With tensors of these names.
+    pub(super) fn named(weight: &str, bias: &str, parameters: &Parameters) -> Result<Self, LabError> {
+        Ok(Self { weight: parameters.share(weight)?, bias: parameters.share(bias)? })
     }
 
     pub(super) fn forward(&self, input: &Tensor) -> tch::Result<Tensor> {
         input.f_linear(&self.weight, Some(&self.bias))
+    }
+}
+
+/// Layer normalisation over the last axis (Ba et al. 2016, arXiv 1607.06450).
+#[derive(Debug)]
+pub(super) struct LayerNorm {
+    weight: Tensor,
+    bias: Tensor,
+    epsilon: f64,
+}
+
+impl LayerNorm {
+    /// `epsilon` is added to the variance.
+    pub(super) fn new(prefix: &str, epsilon: f64, parameters: &Parameters) -> Result<Self, LabError> {
+        let part = |name: &str| parameters.share(&format!("{prefix}.{name}"));
+        Ok(Self { weight: part("weight")?, bias: part("bias")?, epsilon })
+    }
+
+    pub(super) fn forward(&self, input: &Tensor) -> tch::Result<Tensor> {
+        input.f_layer_norm(self.weight.size(), Some(&self.weight), Some(&self.bias), self.epsilon, true)
     }
 }
 

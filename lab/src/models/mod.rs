@@ -1,19 +1,37 @@
-//! Classifiers under torchvision's parameter names, with their preprocessing.
+//! Classifiers under published parameter names, with their preprocessing.
 
+mod alexnet;
+mod convnext;
+mod densenet;
+mod dropout;
+mod efficientnet;
 mod initial;
+mod inverted;
 mod layers;
+mod mobilenet;
 mod network;
 mod parameters;
+mod preact;
 mod resnet;
+mod vgg;
+mod vit;
 mod weights;
 
-use gauntlet_domain::experiment::{Backbone, ModelSpec, Stage};
-use tch::{Device, Tensor};
+use gauntlet_domain::experiment::{Backbone, Family, ModelSpec, Stage, Stem, VitB16};
+use tch::{Device, TchError, Tensor};
 
 use crate::error::LabError;
+use alexnet::AlexNet;
+use convnext::ConvNeXt;
+use densenet::DenseNet;
+use efficientnet::EfficientNet;
+use mobilenet::MobileNetV2;
 use network::Network;
 pub use parameters::Parameters;
+use preact::PreActResNet;
 use resnet::ResNet;
+use vgg::Vgg;
+use vit::VisionTransformer;
 pub use weights::{Checkpoints, starting_weights};
 
 /// How layers behave that training and evaluation treat differently.
@@ -46,6 +64,14 @@ pub struct Dropout {
 impl Mode {
     /// Train mode that moves the statistics and drops nothing.
     pub const TRAIN: Self = Self::Train(Train { moves_statistics: true, dropout: None });
+
+    /// What draws the masks of dropout, if anything is dropped.
+    const fn dropout(self) -> Option<Dropout> {
+        match self {
+            Self::Train(train) => train.dropout,
+            Self::Eval => None,
+        }
+    }
 }
 
 /// What a model makes of a batch.
@@ -57,10 +83,27 @@ pub struct Output {
     pub logits: Tensor,
 }
 
+/// The network of a family with these parameters.
+fn network(family: Family, parameters: &Parameters) -> Result<Box<dyn Network>, LabError> {
+    Ok(match family {
+        Family::AlexNet(_) => Box::new(AlexNet::new(parameters)?),
+        Family::Vgg(_) => Box::new(Vgg::new(parameters)?),
+        Family::ResNet(layout) => Box::new(ResNet::new(layout, parameters)?),
+        Family::DenseNet(layout) => Box::new(DenseNet::new(layout, parameters)?),
+        Family::WideResNet(layout) => Box::new(PreActResNet::wide(layout, parameters)?),
+        Family::MobileNetV2(layout) => Box::new(MobileNetV2::new(layout, parameters)?),
+        Family::EfficientNet(layout) => Box::new(EfficientNet::new(layout, parameters)?),
+        Family::ConvNeXt(layout) => Box::new(ConvNeXt::new(layout, parameters)?),
+        Family::VisionTransformer(VitB16) => Box::new(VisionTransformer::b16(parameters)?),
+        Family::PreActResNet(_) => Box::new(PreActResNet::resnet18(parameters)?),
+    })
+}
+
 /// A classifier: normalisation, backbone, head.
 #[derive(Debug)]
 pub struct Model {
     backbone: Backbone,
+    classes: u32,
     network: Box<dyn Network>,
     parameters: Parameters,
     mean: Tensor,
@@ -85,11 +128,12 @@ impl Model {
             let values: Vec<f32> = values.iter().map(|value| *value as f32).collect();
             Tensor::f_from_slice(&values)?.f_view([1, channels as i64, 1, 1])?.f_to_device(device)
         };
-        let network: Box<dyn Network> = match spec.backbone {
-            Backbone::ResNet18 | Backbone::ResNet18W16 => Box::new(ResNet::new(spec.backbone.layout(), &parameters)?),
-        };
+        if spec.stem == Stem::Cifar && !spec.backbone.has_cifar_stem() {
+            return Err(LabError::Spec(format!("{} has no stem for CIFAR", spec.backbone)));
+        }
+        let network = network(spec.family(), &parameters)?;
         let (mean, std) = (per_channel(&normalize.mean)?, per_channel(&normalize.std)?);
-        Ok(Self { backbone: spec.backbone, network, parameters, mean, std })
+        Ok(Self { backbone: spec.backbone, classes: spec.classes, network, parameters, mean, std })
     }
 
     /// Features and logits of pixels in [0,1], f32 \[n,C,H,W\].
@@ -120,8 +164,11 @@ impl Model {
     /// Output of a stage, given that of the one before.
     ///
     /// # Errors
-    /// An input of another shape; no memory.
+    /// An input of another shape; train mode with frozen parameters; no memory.
     pub fn stage(&self, number: usize, input: &Tensor, mode: Mode) -> tch::Result<Tensor> {
+        if mode != Mode::Eval && self.parameters.are_frozen() {
+            return Err(TchError::Kind("a model with frozen parameters cannot be trained".to_owned()));
+        }
         self.network.stage(number, input, mode)
     }
 
@@ -133,6 +180,11 @@ impl Model {
         let features = self.network.features(last, mode)?;
         let logits = self.network.logits(&features, mode)?;
         Ok(Output { features, logits })
+    }
+
+    /// Number of classes.
+    pub const fn classes(&self) -> u32 {
+        self.classes
     }
 
     /// All its tensors by name.

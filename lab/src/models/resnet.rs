@@ -1,10 +1,10 @@
-//! Residual nets of basic blocks (He et al. 2016, arXiv 1512.03385), as torchvision has them.
+//! Residual nets (He et al. 2016, arXiv 1512.03385), as torchvision has them.
 
-use gauntlet_domain::experiment::{ResNetLayout, Stem};
-use tch::{Kind, Tensor};
+use gauntlet_domain::experiment::{ResNetLayout, ResNetStem, ResidualBlock};
+use tch::Tensor;
 
 use super::Mode;
-use super::layers::{BatchNorm, ConvNorm, Convolution, Linear};
+use super::layers::{ConvNorm, Linear, conv_norm};
 use super::network::Network;
 use super::parameters::Parameters;
 use crate::error::LabError;
@@ -16,10 +16,10 @@ const CHANNELS_LAST_BELOW: u32 = 64;
 /// A residual net.
 #[derive(Debug)]
 pub(super) struct ResNet {
-    stem: Stem,
+    stem: ResNetStem,
     channels_last: bool,
     entry: ConvNorm,
-    layers: Vec<Vec<BasicBlock>>,
+    layers: Vec<Vec<Block>>,
     head: Linear,
 }
 
@@ -27,31 +27,22 @@ impl ResNet {
     /// The net of this layout with these parameters.
     pub(super) fn new(layout: ResNetLayout, parameters: &Parameters) -> Result<Self, LabError> {
         let layer = |(stage, count): (usize, u32)| {
-            let block = |block| {
-                let first = block == 0 && stage > 0;
-                BasicBlock::new(&format!("layer{}.{block}", stage + 1), first, parameters)
-            };
+            let block = |number| Block::new(layout, stage, number, parameters);
             (0..count).map(block).collect::<Result<Vec<_>, _>>()
         };
-        let padding = i64::from(layout.stem.kernel_size() / 2);
+        let (stride, padding) = (i64::from(layout.stem.stride()), i64::from(layout.stem.kernel_size() / 2));
         Ok(Self {
             stem: layout.stem,
             channels_last: layout.width < CHANNELS_LAST_BELOW,
-            entry: ConvNorm::new(
-                Convolution::new("conv1", 2, padding, parameters)?,
-                BatchNorm::new("bn1", parameters)?,
-            ),
+            entry: conv_norm(["conv1", "bn1"], stride, padding, parameters)?,
             layers: layout.blocks.into_iter().enumerate().map(layer).collect::<Result<_, _>>()?,
             head: Linear::new("fc", parameters)?,
         })
     }
 
     fn stem(&self, input: &Tensor, mode: Mode) -> tch::Result<Tensor> {
-        let x = self.entry.forward_as(input, self.channels_last, mode)?.f_relu()?;
-        match self.stem {
-            Stem::ImageNet => x.f_max_pool2d([3, 3], [2, 2], [1, 1], [1, 1], false),
-            Stem::Small => Ok(x),
-        }
+        let x = self.entry.forward_as(input, self.channels_last, mode)?.f_relu_()?;
+        if self.stem.pools() { x.f_max_pool2d([3, 3], [2, 2], [1, 1], [1, 1], false) } else { Ok(x) }
     }
 }
 
@@ -64,7 +55,7 @@ impl Network for ResNet {
     }
 
     fn features(&self, last: &Tensor, _mode: Mode) -> tch::Result<Tensor> {
-        last.f_mean_dim([2i64, 3].as_slice(), false, Kind::Float)
+        last.f_mean_dim([2i64, 3].as_slice(), false, last.kind())
     }
 
     fn logits(&self, features: &Tensor, _mode: Mode) -> tch::Result<Tensor> {
@@ -72,31 +63,41 @@ impl Network for ResNet {
     }
 }
 
-/// Two 3×3 convolutions beside a shortcut.
+/// Convolutions beside a shortcut.
 #[derive(Debug)]
-struct BasicBlock {
-    convolutions: [ConvNorm; 2],
+struct Block {
+    /// All but the last.
+    inner: Vec<ConvNorm>,
+    last: ConvNorm,
     shortcut: Option<ConvNorm>,
 }
 
-impl BasicBlock {
-    fn new(prefix: &str, halves: bool, parameters: &Parameters) -> Result<Self, LabError> {
-        let unit = |convolution: &str, norm: &str, stride, padding| -> Result<ConvNorm, LabError> {
-            let convolution = Convolution::new(&format!("{prefix}.{convolution}"), stride, padding, parameters)?;
-            Ok(ConvNorm::new(convolution, BatchNorm::new(&format!("{prefix}.{norm}"), parameters)?))
+impl Block {
+    fn new(layout: ResNetLayout, stage: usize, number: u32, parameters: &Parameters) -> Result<Self, LabError> {
+        let prefix = format!("layer{}.{number}", stage + 1);
+        let unit = |convolution: &str, norm: &str, stride, padding| {
+            conv_norm([&format!("{prefix}.{convolution}"), &format!("{prefix}.{norm}")], stride, padding, parameters)
         };
-        let stride = if halves { 2 } else { 1 };
-        let shortcut = if halves { Some(unit("downsample.0", "downsample.1", 2, 0)?) } else { None };
-        Ok(Self { convolutions: [unit("conv1", "bn1", stride, 1)?, unit("conv2", "bn2", 1, 1)?], shortcut })
+        let stride = if stage > 0 && number == 0 { 2 } else { 1 };
+        let (inner, last) = match layout.block {
+            ResidualBlock::Basic => (vec![unit("conv1", "bn1", stride, 1)?], unit("conv2", "bn2", 1, 1)?),
+            ResidualBlock::Bottleneck { .. } => {
+                let inner = vec![unit("conv1", "bn1", 1, 0)?, unit("conv2", "bn2", stride, 1)?];
+                (inner, unit("conv3", "bn3", 1, 0)?)
+            }
+        };
+        let projects = layout.projects(stage, number);
+        let shortcut = if projects { Some(unit("downsample.0", "downsample.1", stride, 0)?) } else { None };
+        Ok(Self { inner, last, shortcut })
     }
 
     fn forward(&self, input: &Tensor, mode: Mode) -> tch::Result<Tensor> {
-        let inner = self.convolutions[0].forward(input, mode)?.f_relu()?;
-        let mut sum = self.convolutions[1].forward(&inner, mode)?;
-        let sum = match &self.shortcut {
+        let inner = self.inner.iter().try_fold(input.shallow_clone(), |x, unit| unit.forward(&x, mode)?.f_relu_())?;
+        let mut sum = self.last.forward(&inner, mode)?;
+        let mut sum = match &self.shortcut {
             Some(projection) => sum.f_add_(&projection.forward(input, mode)?)?,
             None => sum.f_add_(input)?,
         };
-        sum.f_relu()
+        sum.f_relu_()
     }
 }

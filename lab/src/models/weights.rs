@@ -1,11 +1,13 @@
 //! Where a model's first weights come from.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
 use gauntlet_data::NamedTensor;
-use gauntlet_domain::experiment::{CheckpointFormat, Head, ModelSpec, ParameterShape, Weights};
+use gauntlet_domain::experiment::{
+    Backbone, CheckpointFormat, Head, Import, ModelSpec, MomentTensor, ParameterShape, Weights,
+};
 use gauntlet_domain::{Digest, TaskId};
 use tch::{Device, Tensor};
 
@@ -52,44 +54,69 @@ pub fn starting_weights(
 
 fn take_over(
     spec: &ModelSpec,
-    mut tensors: Vec<NamedTensor>,
+    tensors: Vec<NamedTensor>,
     head: Head,
     origin: &str,
     seed: u64,
     device: Device,
 ) -> Result<Parameters, LabError> {
-    let head_prefix = format!("{}.", spec.backbone.head());
-    let replaced = |name: &str| head == Head::Replace && name.starts_with(&head_prefix);
-    // Counters of batches seen: nothing here depends on them.
-    tensors.retain(|tensor| !tensor.name.ends_with("num_batches_tracked") && !replaced(&tensor.name));
-    let expected: Vec<ParameterShape> = spec.backbone.state_dict(spec.channels, spec.classes);
-    let wanted: Vec<&ParameterShape> = expected.iter().filter(|parameter| !replaced(&parameter.name)).collect();
-    check(&wanted, &tensors, &head_prefix).map_err(|problem| LabError::Weights {
+    let misfit = |problem| LabError::Weights {
         origin: origin.to_owned(),
         backbone: spec.backbone.name(),
         problem: Box::new(problem),
-    })?;
+    };
+    let (mut tensors, unexpected) = adopt(spec, tensors).map_err(misfit)?;
+    let head_prefix = format!("{}.", spec.backbone.head());
+    let replaced = |name: &str| head == Head::Replace && name.starts_with(&head_prefix);
+    tensors.retain(|tensor| !replaced(&tensor.name));
+    let expected: Vec<ParameterShape> = spec.state_dict();
+    let wanted: Vec<&ParameterShape> = expected.iter().filter(|parameter| !replaced(&parameter.name)).collect();
+    check(spec.backbone, &wanted, &tensors, unexpected).map_err(misfit)?;
     fill(spec, tensors, seed, device)
 }
 
+/// The tensors of the backbone under its own names, and the names of what is nothing to it.
+fn adopt(spec: &ModelSpec, tensors: Vec<NamedTensor>) -> Result<(Vec<NamedTensor>, Vec<String>), WeightsError> {
+    let by_name: BTreeMap<&str, &NamedTensor> = tensors.iter().map(|tensor| (tensor.name.as_str(), tensor)).collect();
+    let import = Import::sort(by_name.keys().copied(), spec.backbone);
+    let values = |name: &str| by_name.get(name).map(|tensor| MomentTensor::new(name, &tensor.values).values);
+    import.check_normalize(&spec.normalize, values)?;
+    let differs = |copy: &str, kept: &str| {
+        let [copy, kept] = [copy, kept].map(|name| by_name[name]);
+        copy.shape != kept.shape || copy.values != kept.values
+    };
+    if let Some((copy, kept)) = import.copies.iter().find(|(copy, kept)| differs(copy, kept)) {
+        return Err(WeightsError::Copies { copy: (*copy).to_owned(), kept: (*kept).to_owned() });
+    }
+    let unexpected = import.unexpected.iter().map(|name| (*name).to_owned()).collect();
+    let names: HashMap<String, String> =
+        import.tensors.iter().map(|(name, file)| ((*file).to_owned(), (*name).to_owned())).collect();
+    let renamed =
+        |tensor: NamedTensor| names.get(&tensor.name).map(|name| NamedTensor { name: name.clone(), ..tensor });
+    Ok((tensors.into_iter().filter_map(renamed).collect(), unexpected))
+}
+
 /// Whether exactly the wanted tensors came, each in its shape and finite.
-fn check(wanted: &[&ParameterShape], found: &[NamedTensor], head_prefix: &str) -> Result<(), WeightsError> {
+fn check(
+    backbone: Backbone,
+    wanted: &[&ParameterShape],
+    found: &[NamedTensor],
+    unexpected: Vec<String>,
+) -> Result<(), WeightsError> {
     let by_name: BTreeMap<&str, &NamedTensor> = found.iter().map(|tensor| (tensor.name.as_str(), tensor)).collect();
     let missing: Vec<String> =
         wanted.iter().filter(|w| !by_name.contains_key(w.name.as_str())).map(|w| w.name.clone()).collect();
-    let unexpected: Vec<String> =
-        found.iter().filter(|f| !wanted.iter().any(|w| w.name == f.name)).map(|f| f.name.clone()).collect();
     if !missing.is_empty() || !unexpected.is_empty() {
         return Err(WeightsError::Names { missing, unexpected });
     }
     for parameter in wanted {
         let tensor = by_name[parameter.name.as_str()];
-        if tensor.shape != parameter.shape {
+        if !backbone.accepts(parameter, &tensor.shape) {
             return Err(WeightsError::Shape {
                 name: parameter.name.clone(),
                 found: tensor.shape.clone(),
                 expected: parameter.shape.clone(),
-                in_head: parameter.name.starts_with(head_prefix),
+                in_head: parameter.name.starts_with(&format!("{}.", backbone.head())),
             });
         }
         if tensor.values.iter().any(|value| !value.is_finite()) {
@@ -107,9 +134,10 @@ fn fill(spec: &ModelSpec, taken: Vec<NamedTensor>, seed: u64, device: Device) ->
         let values = Tensor::f_from_slice(&tensor.values)?.f_view(size.as_slice())?.f_to_device(device)?;
         tensors.insert(tensor.name, values);
     }
-    for parameter in spec.backbone.state_dict(spec.channels, spec.classes) {
+    let list = spec.state_dict();
+    for parameter in &list {
         if let Entry::Vacant(absent) = tensors.entry(parameter.name.clone()) {
-            absent.insert(initial::draw(spec.backbone, &parameter, seed, device)?);
+            absent.insert(initial::draw(spec.family(), parameter, &list, seed, device)?);
         }
     }
     Ok(Parameters::new(tensors))

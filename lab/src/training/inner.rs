@@ -3,12 +3,13 @@
 use gauntlet_domain::experiment::{InnerAttack, Start};
 use tch::{Kind, Reduction, Tensor};
 
+use super::learner::{Branch, Learner};
 use crate::attacks::{Ball, to_tensor};
 use crate::error::LabError;
-use crate::models::{Mode, Model};
+use crate::models::Mode;
 use crate::random::{Purpose, Stream};
 
-/// Standard deviation of [`Start::Gaussian`], in pixel space, as in the study's code.
+/// Standard deviation of [`Start::Gaussian`], in pixel space, as in the study's code and those of TRADES and MART.
 const GAUSSIAN_SPREAD: f32 = 0.001;
 
 /// What an inner attack climbs.
@@ -16,51 +17,72 @@ const GAUSSIAN_SPREAD: f32 = 0.001;
 pub enum Target<'a> {
     /// Cross-entropy against these labels, i64 \[n\].
     CrossEntropy(&'a Tensor),
+    /// Kullback-Leibler divergence from these probabilities, f32 \[n,classes\].
+    Divergence(&'a Tensor),
     /// Mean squared distance to these features, f32 \[n,F\].
     Features(&'a Tensor),
 }
 
-/// Perturbed images, without a graph. The model is in eval mode meanwhile, as in the study's code and in MadryLab's `robustness`: the running statistics
-/// neither move nor see perturbed images that are still in the making.
+/// Names the random draws of a step.
+#[derive(Debug, Clone, Copy)]
+pub struct Draws<'a> {
+    /// Seed of the run.
+    pub seed: u64,
+    /// The step, counted from 0.
+    pub iteration: u32,
+    /// Index in the split of each image of the batch.
+    pub examples: &'a [i64],
+}
+
+/// Perturbed images, without a graph. In eval mode, as most published codes have it, the running statistics neither move nor see perturbed images that
+/// are still in the making.
 ///
 /// # Errors
 /// No memory.
 pub fn craft(
-    model: &Model,
+    learner: &Learner<'_>,
     originals: &Tensor,
     target: &Target<'_>,
     attack: &InnerAttack,
-    seed: u64,
-    iteration: u32,
+    mode: Mode,
+    draws: &Draws<'_>,
 ) -> Result<Tensor, LabError> {
     let ball = Ball { norm: attack.norm, eps: attack.eps };
-    let mut points = ball.bound(&start(originals, ball, attack.start, seed, iteration)?, originals)?;
+    let mut points = start(originals, ball, attack.start, draws)?;
     for _ in 0..attack.steps {
-        let gradient = gradient(model, &points, target)?;
+        let gradient = gradient(learner, &points, target, mode)?;
         points = ball.bound(&ball.ascend(&points, &gradient, attack.step_size)?, originals)?;
     }
     Ok(points)
 }
 
-fn start(originals: &Tensor, ball: Ball, start: Start, seed: u64, iteration: u32) -> tch::Result<Tensor> {
-    let mut stream = Stream::new(seed, Purpose::InnerStart { iteration });
-    let images = originals.size()[0] as usize;
-    let per_image = originals.numel() / images.max(1);
-    let values: Vec<f32> = match start {
-        Start::Clean => return Ok(originals.shallow_clone()),
-        Start::Uniform => (0..images).flat_map(|_| ball.uniform(&mut stream, per_image)).collect(),
-        Start::Gaussian => (0..originals.numel()).map(|_| stream.normal() * GAUSSIAN_SPREAD).collect(),
-    };
-    originals.f_add(&to_tensor(&values, originals)?)
+/// The first points. Those of [`Start::Gaussian`] may lie outside of the ball and of [0,1], as in the published codes; the first step brings them in.
+fn start(originals: &Tensor, ball: Ball, start: Start, draws: &Draws<'_>) -> tch::Result<Tensor> {
+    let per_image = originals.numel() / draws.examples.len().max(1);
+    let mut values = Vec::with_capacity(originals.numel());
+    for example in draws.examples {
+        let purpose = Purpose::InnerStart { iteration: draws.iteration, example: *example as u64 };
+        let mut stream = Stream::new(draws.seed, purpose);
+        match start {
+            Start::Clean => return Ok(originals.shallow_clone()),
+            Start::Uniform => values.extend(ball.uniform(&mut stream, per_image)),
+            Start::Gaussian => values.extend((0..per_image).map(|_| stream.normal() * GAUSSIAN_SPREAD)),
+        }
+    }
+    let points = originals.f_add(&to_tensor(&values, originals)?)?;
+    if start == Start::Gaussian { Ok(points) } else { ball.bound(&points, originals) }
 }
 
-fn gradient(model: &Model, points: &Tensor, target: &Target<'_>) -> Result<Tensor, LabError> {
+fn gradient(learner: &Learner<'_>, points: &Tensor, target: &Target<'_>, mode: Mode) -> Result<Tensor, LabError> {
     let points = points.f_detach()?.f_set_requires_grad(true)?;
-    let output = model.forward(&points, Mode::Eval)?;
+    let output = learner.forward(&points, Branch::Own, mode)?;
     // Sums, so that the gradient at an image does not depend on the size of the batch; only its direction is used.
     let loss = match target {
         Target::CrossEntropy(labels) => {
             output.logits.f_cross_entropy_loss(labels, None::<&Tensor>, Reduction::Sum, -100, 0.0)?
+        }
+        Target::Divergence(probabilities) => {
+            output.logits.f_log_softmax(1, Kind::Float)?.f_kl_div(probabilities, Reduction::Sum, false)?
         }
         Target::Features(features) => output.features.f_sub(features)?.f_square()?.f_sum(Kind::Float)?,
     };

@@ -35,7 +35,7 @@ impl OptimizerState {
         Ok(Self { rule: rule.clone(), first, second })
     }
 
-    /// Moves the parameters. `step` is counted from 1, over the whole training.
+    /// Moves the parameters, each at its own learning rate. `step` is counted from 1.
     ///
     /// # Errors
     /// Gradients of other shapes; no memory.
@@ -43,11 +43,12 @@ impl OptimizerState {
         &mut self,
         parameters: &mut [(String, Tensor)],
         gradients: &[Tensor],
-        rate: f64,
+        rates: &[f64],
         step: u32,
     ) -> tch::Result<()> {
         let _guard = tch::no_grad_guard();
-        for (index, ((_, parameter), gradient)) in parameters.iter_mut().zip(gradients).enumerate() {
+        let moves = parameters.iter_mut().zip(gradients).zip(rates).enumerate();
+        for (index, (((_, parameter), gradient), &rate)) in moves {
             match self.rule {
                 Optimizer::Sgd { momentum, nesterov, weight_decay, .. } => {
                     let rule = Sgd { rate, momentum, nesterov, weight_decay };

@@ -2,14 +2,16 @@
 #![allow(dead_code)] // Each test binary uses its part.
 #![allow(clippy::unwrap_used)] // A test may stop at once.
 
+pub mod trained;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use gauntlet_data::{Images, Places};
 use gauntlet_domain::Digest;
 use gauntlet_domain::experiment::{
-    Augmentation, Backbone, DatasetSource, DatasetSpec, Decay, EpochMetrics, Fit, ImageShape, Length, ModelSpec,
-    NUMERICS_VERSION, Normalize, Objective, Optimizer, Recipe, Schedule, TrainSpec, Weights,
+    Augmentation, Backbone, DatasetSource, DatasetSpec, Decay, EpochMetrics, EpsilonSchedule, Fit, Frozen, ImageShape,
+    Length, ModelSpec, NUMERICS_VERSION, Normalize, Objective, Optimizer, Recipe, Schedule, Stem, TrainSpec, Weights,
 };
 use gauntlet_lab::models::{Model, Parameters};
 use gauntlet_lab::{Examples, Inputs, Observer};
@@ -30,13 +32,15 @@ pub fn pattern(name: &str, count: usize) -> Vec<f32> {
 
 pub fn model_spec(backbone: Backbone, channels: u32, classes: u32) -> ModelSpec {
     let normalize = Normalize { mean: vec![0.5; channels as usize], std: vec![0.25; channels as usize] };
-    ModelSpec { backbone, channels, classes, normalize }
+    ModelSpec { backbone, stem: Stem::Standard, channels, classes, normalize }
 }
 
 /// The model that `reference/make_golden.py` fills.
 pub fn formula_model(backbone: Backbone, channels: u32, classes: u32) -> Model {
     let mut tensors = BTreeMap::new();
-    for parameter in backbone.state_dict(channels, classes) {
+    let list = backbone.state_dict(Stem::Standard, channels, classes);
+    let features = list.iter().find(|parameter| parameter.name == "fc.weight").unwrap().shape[1];
+    for parameter in list {
         let count: u64 = parameter.shape.iter().product();
         let values = pattern(&parameter.name, count as usize);
         let change: Box<dyn Fn(f32) -> f32> = match parameter.shape.as_slice() {
@@ -45,7 +49,7 @@ pub fn formula_model(backbone: Backbone, channels: u32, classes: u32) -> Model {
                 Box::new(move |value| value * bound)
             }
             _ if parameter.name.starts_with("fc.") => {
-                let bound = (1.0 / f64::from(backbone.layout().features()).sqrt()) as f32;
+                let bound = (1.0 / (features as f64).sqrt()) as f32;
                 Box::new(move |value| value * bound)
             }
             _ if parameter.name.ends_with("running_var") => Box::new(|value| 1.0 + 0.5 * value),
@@ -89,6 +93,10 @@ impl Golden {
             Tensor::f_from_data_size(view.data(), &size, tch::Kind::Float).unwrap()
         };
         Self(file.iter().map(|(name, view)| (name.to_owned(), tensor(view))).collect())
+    }
+
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
     }
 
     pub fn get(&self, name: &str) -> &Tensor {
@@ -162,6 +170,12 @@ impl Bench {
     pub fn recipe(objective: Objective, length: Length) -> Recipe {
         Recipe {
             objective,
+            epsilon_schedule: EpsilonSchedule::Constant,
+            label_smoothing: 0.0,
+            frozen: Frozen::NOTHING,
+            head_first: None,
+            head_learning_rate: None,
+            dropout: true,
             length,
             batch_size: 16,
             optimizer: Optimizer::Sgd { learning_rate: 0.05, momentum: 0.9, nesterov: true, weight_decay: 5e-4 },

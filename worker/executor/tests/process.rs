@@ -8,9 +8,9 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use gauntlet_domain::experiment::{
-    AttackConfig, AttackMethod, AttackSpec, Augmentation, Backbone, DatasetSource, DatasetSpec, Decay, Fit, Head,
-    ImageShape, Length, ModelSpec, NUMERICS_VERSION, Norm, Normalize, Objective, Optimizer, Recipe, Schedule, TaskSpec,
-    TrainSpec, Weights,
+    AttackConfig, AttackMethod, AttackSpec, Augmentation, Backbone, DatasetSource, DatasetSpec, Decay, EpsilonSchedule,
+    Fit, Frozen, Head, ImageShape, Length, ModelSpec, NUMERICS_VERSION, Norm, Normalize, Objective, Optimizer, Recipe,
+    Schedule, Stem, TaskSpec, TrainSpec, Weights,
 };
 use gauntlet_domain::task::FailureClass;
 use gauntlet_domain::{AttemptNumber, AttemptRef, Digest};
@@ -101,7 +101,7 @@ fn dataset(folder: &Path) -> (DatasetSpec, BTreeMap<Digest, std::path::PathBuf>)
 
 fn model() -> ModelSpec {
     let normalize = Normalize { mean: vec![0.5], std: vec![0.5] };
-    ModelSpec { backbone: Backbone::ResNet18W16, channels: 1, classes: 2, normalize }
+    ModelSpec { backbone: Backbone::ResNet18W16, stem: Stem::Standard, channels: 1, classes: 2, normalize }
 }
 
 fn training(dataset: DatasetSpec, steps: u32) -> TaskSpec {
@@ -112,6 +112,12 @@ fn training(dataset: DatasetSpec, steps: u32) -> TaskSpec {
         weights: Weights::Scratch,
         recipe: Recipe {
             objective: Objective::Standard,
+            epsilon_schedule: EpsilonSchedule::Constant,
+            label_smoothing: 0.0,
+            frozen: Frozen::NOTHING,
+            head_first: None,
+            head_learning_rate: None,
+            dropout: true,
             length: Length::Iterations(steps),
             batch_size: 16,
             optimizer,

@@ -115,7 +115,7 @@ mod tests {
     use gauntlet_domain::AttemptNumber;
     use gauntlet_domain::experiment::{
         AttackConfig, AttackMethod, AttackSpec, Backbone, CheckpointFormat, DatasetSource, DatasetSpec, Fit, Head,
-        ImageShape, ModelSpec, Norm, Normalize, Weights,
+        ImageShape, ModelSpec, Norm, Normalize, Stem, Weights,
     };
 
     fn attempt() -> AttemptRef {
@@ -133,6 +133,7 @@ mod tests {
             },
             model: ModelSpec {
                 backbone: Backbone::ResNet18W16,
+                stem: Stem::Standard,
                 channels: 1,
                 classes: 3,
                 normalize: Normalize { mean: vec![0.5], std: vec![0.5] },

@@ -1,4 +1,4 @@
-//! What a pickle may ask for: descriptions of tensors, and nothing that does anything.
+//! What a pickle may ask for: descriptions of tensors, and plain data of well-known libraries that is passed over.
 
 use super::memory::{Function, Node};
 use crate::checkpoint::element::Element;
@@ -9,11 +9,50 @@ const NAME_CHARACTERS_SHOWN: usize = 80;
 pub(super) fn allowed(module: &str, name: &str) -> Option<Node> {
     match (module, name) {
         ("collections", "OrderedDict") => Some(Node::Function(Function::OrderedDictionary)),
-        ("torch._utils", "_rebuild_tensor_v2") => Some(Node::Function(Function::RebuildTensor)),
+        ("torch._utils", "_rebuild_tensor_v2" | "_rebuild_tensor") => Some(Node::Function(Function::RebuildTensor)),
         ("torch._utils", "_rebuild_parameter") => Some(Node::Function(Function::RebuildParameter)),
         ("torch", storage) => storage_type(storage).map(Node::StorageType),
         _ => None,
     }
+}
+
+/// Whether a call of this function only describes a value: such values lie beside the state dict, in the notes of a training script.
+///
+/// Nothing is called either way. A call of anything else is refused, because a file with code in it should be noticed.
+pub(super) fn describes_data(name: &str) -> bool {
+    const NAMES: [&str; 30] = [
+        "__builtin__.bytearray",
+        "__builtin__.complex",
+        "__builtin__.frozenset",
+        "__builtin__.range",
+        "__builtin__.set",
+        "__builtin__.slice",
+        "_codecs.encode",
+        "builtins.bytearray",
+        "builtins.complex",
+        "builtins.frozenset",
+        "builtins.range",
+        "builtins.set",
+        "builtins.slice",
+        "collections.Counter",
+        "collections.defaultdict",
+        "collections.deque",
+        "copy_reg._reconstructor",
+        "copyreg._reconstructor",
+        "datetime.datetime",
+        "datetime.timedelta",
+        "numpy._core.multiarray._reconstruct",
+        "numpy._core.multiarray.scalar",
+        "numpy.core.multiarray._reconstruct",
+        "numpy.core.multiarray.scalar",
+        "numpy.dtype",
+        "pathlib.PosixPath",
+        "pathlib.PurePosixPath",
+        "pathlib.WindowsPath",
+        "torch.Size",
+        "torch.device",
+    ];
+    NAMES.contains(&name)
 }
 
 fn storage_type(name: &str) -> Option<Element> {

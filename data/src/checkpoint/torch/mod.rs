@@ -1,6 +1,7 @@
-//! State dicts saved by PyTorch 1.6 or later: a zip archive of a pickle and, stored one by one, the storages its tensors look into.
+//! State dicts saved by PyTorch: a pickle and the storages its tensors look into.
 //!
-//! * `archive`: the zip file;
+//! * `archive`: the zip archive of PyTorch 1.6 and later, with an entry for each storage;
+//! * `legacy`: the file of earlier versions, where the storages follow the pickle;
 //! * `pickle`: the pickle, read as data by a machine that knows no functions but those that describe tensors;
 //! * `allowed`: the functions it knows;
 //! * `view`: tensors as views of storages, checked and gathered.
@@ -8,6 +9,7 @@
 mod allowed;
 mod archive;
 mod bytes;
+mod legacy;
 mod memory;
 mod opcode;
 mod pickle;
@@ -20,21 +22,25 @@ use super::{NamedTensor, at_least_one};
 use crate::error::{DataError, InFile};
 use crate::labelled_tensors::name_some;
 use archive::Archive;
+use legacy::Legacy;
 use memory::{Memory, Node, NodeId};
+use pickle::{Pickle, refused};
 use view::View;
 
 pub use pickle::PickleProblem;
 pub use view::TensorProblem;
 
-/// Entries under which training scripts put the state dict, beside the epoch, the optimiser and so on.
-const NESTED: [&str; 2] = ["state_dict", "model"];
+/// Entries under which training scripts put the state dict, beside the epoch, the optimiser and so on; the first of them that holds tensors counts.
+const NESTED: [&str; 5] = ["state_dict", "model_state_dict", "model", "net", "weights"];
+/// A state dict lies at most so deep in such entries.
+const MAX_NESTING: usize = 3;
 
 /// Why a file is not a PyTorch state dict.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TorchProblem {
-    /// Another format, or the one of PyTorch before 1.6.
+    /// Another format, or the one of PyTorch before 0.1.12.
     #[error(
-        "not a zip archive, as PyTorch writes them since version 1.6: {reason}; an older checkpoint can be read by loading it in PyTorch and \
+        "not a file that PyTorch's `torch.save` wrote: {reason}; a checkpoint in another format can be read by loading it in PyTorch and \
          saving it again with `torch.save(model.state_dict(), …)`"
     )]
     NotAnArchive {
@@ -52,6 +58,14 @@ pub enum TorchProblem {
     ByteOrder {
         /// From the archive.
         found: String,
+    },
+    /// A file of PyTorch before 1.6 that is not as such files are.
+    #[error("a file in the format of PyTorch before 1.6, broken at byte {offset}: expected {expected}")]
+    Legacy {
+        /// Where it was noticed.
+        offset: usize,
+        /// What should have been there.
+        expected: &'static str,
     },
     /// An entry that cannot be read.
     #[error("its entry `{entry}` cannot be read: {reason}")]
@@ -71,7 +85,7 @@ pub enum TorchProblem {
         found: &'static str,
     },
     /// A dictionary without a tensor.
-    #[error("holds no tensors at its top, in `state_dict` or in `model`; its entries are {present}")]
+    #[error("holds no tensors at its top or in {}; its entries are {present}", nested())]
     NoTensors {
         /// Names of the entries, for people.
         present: String,
@@ -102,6 +116,14 @@ pub enum TorchProblem {
     },
 }
 
+type Entries = [(NodeId, NodeId)];
+
+fn nested() -> String {
+    let (last, first) = NESTED.split_last().unwrap_or((&"", &[]));
+    let quoted: Vec<String> = first.iter().map(|name| format!("`{name}`")).collect();
+    format!("{} or `{last}`", quoted.join(", "))
+}
+
 /// The floating-point tensors of a state dict, sorted by name.
 pub(super) fn read(file: &[u8], path: &Path) -> Result<Vec<NamedTensor>, DataError> {
     let (tensors, others) = state_dict(file).in_file(path)?;
@@ -110,9 +132,8 @@ pub(super) fn read(file: &[u8], path: &Path) -> Result<Vec<NamedTensor>, DataErr
 
 /// The floating-point tensors and the number of other ones.
 fn state_dict(file: &[u8]) -> Result<(Vec<NamedTensor>, usize), TorchProblem> {
-    let mut archive = Archive::open(file)?;
-    let (memory, root) = pickle::read(archive.pickle()?)?;
-    let views = views(&memory, root)?;
+    let (pickle, mut storages) = open(file)?;
+    let views = views(&pickle.memory, pickle.root)?;
     let (mut tensors, mut values, mut others) = (Vec::with_capacity(views.len()), 0_u64, 0);
     for (name, view) in views {
         let in_tensor = |problem| TorchProblem::Tensor { tensor: name.clone(), problem };
@@ -126,20 +147,45 @@ fn state_dict(file: &[u8]) -> Result<(Vec<NamedTensor>, usize), TorchProblem> {
         if values > file.len() as u64 {
             return Err(TorchProblem::TooManyValues { tensor: name, values, file_bytes: file.len() as u64 });
         }
-        let values = view.gather(archive.storage(&view.storage.key)?).map_err(in_tensor)?;
+        let values = view.gather(storages.get(&view.storage.key)?).map_err(in_tensor)?;
         tensors.push(NamedTensor { name, shape: view.shape.clone(), values });
     }
     Ok((tensors, others))
 }
 
+/// Where the bytes of tensors lie.
+enum Storages<'bytes> {
+    Archive(Archive<'bytes>),
+    Legacy(Legacy<'bytes>),
+}
+
+impl<'bytes> Storages<'bytes> {
+    fn get(&mut self, key: &str) -> Result<&'bytes [u8], TorchProblem> {
+        match self {
+            Self::Archive(archive) => archive.storage(key),
+            Self::Legacy(legacy) => legacy.storage(key),
+        }
+    }
+}
+
+fn open(file: &[u8]) -> Result<(Pickle, Storages<'_>), TorchProblem> {
+    if Legacy::wrote(file) {
+        let (pickle, legacy) = Legacy::open(file)?;
+        return Ok((pickle, Storages::Legacy(legacy)));
+    }
+    let mut archive = Archive::open(file)?;
+    Ok((pickle::read(archive.pickle()?)?, Storages::Archive(archive)))
+}
+
 /// The tensors of the state dict, which is the whole or an entry of it.
 fn views(memory: &Memory, root: NodeId) -> Result<BTreeMap<String, &View>, TorchProblem> {
-    let Node::Dictionary(top) = memory.node(root) else {
-        return Err(TorchProblem::NotADictionary { found: memory.node(root).kind() });
+    let top = match memory.node(root) {
+        Node::Dictionary(top) => top,
+        Node::Foreign(name) | Node::Object(name) => return Err(refused(name).into()),
+        other => return Err(TorchProblem::NotADictionary { found: other.kind() }),
     };
-    let nested = NESTED.iter().find_map(|name| dictionary(memory, top, name));
     let mut views = BTreeMap::new();
-    for (key, value) in nested.unwrap_or(top) {
+    for (key, value) in with_tensors(memory, top, MAX_NESTING).unwrap_or(top) {
         let Node::Tensor(view) = memory.node(*value) else { continue };
         let Node::Text(name) = memory.node(*key) else {
             return Err(TorchProblem::Key { found: memory.node(*key).kind() });
@@ -152,19 +198,25 @@ fn views(memory: &Memory, root: NodeId) -> Result<BTreeMap<String, &View>, Torch
     Ok(views)
 }
 
+/// The dictionary of tensors in these entries: that of the first name of [`NESTED`] that leads to one, or else the entries themselves.
+fn with_tensors<'memory>(memory: &'memory Memory, entries: &'memory Entries, depth: usize) -> Option<&'memory Entries> {
+    let nested = NESTED.iter().filter(|_| depth > 0).find_map(|name| {
+        let inner = dictionary(memory, entries, name)?;
+        with_tensors(memory, inner, depth - 1)
+    });
+    let holds_tensors = || entries.iter().any(|(_, value)| matches!(memory.node(*value), Node::Tensor(_)));
+    nested.or_else(|| holds_tensors().then_some(entries))
+}
+
 /// The last entry of this name that is a dictionary.
-fn dictionary<'memory>(
-    memory: &'memory Memory,
-    entries: &[(NodeId, NodeId)],
-    wanted: &str,
-) -> Option<&'memory Vec<(NodeId, NodeId)>> {
+fn dictionary<'memory>(memory: &'memory Memory, entries: &Entries, wanted: &str) -> Option<&'memory Entries> {
     entries.iter().rev().find_map(|(key, value)| match (memory.node(*key), memory.node(*value)) {
-        (Node::Text(name), Node::Dictionary(entries)) if name == wanted => Some(entries),
+        (Node::Text(name), Node::Dictionary(entries)) if name == wanted => Some(entries.as_slice()),
         _ => None,
     })
 }
 
-fn entry_names(memory: &Memory, entries: &[(NodeId, NodeId)]) -> String {
+fn entry_names(memory: &Memory, entries: &Entries) -> String {
     let text = |(key, _): &(NodeId, NodeId)| match memory.node(*key) {
         Node::Text(name) => Some(name),
         _ => None,

@@ -1,8 +1,10 @@
-//! A reader of pickles that executes nothing: it builds plain values and descriptions of tensors, and refuses a pickle that asks for more.
+//! A reader of pickles that executes nothing: it builds plain values, descriptions of tensors and inert placeholders of objects, and refuses a
+//! pickle that calls anything else.
 
 use std::collections::HashMap;
+use std::rc::Rc;
 
-use super::allowed::{allowed, shown};
+use super::allowed::{allowed, describes_data, shown};
 use super::bytes::{Bytes, signed};
 use super::memory::{Function, Memory, Node, NodeId};
 use super::opcode as op;
@@ -18,7 +20,7 @@ const MAX_KEY_BYTES: usize = 64;
 /// Why a pickle cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PickleProblem {
-    /// A pickle that asks for a function or a class beyond those that describe tensors.
+    /// A pickle that calls a function beyond those that describe tensors and plain data.
     #[error(
         "its pickle asks for `{name}`, which is no part of a state dict; nothing in the file was executed; if you trust the file, load it in \
          PyTorch and save the weights alone with `torch.save(model.state_dict(), …)`"
@@ -59,8 +61,18 @@ pub enum PickleProblem {
     },
 }
 
-/// The values of a pickle, and the one it stands for.
-pub(super) fn read(pickle: &[u8]) -> Result<(Memory, NodeId), PickleProblem> {
+/// What a pickle holds.
+pub(super) struct Pickle {
+    /// All its values.
+    pub(super) memory: Memory,
+    /// The one it stands for.
+    pub(super) root: NodeId,
+    /// Its length.
+    pub(super) bytes: usize,
+}
+
+/// Reads the pickle that `pickle` begins with.
+pub(super) fn read(pickle: &[u8]) -> Result<Pickle, PickleProblem> {
     let mut machine = Machine {
         bytes: Bytes::new(pickle),
         memory: Memory::default(),
@@ -73,10 +85,15 @@ pub(super) fn read(pickle: &[u8]) -> Result<(Memory, NodeId), PickleProblem> {
         let opcode = machine.bytes.byte()?;
         if opcode == op::STOP {
             let root = machine.pop()?;
-            return Ok((machine.memory, root));
+            return Ok(Pickle { memory: machine.memory, root, bytes: machine.bytes.offset() });
         }
         machine.step(opcode, at)?;
     }
+}
+
+/// The problem of a pickle that asks for this function or class.
+pub(super) fn refused(name: &str) -> PickleProblem {
+    PickleProblem::Refused { name: name.to_owned() }
 }
 
 /// Python's pickle machine, without its powers.
@@ -102,9 +119,12 @@ impl Machine<'_> {
                 self.collection(opcode)
             }
             op::BININT | op::BININT1 | op::BININT2 | op::LONG1 | op::LONG4 => self.integer(opcode),
-            op::BINUNICODE | op::SHORT_BINUNICODE | op::BINUNICODE8 => self.text(opcode),
+            op::BINUNICODE | op::SHORT_BINUNICODE | op::BINUNICODE8 | op::BINSTRING | op::SHORT_BINSTRING => {
+                self.text(opcode)
+            }
             op::GLOBAL | op::STACK_GLOBAL => self.global(opcode),
             op::REDUCE => self.call(),
+            op::NEWOBJ | op::NEWOBJ_EX => self.object(opcode),
             op::BUILD => self.build(),
             op::BINPERSID => self.storage(),
             _ => self.plain(opcode, at),
@@ -114,7 +134,8 @@ impl Machine<'_> {
     /// Values that say nothing of weights.
     fn plain(&mut self, opcode: u8, at: usize) -> Result<(), PickleProblem> {
         let length = match opcode {
-            op::NONE | op::NEWTRUE | op::NEWFALSE => 0,
+            op::NEWTRUE | op::NEWFALSE => return self.push_new(Node::Truth(opcode == op::NEWTRUE)),
+            op::NONE => 0,
             op::BINFLOAT => 8,
             op::SHORT_BINBYTES => self.bytes.length(1)?,
             op::BINBYTES => self.bytes.length(4)?,
@@ -171,6 +192,7 @@ impl Machine<'_> {
                 entries.extend(pairs.iter().map(|[key, value]| (*key, *value)));
                 Ok(())
             }
+            Node::Object(_) => Ok(()),
             _ => Err(broken),
         }
     }
@@ -186,22 +208,25 @@ impl Machine<'_> {
         self.push_new(Node::Tuple(items))
     }
 
-    /// Lists and sets: nothing in a state dict needs to know what is in them.
+    /// Lists and sets: nothing in a state dict needs to know what is in a set.
     fn collection(&mut self, opcode: u8) -> Result<(), PickleProblem> {
-        match opcode {
-            op::EMPTY_LIST | op::EMPTY_SET => return self.push_new(Node::Plain),
+        let items = match opcode {
+            op::EMPTY_LIST => return self.push_new(Node::List(Vec::new())),
+            op::EMPTY_SET => return self.push_new(Node::Plain),
             op::FROZENSET => {
                 self.pop_to_mark()?;
                 return self.push_new(Node::Plain);
             }
-            op::APPEND => drop(self.pop()?),
-            _ => drop(self.pop_to_mark()?),
+            op::APPEND => vec![self.pop()?],
+            _ => self.pop_to_mark()?,
+        };
+        let (broken, top) = (self.broken("a list or a set, then its items"), self.top()?);
+        match self.memory.node_mut(top) {
+            Node::List(list) => list.extend(items),
+            Node::Plain | Node::Object(_) => {}
+            _ => return Err(broken),
         }
-        let top = self.top()?;
-        match self.memory.node(top) {
-            Node::Plain => Ok(()),
-            _ => Err(self.broken("a list or a set, then its items")),
-        }
+        Ok(())
     }
 
     fn integer(&mut self, opcode: u8) -> Result<(), PickleProblem> {
@@ -219,8 +244,8 @@ impl Machine<'_> {
 
     fn text(&mut self, opcode: u8) -> Result<(), PickleProblem> {
         let length = self.bytes.length(match opcode {
-            op::SHORT_BINUNICODE => 1,
-            op::BINUNICODE => 4,
+            op::SHORT_BINUNICODE | op::SHORT_BINSTRING => 1,
+            op::BINUNICODE | op::BINSTRING => 4,
             _ => 8,
         })?;
         // Python also pickles lone surrogates; they are no text, and no name.
@@ -238,7 +263,7 @@ impl Machine<'_> {
                 _ => return Err(self.broken("the names of a module and of something in it")),
             }
         };
-        let node = allowed(&module, &name).ok_or_else(|| PickleProblem::Refused { name: shown(&module, &name) })?;
+        let node = allowed(&module, &name).unwrap_or_else(|| Node::Foreign(shown(&module, &name).into()));
         self.push_new(node)
     }
 
@@ -246,9 +271,21 @@ impl Machine<'_> {
         let (arguments, function) = (self.pop()?, self.pop()?);
         let result = match (self.memory.node(function), self.memory.node(arguments)) {
             (Node::Function(function), Node::Tuple(arguments)) => self.result(*function, arguments)?,
+            (Node::Foreign(name), Node::Tuple(_)) if describes_data(name) => Node::Object(Rc::clone(name)),
+            (Node::Foreign(name), _) => return Err(refused(name)),
             _ => return Err(self.broken("a function and its arguments")),
         };
         self.push_new(result)
+    }
+
+    /// `NEWOBJ` makes an object of a class without initialising it; here it is a placeholder.
+    fn object(&mut self, opcode: u8) -> Result<(), PickleProblem> {
+        let parts = self.pop_some(if opcode == op::NEWOBJ { 2 } else { 3 })?;
+        let object = match self.memory.node(parts[0]) {
+            Node::Foreign(class) => Node::Object(Rc::clone(class)),
+            _ => return Err(self.broken("a class and what its object is made of")),
+        };
+        self.push_new(object)
     }
 
     fn result(&self, function: Function, arguments: &[NodeId]) -> Result<Node, PickleProblem> {
@@ -289,16 +326,19 @@ impl Machine<'_> {
         self.pop()?;
         let top = self.top()?;
         match self.memory.node(top) {
-            Node::Dictionary(_) | Node::Tensor(_) => Ok(()),
+            Node::Dictionary(_) | Node::Tensor(_) | Node::Object(_) => Ok(()),
             _ => Err(self.broken("a dictionary or a tensor to set attributes of")),
         }
     }
 
-    /// `BINPERSID` names a storage: `("storage", type, key, device, length)`.
+    /// `BINPERSID` names a storage: `("storage", type, key, device, length)`; before PyTorch 1.6 a sixth part, none, follows.
     fn storage(&mut self) -> Result<(), PickleProblem> {
         let id = self.pop()?;
         let described = match self.memory.node(id) {
-            Node::Tuple(parts) => self.described_storage(parts),
+            Node::Tuple(parts) => match parts.get(1).map(|element| self.memory.node(*element)) {
+                Some(Node::Foreign(name)) => return Err(refused(name)),
+                _ => self.described_storage(parts),
+            },
             _ => None,
         };
         let storage = described.ok_or_else(|| self.broken("the type, key and length of a storage"))?;
@@ -306,7 +346,10 @@ impl Machine<'_> {
     }
 
     fn described_storage(&self, parts: &[NodeId]) -> Option<Storage> {
-        let &[tag, element, key, _device, length] = parts else { return None };
+        let (&[tag, element, key, _device, length], rest) = parts.split_first_chunk()?;
+        if !matches!(rest.iter().map(|part| self.memory.node(*part)).collect::<Vec<_>>()[..], [] | [Node::Plain]) {
+            return None;
+        }
         match [tag, element, key].map(|part| self.memory.node(part)) {
             [Node::Text(tag), Node::StorageType(element), Node::Text(key)]
                 if tag == "storage" && key.len() <= MAX_KEY_BYTES =>

@@ -2,7 +2,9 @@
 
 use super::names::{AxisNames, required_name};
 use super::{dataset, recipe};
+use crate::catalogue;
 use crate::experiment::CheckpointFormat;
+use crate::sweep::FilePlace;
 use crate::sweep::field::{Field, shortened};
 use crate::sweep::place::Located;
 use crate::sweep::report::suggest;
@@ -44,6 +46,9 @@ fn start<'a>(table: &mut Table<'a>, name: Option<&str>, names: &AxisNames<'a>) -
 }
 
 fn checkpoint(field: &Field<'_>) -> Option<InitStart> {
+    if field.value.is_table() {
+        return from_catalogue(field);
+    }
     let file = dataset::path(field)?;
     let extension = field.value.as_str()?.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase());
     let format = match extension.as_deref() {
@@ -52,6 +57,18 @@ fn checkpoint(field: &Field<'_>) -> Option<InitStart> {
         _ => return field.expected("a path that ends in .safetensors, .pth or .pt"),
     };
     Some(InitStart::Checkpoint { file, format })
+}
+
+fn from_catalogue(field: &Field<'_>) -> Option<InitStart> {
+    let mut table = field.table("a path, or { catalogue = … }")?;
+    let known = catalogue::checkpoints();
+    let names: Vec<(&str, usize)> = known.iter().enumerate().map(|(number, entry)| (entry.name, number)).collect();
+    let named = table.required("catalogue", "the name of trained weights that `gauntlet backbones` lists");
+    let number = named.and_then(|field| field.one_of("checkpoint", &names));
+    table.finish();
+    let entry = &known[number?];
+    let file = field.located(FilePlace::Data(entry.file.path.clone()));
+    Some(InitStart::Checkpoint { file, format: entry.format })
 }
 
 fn pretrain<'a>(field: &Field<'a>, names: &AxisNames<'a>) -> Option<InitStart> {

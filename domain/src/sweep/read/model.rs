@@ -3,7 +3,7 @@
 use super::dataset::channels;
 use super::names::name_text;
 use crate::catalogue::{defaults, input_channels};
-use crate::experiment::Backbone;
+use crate::experiment::{Backbone, Stem};
 use crate::sweep::field::{Field, NumberRange};
 use crate::sweep::place::{Located, Place};
 use crate::sweep::sections::{ModelSection, PerChannel};
@@ -15,6 +15,7 @@ pub(super) fn read(mut table: Table<'_>) -> Option<ModelSection> {
     let backbones = Backbone::ALL.map(|backbone| (backbone.name(), backbone));
     let backbone = table.required("backbone", "for example: backbone = \"resnet18\"");
     let backbone = backbone.and_then(|field| field.one_of("backbone", &backbones));
+    let stem = backbone.map_or(Stem::Standard, |backbone| stem(&mut table, backbone));
     let name = table.field("name").map(|field| name_text(&field).map(str::to_owned));
     let channels = channels(&mut table);
     if let (Some(backbone), Some(channels)) = (backbone, &channels) {
@@ -25,7 +26,15 @@ pub(super) fn read(mut table: Table<'_>) -> Option<ModelSection> {
     table.finish();
     let backbone = backbone?;
     let name = name.unwrap_or_else(|| Some(backbone.name().to_owned()))?;
-    Some(ModelSection { name, at, backbone, channels, mean, std })
+    Some(ModelSection { name, at, backbone, stem, channels, mean, std })
+}
+
+fn stem(table: &mut Table<'_>, backbone: Backbone) -> Stem {
+    if !backbone.has_cifar_stem() {
+        table.refuse(&["stem"], &format!("belongs to torchvision's ResNets, and `{backbone}` has one form only"));
+        return Stem::Standard;
+    }
+    table.one_of("stem", Stem::Standard, "stem", &[("standard", Stem::Standard), ("cifar", Stem::Cifar)])
 }
 
 fn refuse_channels(table: &Table<'_>, backbone: Backbone, channels: &Located<u32>) {

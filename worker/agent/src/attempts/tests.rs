@@ -1,6 +1,6 @@
 use gauntlet_domain::experiment::{
     AttackConfig, AttackMethod, AttackSpec, Backbone, DatasetSource, DatasetSpec, Fit, ImageShape, ModelSpec, Norm,
-    Normalize, TaskSpec, Weights,
+    Normalize, Stem, TaskSpec, Weights,
 };
 use gauntlet_domain::{AttemptNumber, Digest, TaskId};
 use proptest::prelude::*;
@@ -21,6 +21,7 @@ fn spec() -> TaskSpec {
     };
     let model = ModelSpec {
         backbone: Backbone::ResNet18W16,
+        stem: Stem::Standard,
         channels: 1,
         classes: 2,
         normalize: Normalize { mean: vec![0.5], std: vec![0.5] },

@@ -7,9 +7,9 @@ use gauntlet_agent::{Agent, AgentError, Config};
 use gauntlet_domain::Digest;
 use gauntlet_domain::TaskId;
 use gauntlet_domain::experiment::{
-    AttackConfig, AttackMethod, AttackSpec, Augmentation, Backbone, DatasetSource, DatasetSpec, Decay, Fit, Head,
-    ImageShape, Length, ModelSpec, NUMERICS_VERSION, Norm, Normalize, Objective, Optimizer, Recipe, Schedule, TaskSpec,
-    TrainSpec, Weights,
+    AttackConfig, AttackMethod, AttackSpec, Augmentation, Backbone, DatasetSource, DatasetSpec, Decay, EpsilonSchedule,
+    Fit, Frozen, Head, ImageShape, Length, ModelSpec, NUMERICS_VERSION, Norm, Normalize, Objective, Optimizer, Recipe,
+    Schedule, Stem, TaskSpec, TrainSpec, Weights,
 };
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -126,7 +126,7 @@ fn dataset() -> DatasetSpec {
 
 fn model() -> ModelSpec {
     let normalize = Normalize { mean: vec![0.5], std: vec![0.5] };
-    ModelSpec { backbone: Backbone::ResNet18W16, channels: 1, classes: 2, normalize }
+    ModelSpec { backbone: Backbone::ResNet18W16, stem: Stem::Standard, channels: 1, classes: 2, normalize }
 }
 
 /// An attack on a fresh model; the seed chooses what the fake executor does.
@@ -160,6 +160,12 @@ pub fn train(seed: u64, parent: Option<TaskId>) -> TaskSpec {
 fn recipe() -> Recipe {
     Recipe {
         objective: Objective::Standard,
+        epsilon_schedule: EpsilonSchedule::Constant,
+        label_smoothing: 0.0,
+        frozen: Frozen::NOTHING,
+        head_first: None,
+        head_learning_rate: None,
+        dropout: true,
         length: Length::Epochs(2),
         batch_size: 1,
         optimizer: Optimizer::Adam { learning_rate: 0.1, weight_decay: 0.0 },

@@ -1,0 +1,105 @@
+//! One perturbation for all images.
+
+use tch::{Kind, Tensor};
+
+use super::arena::Arena;
+use super::ball::Ball;
+use super::template::Attack;
+use crate::error::LabError;
+use crate::examples::Examples;
+use crate::models::{Mode, Model};
+use crate::random::{Purpose, Stream};
+
+/// How a universal perturbation is crafted.
+pub(super) struct Crafting<'a> {
+    pub(super) model: &'a Model,
+    /// What it is crafted on.
+    pub(super) examples: &'a Examples,
+    pub(super) ball: Ball,
+    pub(super) seed: u64,
+    /// Most passes over the examples.
+    pub(super) passes: u32,
+    /// Share of the examples that ends the crafting once fooled.
+    pub(super) fooling_rate: f64,
+}
+
+/// A perturbation that was crafted beforehand, added to every image.
+pub(super) struct Universal {
+    /// f32 \[1,C,H,W\].
+    perturbation: Tensor,
+}
+
+impl Attack for Universal {
+    fn tries(&self) -> u32 {
+        1
+    }
+
+    fn attempt(&self, arena: &mut Arena<'_>, _number: u32) -> Result<(), LabError> {
+        let points = arena.originals().f_add(&self.perturbation)?;
+        arena.conclude(&arena.bound(&points)?)
+    }
+}
+
+impl Crafting<'_> {
+    /// Crafts by steps along the gradient of the cross-entropy against the model's own predictions, summed over batches (Shafahi et al. 2020, arXiv
+    /// 1811.11304).
+    ///
+    /// # Errors
+    /// No memory.
+    pub(super) fn by_gradient(&self, step_size: f64, batch_size: usize) -> Result<Universal, LabError> {
+        let mut perturbation = self.none()?;
+        for pass in 0..self.passes {
+            let order = Stream::new(self.seed, Purpose::UniversalOrder { pass }).permutation(self.examples.len());
+            for batch in order.chunks(batch_size.max(1)) {
+                let pixels = self.examples.select(batch)?.pixels;
+                let gradient = self.gradient(&pixels, &perturbation)?;
+                perturbation = self.within(&self.ball.ascend(&perturbation, &gradient, step_size)?)?;
+            }
+            if self.fooled_share(&perturbation, batch_size)? >= self.fooling_rate {
+                break;
+            }
+        }
+        Ok(Universal { perturbation })
+    }
+
+    fn none(&self) -> Result<Tensor, LabError> {
+        Ok(self.examples.range(0, 1)?.pixels.f_zeros_like()?)
+    }
+
+    /// The nearest perturbation in the ball; where it leads out of [0,1] is the images' matter.
+    fn within(&self, perturbation: &Tensor) -> tch::Result<Tensor> {
+        self.ball.nearest(perturbation)
+    }
+
+    fn gradient(&self, pixels: &Tensor, perturbation: &Tensor) -> Result<Tensor, LabError> {
+        let predictions = self.predictions(pixels)?;
+        let points = pixels.f_add(perturbation)?.f_clamp(0.0, 1.0)?.f_detach()?.f_set_requires_grad(true)?;
+        let logits = self.model.forward(&points, Mode::Eval)?.logits;
+        let loss = logits.f_cross_entropy_loss(&predictions, None::<&Tensor>, tch::Reduction::Sum, -100, 0.0)?;
+        let mut gradients = Tensor::f_run_backward(&[loss], &[points], false, false)?;
+        let gradient = gradients.pop().ok_or_else(|| LabError::Defect("libtorch gave no gradient".to_owned()))?;
+        Ok(gradient.f_sum_dim_intlist([0i64].as_slice(), true, Kind::Float)?)
+    }
+
+    /// Classes that the model says, i64 \[n\].
+    fn predictions(&self, pixels: &Tensor) -> Result<Tensor, LabError> {
+        let _guard = tch::no_grad_guard();
+        Ok(self.model.forward(pixels, Mode::Eval)?.logits.f_argmax(1, false)?)
+    }
+
+    /// Share of the examples whose prediction the perturbation changes.
+    fn fooled_share(&self, perturbation: &Tensor, batch_size: usize) -> Result<f64, LabError> {
+        let total = self.examples.len();
+        let mut fooled = 0.0;
+        let mut first = 0;
+        while first < total {
+            let count = batch_size.clamp(1, total - first);
+            let pixels = self.examples.range(first, count)?.pixels;
+            let perturbed = pixels.f_add(perturbation)?.f_clamp(0.0, 1.0)?;
+            let changed = self.predictions(&pixels)?.f_ne_tensor(&self.predictions(&perturbed)?)?;
+            fooled += changed.f_sum(Kind::Double)?.f_double_value(&[])?;
+            first += count;
+        }
+        Ok(fooled / total as f64)
+    }
+}

@@ -1,0 +1,51 @@
+//! A model that was trained for a moment, and examples to attack it with.
+
+use std::sync::OnceLock;
+
+use gauntlet_domain::Digest;
+use gauntlet_domain::experiment::{Backbone, CheckpointFormat, Head, Length, ModelSpec, Objective, TaskSpec, Weights};
+use gauntlet_lab::models::{Checkpoints, Model, starting_weights};
+use gauntlet_lab::{Examples, Lab, Settings, TaskOutput};
+use tch::Device;
+
+use super::{Bench, Notes, model_spec, squares};
+
+/// How many examples there are.
+pub const EXAMPLES: usize = 90;
+
+/// The checkpoint of a model that was trained for a moment, made once for all tests.
+pub fn trained() -> &'static [u8] {
+    static CHECKPOINT: OnceLock<Vec<u8>> = OnceLock::new();
+    CHECKPOINT.get_or_init(|| {
+        let bench = Bench::new(96);
+        let spec = bench.train_spec(Objective::Standard, Length::Iterations(24));
+        let mut lab = Lab::new(Settings::default());
+        let output = lab.execute(&TaskSpec::Train(spec), &bench.inputs, &mut Notes::default()).unwrap();
+        let TaskOutput::Trained { checkpoint } = output else { panic!("a training gave {output:?}") };
+        std::fs::read(checkpoint).unwrap()
+    })
+}
+
+pub fn spec() -> ModelSpec {
+    model_spec(Backbone::ResNet18W16, 1, 3)
+}
+
+pub fn model() -> Model {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("trained.safetensors");
+    std::fs::write(&path, trained()).unwrap();
+    let checkpoint = Digest::of(trained());
+    let (tasks, files) = ([].into(), [(checkpoint, path)].into());
+    let weights = Weights::Imported { checkpoint, format: CheckpointFormat::SafeTensors, head: Head::Keep };
+    let checkpoints = Checkpoints { tasks: &tasks, files: &files };
+    let parameters = starting_weights(&spec(), &weights, 0, checkpoints, Device::Cpu).unwrap();
+    Model::new(&spec(), parameters, Device::Cpu).unwrap()
+}
+
+/// Images of other noise than the training's, some with a wrong label so that the model is wrong before any attack.
+pub fn examples() -> Examples {
+    let mut images = squares("test", EXAMPLES);
+    images.labels[4] = (images.labels[4] + 1) % 3;
+    images.labels[50] = (images.labels[50] + 1) % 3;
+    Examples::from_images(&images, 3, Device::Cpu).unwrap()
+}
