@@ -24,7 +24,9 @@ const ATTACK: &str = "method = \"fgsm\"";
 
 /// Every key of the entry with its default, but for those that `skip`.
 fn written_out(entry: &Entry, skip: &[&str]) -> String {
+    let absent = Some("-");
     let parameters = entry.parameters.iter().filter(|parameter| !skip.contains(&parameter.key));
+    let parameters = parameters.filter(|parameter| parameter.default.as_deref() != absent);
     parameters.filter_map(|parameter| Some(format!("{} = {}\n", parameter.key, parameter.default.as_ref()?))).collect()
 }
 
@@ -62,11 +64,17 @@ fn recipes_with_their_defaults_written_out_are_the_same_recipes() {
         let sgd = if entry.name == "none" { "" } else { "optimizer.kind = \"sgd\"\noptimizer.learning_rate = 0.1\n" };
         let short = format!("method = \"{}\"\n{sgd}{eps}", entry.name);
         let skip = [
-            "iterations",
             "optimizer",
+            "optimizer.betas",
+            "optimizer.epsilon",
+            "optimizer.weight_decay",
             "optimizer.head_learning_rate",
             "coefficient",
             "schedule.final_learning_rate",
+            "schedule.gamma",
+            "schedule.pct_start",
+            "schedule.div_factor",
+            "schedule.final_div_factor",
             "eps_schedule.zero",
             "eps_schedule.ramp",
             "head_first.epochs",

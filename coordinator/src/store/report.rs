@@ -224,11 +224,14 @@ fn check_attack(result: &AttackResult, spec: &AttackSpec) -> Result<(), String> 
 
 async fn insert_epoch(attempt: AttemptRef, metrics: &EpochMetrics, work: &mut Work) -> Result<(), Error> {
     let query = sqlx::query!(
-        "insert into epoch_metrics (task_id, epoch, attempt, iterations, learning_rate, train_loss, train_accuracy)
-        values ($1, $2, $3, $4, $5, $6, $7)
+        "insert into epoch_metrics (task_id, epoch, attempt, iterations, learning_rate, train_loss, train_accuracy,
+            validation_loss, validation_accuracy, validation_robust_accuracy)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
         on conflict (task_id, epoch) do update set
             attempt = excluded.attempt, iterations = excluded.iterations, learning_rate = excluded.learning_rate,
-            train_loss = excluded.train_loss, train_accuracy = excluded.train_accuracy
+            train_loss = excluded.train_loss, train_accuracy = excluded.train_accuracy,
+            validation_loss = excluded.validation_loss, validation_accuracy = excluded.validation_accuracy,
+            validation_robust_accuracy = excluded.validation_robust_accuracy
         where epoch_metrics.attempt <= excluded.attempt",
         bytes(attempt.task),
         column::<i32, _>(metrics.epoch, "an epoch")?,
@@ -236,7 +239,10 @@ async fn insert_epoch(attempt: AttemptRef, metrics: &EpochMetrics, work: &mut Wo
         column::<i32, _>(metrics.iterations, "the number of iterations")?,
         metrics.learning_rate,
         metrics.train_loss,
-        metrics.train_accuracy
+        metrics.train_accuracy,
+        metrics.validation.map(|validation| validation.loss),
+        metrics.validation.map(|validation| validation.accuracy),
+        metrics.validation.and_then(|validation| validation.robust_accuracy)
     );
     query.execute(&mut *work.tx).await?;
     Ok(())

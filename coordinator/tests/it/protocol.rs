@@ -89,6 +89,7 @@ async fn garbage_in_any_field_of_a_report_is_invalid_and_fails_the_attempt_for_g
         learning_rate: f64::NAN,
         train_loss: f64::INFINITY,
         train_accuracy: -1.0,
+        validation: None,
     };
     assert_eq!(
         worker.report(attempt(&train), Content::Epoch(metrics)).await,

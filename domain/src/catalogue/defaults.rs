@@ -34,12 +34,36 @@ pub const ADAM_LEARNING_RATE: f64 = 3e-4;
 pub const MOMENTUM: f64 = 0.9;
 /// Optimisers: L2 penalty.
 pub const WEIGHT_DECAY: f64 = 0.0;
+/// AdamW: peak learning rate (PyTorch).
+pub const ADAMW_LEARNING_RATE: f64 = 1e-3;
+/// AdamW: weight decay (PyTorch).
+pub const ADAMW_WEIGHT_DECAY: f64 = 1e-2;
+/// Adam, AdamW: decay rates of the two moments (PyTorch).
+pub const BETAS: [f64; 2] = [0.9, 0.999];
+/// Adam, AdamW: what is added to the root of the second moment (PyTorch).
+pub const EPSILON: f64 = 1e-8;
+/// Optimisers: whether biases and normalisations decay too (PyTorch).
+pub const DECAY_NORM_AND_BIAS: bool = true;
 /// Schedules: share of the steps that warm up.
 pub const WARMUP: f64 = 0.0;
 /// Cosine, for Adam: learning rate after the last step (the study's protocol).
 pub const ADAM_FINAL_LEARNING_RATE: f64 = 1e-6;
 /// Cosine, for SGD: learning rate after the last step.
 pub const SGD_FINAL_LEARNING_RATE: f64 = 0.0;
+/// Step schedule: factor of a drop (PyTorch).
+pub const GAMMA: f64 = 0.1;
+/// One cycle: share of the steps that rise (PyTorch).
+pub const PCT_START: f64 = 0.3;
+/// One cycle: peak over first rate (PyTorch).
+pub const DIV_FACTOR: f64 = 25.0;
+/// One cycle: first over last rate (PyTorch).
+pub const FINAL_DIV_FACTOR: f64 = 1e4;
+/// EMA: weight of the past.
+pub const EMA_DECAY: f64 = 0.999;
+/// Validation: share of the train split.
+pub const VALIDATION_SHARE: f64 = 0.1;
+/// Validation: seed of the choice.
+pub const VALIDATION_SEED: u64 = 0;
 
 /// pgd-at: steps of the inner attack (Madry et al.).
 pub const PGD_AT_STEPS: u32 = 7;

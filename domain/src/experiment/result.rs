@@ -43,6 +43,20 @@ pub struct EpochMetrics {
     pub train_loss: f64,
     /// Share of the epoch's training images classified right as they were shown (clean ones where the objective shows both), in train mode.
     pub train_accuracy: f64,
+    /// What the recipe's validation measured after the epoch.
+    #[serde(default)]
+    pub validation: Option<ValidationMetrics>,
+}
+
+/// What a training measured on the examples that are kept from it.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct ValidationMetrics {
+    /// Mean cross-entropy on the images as they are, in nats.
+    pub loss: f64,
+    /// Share of the images classified right as they are.
+    pub accuracy: f64,
+    /// Share of the images classified right before and after the inner attack; measured where it chooses the epoch.
+    pub robust_accuracy: Option<f64>,
 }
 
 /// The result of an evaluation.

@@ -15,6 +15,7 @@ pub const NUMERICS_VERSION: u32 = 1;
 /// What a task computes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "computes", rename_all = "kebab-case")]
+#[allow(clippy::large_enum_variant, reason = "specs are held one at a time, or behind a pointer")]
 pub enum TaskSpec {
     /// A training: weights → checkpoint.
     Train(TrainSpec),

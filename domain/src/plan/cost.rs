@@ -5,8 +5,8 @@
 //! fails on every example.
 
 use crate::experiment::{
-    ApgdLoss, AttackMethod, AttackSpec, AutoAttackVersion, Frozen, ImageShape, InnerAttack, Length, ModelSpec,
-    Objective, Recipe, TrainSpec,
+    ApgdLoss, AttackMethod, AttackSpec, AutoAttackVersion, Criterion, Frozen, ImageShape, InnerAttack, Length,
+    ModelSpec, Objective, Recipe, TrainSpec,
 };
 
 const FORWARD: f64 = 1.0;
@@ -22,7 +22,18 @@ pub(super) fn training(spec: &TrainSpec) -> f64 {
         * passes(&recipe.objective, recipe.frozen == Frozen::Backbone);
     let head = recipe.head_first.as_ref();
     let head = head.map_or(0.0, |first| images(first.length, 1) * passes(&first.objective, true));
-    cost(whole + head, &spec.model, spec.dataset.image)
+    cost(whole + head + validation(recipe, examples), &spec.model, spec.dataset.image)
+}
+
+/// Passes of the validations after each epoch.
+fn validation(recipe: &Recipe, examples: u32) -> f64 {
+    let Some(validation) = &recipe.validation else { return 0.0 };
+    let replays = recipe.objective.replays();
+    let head = recipe.head_first.as_ref().map_or(0, |first| epochs_of(recipe, first.length, 1, examples));
+    let epochs = head + epochs_of(recipe, recipe.length, replays, examples);
+    let robust = recipe.objective.inner().filter(|_| validation.select_by == Criterion::RobustAccuracy);
+    let attack = robust.map_or(0.0, |inner| f64::from(inner.steps) * INPUT_GRADIENT + FORWARD);
+    epochs as f64 * f64::from(validation.examples(examples)) * (FORWARD + attack)
 }
 
 /// Passes of one image in a step. Where the head alone is trained nothing is differentiated by the backbone's weights. Frozen stages are counted as if
@@ -96,9 +107,9 @@ fn autoattack_passes(version: AutoAttackVersion, classes: u32) -> f64 {
     }
 }
 
-/// Images of a step.
+/// Images of a step, for a train split of so many examples.
 pub(super) fn batch(recipe: &Recipe, examples: u32) -> u32 {
-    recipe.batch_size.min(examples)
+    recipe.batch_size.min(recipe.training_examples(examples))
 }
 
 /// Steps of a training, its first phase included; an incomplete last batch of an epoch is dropped unless it is the only one.
@@ -110,11 +121,20 @@ pub(super) fn steps(recipe: &Recipe, examples: u32) -> u64 {
 fn steps_of(recipe: &Recipe, length: Length, replays: u32, examples: u32) -> u64 {
     match length {
         Length::Epochs(epochs) => {
-            let batches = u64::from(examples / batch(recipe, examples).max(1));
-            (u64::from(epochs) * batches).saturating_mul(replays.into())
+            (u64::from(epochs) * batches_per_epoch(recipe, examples)).saturating_mul(replays.into())
         }
         Length::Iterations(iterations) => iterations.into(),
     }
+}
+
+/// Epochs that a phase begins.
+fn epochs_of(recipe: &Recipe, length: Length, replays: u32, examples: u32) -> u64 {
+    let steps_per_epoch = batches_per_epoch(recipe, examples).saturating_mul(replays.into()).max(1);
+    steps_of(recipe, length, replays, examples).div_ceil(steps_per_epoch)
+}
+
+fn batches_per_epoch(recipe: &Recipe, examples: u32) -> u64 {
+    u64::from(recipe.training_examples(examples) / batch(recipe, examples).max(1)).max(1)
 }
 
 fn cost(passes: f64, model: &ModelSpec, image: ImageShape) -> f64 {

@@ -8,7 +8,7 @@ use super::tasks::Tasks;
 use super::{checkpoint, cost, models, recipes};
 use crate::digest::Digest;
 use crate::experiment::{
-    AttackSpec, CheckpointFormat, Head, ModelSpec, NUMERICS_VERSION, Objective, TaskSpec, TrainSpec, Weights,
+    AttackSpec, CheckpointFormat, Head, ModelSpec, NUMERICS_VERSION, Objective, Recipe, TaskSpec, TrainSpec, Weights,
 };
 use crate::ids::{SweepId, TaskId};
 use crate::sweep::{
@@ -362,7 +362,11 @@ impl<'a> Planner<'a> {
     /// What a training needs of the size of its split.
     fn check_training(&mut self, spec: &TrainSpec, name: &str, at: &Place) -> Option<()> {
         let examples = spec.dataset.examples;
-        if matches!(spec.recipe.objective, Objective::Twins { .. }) && cost::batch(&spec.recipe, examples) < 4 {
+        if let Some(message) = validation_mistake(spec, name) {
+            self.mistakes.push(at.mistake(message));
+            return None;
+        }
+        if matches!(spec.recipe.objective, Objective::Twins { .. }) && smallest_part(&spec.recipe, examples) < 4 {
             let message = format!(
                 "`twins` needs batches of at least four examples, two for each half; on `{name}` they are smaller"
             );
@@ -374,6 +378,17 @@ impl<'a> Planner<'a> {
             self.mistakes.push(at.mistake(message));
             return None;
         }
+        if let Some(micro) = spec.recipe.micro_batch_size
+            && smallest_part(&spec.recipe, examples) == 1
+        {
+            let batch = cost::batch(&spec.recipe, examples);
+            let message = format!(
+                "on `{name}` a batch has {}, and a `micro_batch_size` of {micro} leaves one example alone",
+                counted(batch, "example")
+            );
+            self.mistakes.push(at.mistake(message));
+            return None;
+        }
         if cost::steps(&spec.recipe, examples) > u64::from(i32::MAX.unsigned_abs()) {
             let message =
                 format!("on {} of `{name}` this is a training of more than 2³¹ steps", counted(examples, "example"));
@@ -381,6 +396,31 @@ impl<'a> Planner<'a> {
             return None;
         }
         Some(())
+    }
+}
+
+/// What is wrong with the examples that a training keeps for validation: there must be some, and every class must be left with one to train on.
+fn validation_mistake(spec: &TrainSpec, name: &str) -> Option<String> {
+    let examples = spec.dataset.examples;
+    let held_out = spec.recipe.validation.as_ref()?.examples(examples);
+    let split = || format!("the train split of `{name}` has {}", counted(examples, "example"));
+    if held_out == 0 {
+        return Some(format!("{}: too few to keep a share of them for validation", split()));
+    }
+    let left = examples.saturating_sub(held_out);
+    (left < spec.dataset.classes.max(2)).then(|| {
+        let classes = grouped(spec.dataset.classes);
+        format!("{} of {classes} classes: with {} kept for validation too few are left", split(), grouped(held_out))
+    })
+}
+
+/// Examples of the smallest batch or micro-batch.
+fn smallest_part(recipe: &Recipe, examples: u32) -> u32 {
+    let batch = cost::batch(recipe, examples);
+    match recipe.micro_batch_size {
+        Some(micro) if !batch.is_multiple_of(micro) => batch % micro,
+        Some(micro) => micro,
+        None => batch,
     }
 }
 

@@ -34,6 +34,7 @@ mod fab;
 mod feature;
 mod gradient;
 mod hyperplane;
+mod methods;
 mod momentum;
 mod objective;
 mod oracle;

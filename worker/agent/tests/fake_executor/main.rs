@@ -116,8 +116,14 @@ fn train(execute: &Execute) -> Result<TaskOutput> {
 
 fn epoch(execute: &Execute, epoch: u32) -> Result<()> {
     let attempt = execute.attempt;
-    let metrics =
-        EpochMetrics { epoch, iterations: 10 * epoch, learning_rate: 0.1, train_loss: 1.5, train_accuracy: 0.5 };
+    let metrics = EpochMetrics {
+        epoch,
+        iterations: 10 * epoch,
+        learning_rate: 0.1,
+        train_loss: 1.5,
+        train_accuracy: 0.5,
+        validation: None,
+    };
     say(&Event::Epoch { attempt, metrics })?;
     let path = execute.output_dir.join(format!("checkpoint-{epoch}"));
     fs::write(&path, format!("state {epoch}"))?;
