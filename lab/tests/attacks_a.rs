@@ -9,9 +9,11 @@ mod support;
 use gauntlet_domain::experiment::{
     ApgdLoss, AttackConfig, AttackMethod, AutoAttackVersion, Backbone, Norm, TargetClass,
 };
-use gauntlet_lab::attacks::{Aids, Evaluated, Evaluation, evaluate, evaluate_range, lengths};
+use gauntlet_lab::attacks::{Aids, Ball, Evaluated, Evaluation, evaluate, evaluate_range, lengths};
 use gauntlet_lab::models::Model;
+use gauntlet_lab::random::{Purpose, Stream};
 use gauntlet_lab::{Examples, LabError};
+use proptest::prelude::*;
 use support::trained::{EXAMPLES, examples, model};
 use support::{Golden, floats, formula_examples, formula_model};
 use tch::{Kind, Tensor};
@@ -251,4 +253,33 @@ fn examples_whose_first_gradient_is_zero_everywhere_are_counted_once() {
     let masked = evaluate(&evaluation, &mut |_| ()).unwrap().result;
     let right = masked.outcomes.clean_correct() as u64;
     assert!(right > 30 && masked.zero_gradient_examples == right, "{} of {right}", masked.zero_gradient_examples);
+}
+
+proptest! {
+    #[test]
+    fn apgd_brings_points_back_to_the_nearest_one_in_the_l1_ball_and_the_box(
+        eps in 1e-3..30.0f64, reach in 1e-3..3.0f32, seed in any::<u64>(),
+    ) {
+        let mut stream = Stream::new(seed, Purpose::Shuffle { epoch: 0 });
+        let originals: Vec<f32> = (0..40).map(|_| stream.unit()).collect();
+        let changes: Vec<f32> = (0..40).map(|_| stream.symmetric(reach)).collect();
+        let [x, change] = [&originals, &changes].map(|values| Tensor::from_slice(values).view([1, 1, 5, 8]));
+        let found = floats(&Ball { norm: Norm::L1, eps }.bound_for_apgd(&(&x + change), &x).unwrap());
+        // Lagrange: each value keeps what exceeds a common threshold, as far as the box allows; the threshold is found by bisection.
+        let kept = |threshold: f64| -> Vec<f64> {
+            let room = |(x, change): (&f32, &f32)| f64::from(if *change > 0.0 { 1.0 - x } else { *x });
+            let pairs = originals.iter().zip(&changes);
+            pairs.map(|pair| (f64::from(pair.1.abs()) - threshold).clamp(0.0, room(pair))).collect()
+        };
+        let (mut low, mut high) = (0.0, f64::from(reach));
+        for _ in 0..60 {
+            let middle = 0.5 * (low + high);
+            if kept(middle).iter().sum::<f64>() > eps { low = middle } else { high = middle }
+        }
+        let threshold = if kept(0.0).iter().sum::<f64>() > eps { high } else { 0.0 };
+        for (row, kept) in kept(threshold).into_iter().enumerate() {
+            let nearest = f64::from(originals[row]) + kept * f64::from(changes[row].signum());
+            prop_assert!((f64::from(found[row]) - nearest).abs() < 1e-5, "{} {nearest}", found[row]);
+        }
+    }
 }
