@@ -125,6 +125,9 @@ fn assert_agrees_precisely(case: &str, backbone: Backbone, size: [i64; 4]) {
         let logits = single.forward(&formula_pixels(&format!("{case}.pixels"), &size), mode).unwrap().logits;
         compare(&format!("{case} {name} f32 logits"), &logits, golden.get(&format!("{case}.{name}.logits")), 1e-4);
     }
+    let folded = Model::new(&spec(backbone), Parameters::new(filled(backbone)).frozen(), Device::Cpu).unwrap();
+    let logits = folded.forward(&formula_pixels(&format!("{case}.pixels"), &size), Mode::Eval).unwrap().logits;
+    compare(&format!("{case} folded logits"), &logits, golden.get(&format!("{case}.eval.logits")), 1e-4);
     assert_agrees(&golden, case, &model(backbone, precise(backbone)), size, &BOTH);
 }
 

@@ -1,5 +1,7 @@
 //! Conversions between wire and domain. A failed one names the field.
 
+mod masking;
+
 use std::str::FromStr;
 
 use gauntlet_domain::experiment::{

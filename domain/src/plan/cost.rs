@@ -6,7 +6,7 @@
 
 use crate::experiment::{
     ApgdLoss, AttackMethod, AttackSpec, AutoAttackVersion, Criterion, Frozen, ImageShape, InnerAttack, Length,
-    ModelSpec, Objective, Recipe, TrainSpec,
+    ModelSpec, Objective, Recipe, TrainSpec, UapMethod,
 };
 
 const FORWARD: f64 = 1.0;
@@ -56,15 +56,44 @@ fn passes(objective: &Objective, head_only: bool) -> f64 {
 
 /// Cost of an evaluation.
 pub(super) fn attack(spec: &AttackSpec) -> f64 {
-    let passes = FORWARD + attack_passes(&spec.attack.method, spec.model.classes);
-    cost(f64::from(spec.dataset.examples) * passes, &spec.model, spec.dataset.image)
+    let method = &spec.attack.method;
+    let examples = f64::from(spec.dataset.examples);
+    let passes =
+        examples * (FORWARD + attack_passes(method, spec.model.classes)) + crafting(method, spec.model.classes);
+    let own = cost(passes, &spec.model, spec.dataset.image);
+    match method {
+        AttackMethod::Transfer { source, by } => {
+            let passes = examples * attack_passes(by, source.model.classes);
+            own + cost(passes, &source.model, spec.dataset.image)
+        }
+        _ => own,
+    }
+}
+
+/// Work on the examples that a universal perturbation is crafted on, if all passes are needed.
+fn crafting(method: &AttackMethod, classes: u32) -> f64 {
+    let AttackMethod::Uap { crafted_on, by, passes, .. } = method else { return 0.0 };
+    let each = match by {
+        UapMethod::DeepFool { steps, candidates, .. } => deepfool_passes(*steps, *candidates, classes),
+        UapMethod::Gradient { .. } => INPUT_GRADIENT,
+    };
+    // After each pass all are asked whether they are fooled.
+    f64::from(*passes) * f64::from(crafted_on.examples) * (each + FORWARD)
+}
+
+/// A step needs the gradient of the logit of each candidate.
+fn deepfool_passes(steps: u32, candidates: u32, classes: u32) -> f64 {
+    f64::from(steps) * by_class(candidates.min(classes)) + FORWARD
+}
+
+/// A step that needs the gradient of each logit goes back once for each class.
+fn by_class(classes: u32) -> f64 {
+    FORWARD + f64::from(classes) * (INPUT_GRADIENT - FORWARD)
 }
 
 /// Work of an attack on one example that withstands it, in passes as above.
 fn attack_passes(method: &AttackMethod, classes: u32) -> f64 {
     let iterated = |tries: u32, steps: u32| f64::from(tries) * (f64::from(steps) * INPUT_GRADIENT + FORWARD);
-    // A step that needs the gradient of each logit goes back once for each class.
-    let by_class = |classes: u32| FORWARD + f64::from(classes) * (INPUT_GRADIENT - FORWARD);
     let targets = |wanted: u32| wanted.min(classes.saturating_sub(1)).max(1);
     match method {
         AttackMethod::Noise { draws } => f64::from(*draws) * FORWARD,
@@ -74,9 +103,7 @@ fn attack_passes(method: &AttackMethod, classes: u32) -> f64 {
         }
         AttackMethod::MiFgsm { steps, .. } | AttackMethod::DiFgsm { steps, .. } => iterated(1, *steps),
         AttackMethod::Cw { steps, binary_search_steps, .. } => iterated(*binary_search_steps, *steps),
-        AttackMethod::DeepFool { steps, candidates, .. } => {
-            f64::from(*steps) * by_class((*candidates).min(classes)) + FORWARD
-        }
+        AttackMethod::DeepFool { steps, candidates, .. } => deepfool_passes(*steps, *candidates, classes),
         AttackMethod::Apgd { loss, steps, restarts, target_classes, .. } => {
             let tries = if *loss == ApgdLoss::DlrTargeted { targets(*target_classes) } else { 1 };
             iterated(restarts.saturating_mul(tries), *steps)
@@ -88,9 +115,8 @@ fn attack_passes(method: &AttackMethod, classes: u32) -> f64 {
         }
         AttackMethod::Square { queries, restarts, .. } => f64::from(*restarts) * f64::from(*queries) * FORWARD,
         AttackMethod::AutoAttack { version } => autoattack_passes(*version, classes),
-        // The crafting is shared by all examples; each is asked once.
-        AttackMethod::Uap { .. } => FORWARD,
-        AttackMethod::Transfer { by, .. } => attack_passes(by, classes) + FORWARD,
+        // What was crafted elsewhere is shown once.
+        AttackMethod::Uap { .. } | AttackMethod::Transfer { .. } => FORWARD,
     }
 }
 

@@ -21,11 +21,18 @@
 
 mod apgd;
 mod arena;
+mod autoattack;
 mod ball;
+mod boundary;
+mod carlini_wagner;
 mod climb;
+mod deepfool;
 mod diversity;
+mod fab;
 mod feature;
 mod gradient;
+mod hyperplane;
+mod methods;
 mod momentum;
 mod objective;
 mod oracle;

@@ -94,7 +94,7 @@ fn attack(examples: usize) -> TaskOutput {
         adversarial_loss: vec![4.0; examples],
         distance: vec![0.1; examples],
     };
-    TaskOutput::Attacked(AttackResult { outcomes, model_queries: 7 })
+    TaskOutput::Attacked(AttackResult { outcomes, model_queries: 7, zero_gradient_examples: 0 })
 }
 
 /// The trained weights tell what the training started from.
