@@ -408,7 +408,7 @@ fn the_average_of_three_steps_is_pytorchs() {
         let difference =
             relative_difference(&average.model().parameters().tensors()[name], golden.get(&format!("average.{name}")));
         println!("average of {name}: {difference:.1e}");
-        assert!(difference < 1e-4, "{name} differs by {difference:e}");
+        assert!(difference < 1e-3, "{name} differs by {difference:e}");
     }
 }
 

@@ -180,6 +180,13 @@ impl Model {
         self.backbone.stages()
     }
 
+    /// Whether gradients are wanted by a parameter of a stage.
+    pub fn is_trained(&self, stage: usize) -> bool {
+        let prefixes = self.stages()[stage].prefixes;
+        let mut own = self.parameters.tensors().iter().filter(|(name, _)| prefixes.iter().any(|p| name.starts_with(p)));
+        own.any(|(_, tensor)| tensor.requires_grad())
+    }
+
     /// What the first stage takes: (pixels − mean) / std.
     ///
     /// # Errors

@@ -116,19 +116,23 @@ impl<'a> Passes<'a> {
 
 impl<'a> Pass<'a> {
     fn new(route: &Route<'a>, pixels: &Tensor) -> tch::Result<Self> {
-        let mut x = route.model.normalised(pixels)?;
+        let model = route.model;
+        let _guard = tch::no_grad_guard();
+        let mut x = model.normalised(pixels)?;
+        // Whether there is anything to go back for.
+        let mut reached = pixels.requires_grad();
         let mut inputs = Vec::with_capacity(route.stages.len() + 1);
         for (number, mode) in route.stages.iter().enumerate() {
-            let input = leaf(&x)?;
-            // With the graph of this stage alone: whether its output requires gradients tells whether there is anything to go back for.
-            x = route.model.stage(number, &input, *mode)?;
-            inputs.push(input);
+            let output = model.stage(number, &x, *mode)?;
+            inputs.push(x.f_detach()?.f_set_requires_grad(reached)?);
+            x = output;
+            reached |= model.is_trained(number);
         }
-        inputs.push(leaf(&x)?);
-        let output = tch::no_grad(|| route.model.head(&x, route.head))?;
+        let Output { features, logits } = model.head(&x, route.head)?;
+        inputs.push(x.f_detach()?.f_set_requires_grad(reached)?);
         let output = Output {
-            features: output.features.f_set_requires_grad(true)?,
-            logits: output.logits.f_set_requires_grad(true)?,
+            features: features.f_detach()?.f_set_requires_grad(true)?,
+            logits: logits.f_detach()?.f_set_requires_grad(true)?,
         };
         Ok(Self { route: route.again(), pixels: pixels.shallow_clone(), inputs, output })
     }
@@ -157,12 +161,6 @@ impl<'a> Pass<'a> {
         }
         Ok(())
     }
-}
-
-/// A tensor of the same values without its history; it requires gradients if it had one.
-fn leaf(x: &Tensor) -> tch::Result<Tensor> {
-    let requires = x.requires_grad();
-    x.f_detach()?.f_set_requires_grad(requires)
 }
 
 /// A scalar whose gradient by whatever `output` depends on is `gradient` carried back.
