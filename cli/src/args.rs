@@ -72,6 +72,8 @@ pub enum Command {
     Results(ResultsArgs),
     /// Print the outcomes of a sweep: one row per example.
     Outcomes(OutcomesArgs),
+    /// Print what speaks for masked gradients in the results of a sweep.
+    Warnings(SweepArgs),
     /// Say why a task waits, where it runs and what it tried.
     Explain(ExplainArgs),
     /// List the workers.

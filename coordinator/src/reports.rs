@@ -133,9 +133,9 @@ fn understand_content(content: v1::report::Content) -> Result<Content, InvalidFi
         Wire::Trained(v1::Trained { checkpoint }) => {
             Content::Trained(convert::artifact(checkpoint, "trained.checkpoint")?)
         }
-        Wire::Attacked(v1::Attacked { outcomes, model_queries }) => {
+        Wire::Attacked(v1::Attacked { outcomes, model_queries, zero_gradient_examples }) => {
             let outcomes = convert::required(outcomes, "attacked.outcomes")?.into();
-            Content::Attacked(AttackResult { outcomes, model_queries })
+            Content::Attacked(AttackResult { outcomes, model_queries, zero_gradient_examples })
         }
         Wire::Failed(failed) => {
             let mut failure: gauntlet_domain::task::Failure = failed.try_into()?;

@@ -4,8 +4,9 @@
 
 use serde::Serialize;
 
+use crate::experiment::Knowledge;
 use crate::results::ResultRow;
-use crate::sweep::{AttackTemplate, InitStart, RecipeRef, RecipeSection, Sweep};
+use crate::sweep::{InitStart, RecipeRef, RecipeSection, Sweep};
 
 /// What was found for one data set and model under one attack.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -95,9 +96,11 @@ pub fn findings(sweep: &Sweep, rows: &[ResultRow]) -> Vec<Finding> {
     let mut found = Vec::new();
     for dataset in &sweep.datasets {
         for model in &sweep.models {
-            for attack in sweep.attacks.iter().filter(|attack| !matches!(attack.method, AttackTemplate::Noise { .. })) {
+            for attack in sweep.attacks.iter().filter(|attack| attack.method.knowledge() != Knowledge::Nothing) {
                 let of_attack = |row: &&ResultRow| {
-                    row.dataset == dataset.name && row.backbone == model.name && row.attack == attack.name
+                    // Without an ε almost everything is fooled somewhere, which says nothing.
+                    let has_eps = !row.eps.is_empty();
+                    has_eps && row.dataset == dataset.name && row.backbone == model.name && row.attack == attack.name
                 };
                 let rows: Vec<&ResultRow> = rows.iter().filter(of_attack).collect();
                 found.extend(finding(sweep, &rows));

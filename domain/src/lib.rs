@@ -5,6 +5,7 @@
 //! * [`plan`]: sweep → runs → graph of tasks named by the hash of what they compute;
 //! * [`results`]: rows of the results, their summary over seeds, and what they say;
 //! * [`findings`]: what the rows say about the claim;
+//! * [`masking`]: signs that a robust accuracy is owed to masked gradients;
 //! * [`task`]: the state machine of a task;
 //! * [`schedule`]: which ready task goes to which worker;
 //! * [`catalogue`]: the data sets, backbones, recipes and attacks there are, with their parameters.
@@ -16,6 +17,7 @@ pub mod digest;
 pub mod experiment;
 pub mod findings;
 pub mod ids;
+pub mod masking;
 pub mod plan;
 pub mod results;
 pub mod schedule;

@@ -34,11 +34,14 @@ const RECIPES: [&str; 3] = [
     "name = \"dm\"\nmethod = \"dm\"\niterations = 10",
     "name = \"madry\"\nmethod = \"pgd-at\"\ninner = { eps = \"4/255\" }",
 ];
-const ATTACKS: [&str; 4] = [
+const ATTACKS: [&str; 7] = [
     "name = \"pgd\"\nmethod = \"pgd\"\neps = [\"2/255\", 0.03]",
     "name = \"fgsm\"\nmethod = \"fgsm\"\neps = \"8/255\"",
     "name = \"noise\"\nmethod = \"noise\"\neps = [0.1, 0.2, 0.3]",
     "name = \"l2\"\nmethod = \"pgd\"\nnorm = \"l2\"\neps = [0.5]\nexamples = 50",
+    "name = \"boundary\"\nmethod = \"deepfool\"\neps = [0.5, 1]\nexamples = 50",
+    "name = \"anywhere\"\nmethod = \"fab\"\nexamples = 50",
+    "name = \"universal\"\nmethod = \"uap\"\neps = 0.1\ncraft_examples = 60",
 ];
 
 /// The sections of a sweep, in some order.

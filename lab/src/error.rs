@@ -55,6 +55,12 @@ pub enum LabError {
         /// The loss: an infinity or NaN.
         loss: f64,
     },
+    /// A training that was asked to stop. Its resumable checkpoint is on disk.
+    #[error("stopped as asked, after the resumable checkpoint {}", path.display())]
+    Stopped {
+        /// The resumable checkpoint.
+        path: PathBuf,
+    },
     /// A model that gives numbers that are none.
     #[error("the model's output for example {example} is not finite ({when} the attack)")]
     NotFinite {
@@ -145,9 +151,10 @@ impl LabError {
     pub fn class(&self) -> FailureClass {
         match self {
             Self::OutOfMemory(_) | Self::Data(DataError::OutOfMemory { .. }) => FailureClass::Resource,
-            Self::Io { .. } | Self::MissingInput { .. } | Self::Data(DataError::Unreadable { .. }) => {
-                FailureClass::Transient
-            }
+            Self::Io { .. }
+            | Self::MissingInput { .. }
+            | Self::Stopped { .. }
+            | Self::Data(DataError::Unreadable { .. }) => FailureClass::Transient,
             Self::Data(_)
             | Self::Spec(_)
             | Self::Weights { .. }

@@ -19,8 +19,8 @@ use crate::checkpoint;
 use crate::device::DeviceName;
 use crate::error::LabError;
 use crate::examples::Examples;
-use crate::models::{Checkpoints, Model, Parameters, starting_weights};
-use crate::training::{Observation, Training, train};
+use crate::models::{Activations, Checkpoints, Model, Parameters, starting_weights};
+use crate::training::{Observation, Training, Wish, train};
 
 /// Data sets kept in memory between tasks: a source, a target and its test split.
 const DATASETS_KEPT: usize = 3;
@@ -39,6 +39,8 @@ pub struct Settings {
     pub attack_batch_size: usize,
     /// Shortest time between two resumable checkpoints.
     pub checkpoint_interval: Duration,
+    /// Whether trainings compute activations again instead of keeping them, which takes longer and needs less memory. Results are the same.
+    pub recompute_activations: bool,
 }
 
 impl Default for Settings {
@@ -48,6 +50,7 @@ impl Default for Settings {
             threads: 1,
             attack_batch_size: 128,
             checkpoint_interval: Duration::from_secs(10),
+            recompute_activations: false,
         }
     }
 }
@@ -75,6 +78,11 @@ pub trait Observer {
 
     /// A resumable checkpoint after so many epochs is on disk. It stays there at least until the one after the next.
     fn checkpoint(&mut self, path: &Path, epoch: u32);
+
+    /// What it wants of a training; asked after each step.
+    fn wish(&mut self) -> Wish {
+        Wish::GoOn
+    }
 }
 
 /// What a task came to.
@@ -160,8 +168,9 @@ impl Lab {
         let device = self.settings.device.device();
         let originals = spec.recipe.augmentation.crop.is_some();
         let examples = self.kept_examples(&spec.dataset, originals, &inputs.places)?;
+        let activations = if self.settings.recompute_activations { Activations::Recompute } else { Activations::Keep };
         let parameters = self.load_parameters(&spec.model, &spec.weights, spec.seed, inputs)?;
-        let model = Model::new(&spec.model, parameters, device)?;
+        let model = Model::new(&spec.model, parameters, device)?.with_activations(activations);
         let training = Training {
             task,
             spec,
@@ -172,10 +181,16 @@ impl Lab {
             output_dir: &inputs.output_dir,
             checkpoint_interval: self.settings.checkpoint_interval,
         };
-        train(&training, &mut |observation| match observation {
-            Observation::Step(done, total) => observer.progress((*done).into(), (*total).into(), "steps"),
-            Observation::Epoch(metrics) => observer.epoch(metrics),
-            Observation::Checkpoint(path, epoch) => observer.checkpoint(path, *epoch),
+        train(&training, &mut |observation| {
+            match observation {
+                Observation::Step(done, total) => {
+                    observer.progress((*done).into(), (*total).into(), "steps");
+                    return observer.wish();
+                }
+                Observation::Epoch(metrics) => observer.epoch(metrics),
+                Observation::Checkpoint(path, epoch) => observer.checkpoint(path, *epoch),
+            }
+            Wish::GoOn
         })?;
         let path = inputs.output_dir.join(CHECKPOINT_FILE);
         checkpoint::write(&path, model.parameters().tensors(), &[("format", "pt".to_owned())])?;

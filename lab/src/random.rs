@@ -22,6 +22,8 @@ pub enum Purpose<'a> {
         /// The epoch.
         epoch: u32,
     },
+    /// Which examples are kept from training.
+    HeldOut,
     /// Changes of one training image in one epoch.
     Augmentation {
         /// The epoch.
@@ -95,6 +97,7 @@ impl fmt::Display for Purpose<'_> {
         match self {
             Self::Weights(name) => write!(f, "weights/{name}"),
             Self::Shuffle { epoch } => write!(f, "shuffle/{epoch}"),
+            Self::HeldOut => f.write_str("held-out"),
             Self::Augmentation { epoch, example } => write!(f, "augmentation/{epoch}/{example}"),
             Self::Dropout { iteration, layer } => write!(f, "dropout/{iteration}/{layer}"),
             Self::StochasticDepth { iteration, layer } => write!(f, "stochastic-depth/{iteration}/{layer}"),
@@ -162,6 +165,12 @@ impl Stream {
     /// True with probability one half.
     pub fn coin(&mut self) -> bool {
         self.0.next_u32() >> 31 == 1
+    }
+
+    /// These values in random order.
+    pub fn into_order(mut self, values: &[i64]) -> Vec<i64> {
+        let order = self.permutation(values.len());
+        order.into_iter().map(|place| values[place as usize]).collect()
     }
 
     /// The numbers 0 … `count` − 1 in random order.

@@ -3,21 +3,17 @@
 
 mod support;
 
-use std::sync::OnceLock;
-
 use gauntlet_domain::experiment::{
-    AttackConfig, AttackMethod, AttackResult, AttackSpec, Backbone, CheckpointFormat, Head, Length, ModelSpec,
-    NUMERICS_VERSION, Norm, Objective, TaskSpec, Weights,
+    AttackConfig, AttackMethod, AttackResult, AttackSpec, Head, NUMERICS_VERSION, Norm, TaskSpec, Weights,
 };
 use gauntlet_domain::{Digest, TaskId};
 use gauntlet_lab::attacks::{Aids, Ball, Evaluation, evaluate, lengths};
-use gauntlet_lab::models::{Checkpoints, Model, starting_weights};
 use gauntlet_lab::random::{Purpose, Stream};
-use gauntlet_lab::{Examples, Inputs, Lab, Settings, TaskOutput};
+use gauntlet_lab::{Inputs, Lab, Settings, TaskOutput};
 use proptest::prelude::*;
 use support::trained::{EXAMPLES, examples, model, spec, trained};
 use support::{Bench, Notes, floats};
-use tch::{Device, Tensor};
+use tch::Tensor;
 
 fn pgd(norm: Norm, eps: f64, restarts: u32) -> AttackConfig {
     let method = AttackMethod::Pgd { steps: 8, step_size: eps / 4.0, random_start: true, restarts };

@@ -83,6 +83,16 @@ fn assert_close(what: &str, found: &Tensor, tolerance: f64) {
     assert!(difference < tolerance, "{what} in {:?} differs by {difference:e}", found.kind());
 }
 
+/// Logits and features of the model whose normalisations are folded into its convolutions.
+fn assert_folded_agrees(case: &str, model: &Model, spec: &ModelSpec, [count, side]: [i64; 2]) {
+    let tensors = model.parameters().tensors().iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone()));
+    let folded = Model::new(spec, Parameters::new(tensors.collect()).frozen(), Device::Cpu).unwrap();
+    let output =
+        folded.forward(&formula_pixels(&format!("{case}.pixels"), &[count, 3, side, side]), Mode::Eval).unwrap();
+    assert_close(&format!("{case}.eval.logits"), &output.logits, 1e-4);
+    assert_close(&format!("{case}.eval.features"), &sample(&output.features), 1e-4);
+}
+
 /// Logits, features and running statistics, in both modes.
 fn assert_outputs_agree(case: &str, model: &Model, spec: &ModelSpec, [count, side]: [i64; 2]) {
     let pixels = formula_pixels(&format!("{case}.pixels"), &[count, 3, side, side]);
@@ -127,6 +137,7 @@ fn assert_agrees_and_takes_small_images(
     let spec = spec(backbone, stem);
     assert_gradients_agree(case, &filled_model(&spec, gain, Kind::Double), size);
     let model = filled_model(&spec, gain, Kind::Float);
+    assert_folded_agrees(case, &model, &spec, size);
     assert_outputs_agree(case, &model, &spec, size);
     assert_takes_images_from_its_smallest_size_on(&model, &spec);
     model
@@ -141,7 +152,7 @@ fn fails_one_pixel_below(model: &Model, backbone: Backbone) -> bool {
 fn assert_drops_in_training_only(model: &Model, side: i64) {
     let pixels = formula_pixels("dropout", &[2, 3, side, side]);
     let at = |iteration: Option<u32>| {
-        let dropout = iteration.map(|iteration| Dropout { seed: 1, iteration });
+        let dropout = iteration.map(|iteration| Dropout { seed: 1, iteration, first_row: 0 });
         model.forward(&pixels, Mode::Train(Train { moves_statistics: false, dropout })).unwrap().logits
     };
     assert_eq!(at(Some(0)), at(Some(0)));

@@ -10,7 +10,7 @@ use gauntlet_domain::experiment::{
 };
 use gauntlet_lab::attacks::{Aids, Evaluated, Evaluation, evaluate};
 use gauntlet_lab::models::{Mode, Model};
-use gauntlet_lab::training::{Draws, Learner, OptimizerState, Target, craft, losses};
+use gauntlet_lab::training::{Branch, Draws, Learner, OptimizerState, Target, craft, losses};
 use support::{
     Golden, floats, formula_examples, formula_model, formula_pixels, model_spec, pattern, relative_difference,
 };
@@ -153,7 +153,8 @@ fn inner_attacks_craft_what_pytorch_crafts() {
     ];
     for (name, target, attack) in cases {
         let draws = Draws { seed: 0, iteration: 0, examples: &(0..16).collect::<Vec<_>>() };
-        let crafted = craft(&learner, &pixels, &target, &attack, Mode::Eval, &draws).unwrap().narrow(0, 0, 4);
+        let route = learner.route(Branch::Own, Mode::Eval).unwrap();
+        let crafted = craft(&route, &pixels, &target, &attack, &draws).unwrap().narrow(0, 0, 4);
         let other = (crafted - golden.get(name)).abs().gt(1e-5).to_kind(Kind::Double).mean(Kind::Double);
         let other = other.double_value(&[]);
         println!("{name}: share of other pixels {other:.5}");
@@ -198,7 +199,7 @@ fn five_steps_of_each_optimiser_equal_pytorchs() {
         ("sgd", sgd(0.0, false)),
         ("momentum", sgd(0.9, false)),
         ("nesterov", sgd(0.9, true)),
-        ("adam", Optimizer::Adam { learning_rate: 0.1, weight_decay: 1e-3 }),
+        ("adam", Optimizer::Adam { learning_rate: 0.1, weight_decay: 1e-3, betas: [0.9, 0.999], epsilon: 1e-8 }),
     ];
     let shapes: [(&str, &[i64]); 2] = [("first", &[5, 3]), ("second", &[7])];
     let values = |name: &str, shape: &[i64]| {
@@ -206,7 +207,7 @@ fn five_steps_of_each_optimiser_equal_pytorchs() {
     };
     for (rule, optimizer) in rules {
         let mut parameters = shapes.map(|(name, shape)| (name.to_owned(), values(name, shape)));
-        let mut state = OptimizerState::new(&optimizer, &parameters).unwrap();
+        let mut state = OptimizerState::new(&optimizer, true, &parameters).unwrap();
         for step in 0..5 {
             let gradients = shapes.map(|(name, shape)| values(&format!("{name}.{step}"), shape));
             state.step(&mut parameters, &gradients, &[0.1 / f64::from(step + 1); 2], step + 1).unwrap();

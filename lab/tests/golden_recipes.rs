@@ -129,12 +129,14 @@ fn first_steps_of_inner_attacks_equal_pytorchs() {
     let away = away.softmax(1, Kind::Float);
     for steps in [1, 2] {
         let target = Target::Divergence(&away);
-        let crafted = craft(&learner, &pixels, &target, &inner(steps), Mode::Eval, &draws).unwrap();
+        let crafted =
+            craft(&learner.route(Branch::Own, Mode::Eval).unwrap(), &pixels, &target, &inner(steps), &draws).unwrap();
         assert_same_pixels(&golden, &format!("craft.divergence.{steps}"), &crafted);
     }
     // fast-at crafts in train mode, and the statistics move meanwhile.
     let target = Target::CrossEntropy(&labels);
-    let crafted = craft(&learner, &pixels, &target, &inner(1), Mode::TRAIN, &draws).unwrap();
+    let crafted =
+        craft(&learner.route(Branch::Own, Mode::TRAIN).unwrap(), &pixels, &target, &inner(1), &draws).unwrap();
     assert_same_pixels(&golden, "craft.train_mode", &crafted);
     let statistics = &model.parameters().tensors()["layer4.1.bn2.running_var"];
     assert_close(&golden, "craft.train_mode.running_var", statistics, 1e-4);

@@ -41,7 +41,7 @@ fn resumed_from(inputs: Inputs, path: &Path) -> Inputs {
 #[test]
 fn a_resumed_training_equals_an_uninterrupted_one_bit_for_bit_under_every_objective_and_optimiser() {
     let bench = Bench::new(48);
-    let adam = Optimizer::Adam { learning_rate: 0.002, weight_decay: 1e-4 };
+    let adam = Optimizer::Adam { learning_rate: 0.002, weight_decay: 1e-4, betas: [0.9, 0.999], epsilon: 1e-8 };
     let mut specs = objectives().map(|objective| bench.train_spec(objective, Length::Epochs(3))).to_vec();
     let mut with_adam = specs[0].clone();
     with_adam.recipe.optimizer = adam;

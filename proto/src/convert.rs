@@ -1,8 +1,12 @@
 //! Conversions between wire and domain. A failed one names the field.
 
+mod masking;
+
 use std::str::FromStr;
 
-use gauntlet_domain::experiment::{ArtifactRef, CifarVariant, EpochMetrics, MomentTensor, Outcomes, ParameterShape};
+use gauntlet_domain::experiment::{
+    ArtifactRef, CifarVariant, EpochMetrics, MomentTensor, Outcomes, ParameterShape, ValidationMetrics,
+};
 use gauntlet_domain::results::ResultRow;
 use gauntlet_domain::sweep::{Facts, FileContent, FileFacts, FilePlace, FolderClass};
 use gauntlet_domain::task::{Failure, FailureClass};
@@ -97,15 +101,31 @@ pub fn artifact(wire: Option<v1::Artifact>, field: &str) -> Result<ArtifactRef, 
 
 impl From<EpochMetrics> for v1::EpochMetrics {
     fn from(metrics: EpochMetrics) -> Self {
-        let EpochMetrics { epoch, iterations, learning_rate, train_loss, train_accuracy } = metrics;
-        Self { epoch, iterations, learning_rate, train_loss, train_accuracy }
+        let EpochMetrics { epoch, iterations, learning_rate, train_loss, train_accuracy, validation } = metrics;
+        let validation = validation.map(Into::into);
+        Self { epoch, iterations, learning_rate, train_loss, train_accuracy, validation }
     }
 }
 
 impl From<v1::EpochMetrics> for EpochMetrics {
     fn from(wire: v1::EpochMetrics) -> Self {
-        let v1::EpochMetrics { epoch, iterations, learning_rate, train_loss, train_accuracy } = wire;
-        Self { epoch, iterations, learning_rate, train_loss, train_accuracy }
+        let v1::EpochMetrics { epoch, iterations, learning_rate, train_loss, train_accuracy, validation } = wire;
+        let validation = validation.map(Into::into);
+        Self { epoch, iterations, learning_rate, train_loss, train_accuracy, validation }
+    }
+}
+
+impl From<ValidationMetrics> for v1::ValidationMetrics {
+    fn from(metrics: ValidationMetrics) -> Self {
+        let ValidationMetrics { loss, accuracy, robust_accuracy } = metrics;
+        Self { loss, accuracy, robust_accuracy }
+    }
+}
+
+impl From<v1::ValidationMetrics> for ValidationMetrics {
+    fn from(wire: v1::ValidationMetrics) -> Self {
+        let v1::ValidationMetrics { loss, accuracy, robust_accuracy } = wire;
+        Self { loss, accuracy, robust_accuracy }
     }
 }
 

@@ -2,12 +2,13 @@
 
 use std::process::ExitCode;
 
+use gauntlet_domain::masking::MaskingWarning;
 use gauntlet_domain::results::ResultRow;
 use gauntlet_proto::v1;
 use tonic::Streaming;
 
 use super::connection::Connection;
-use crate::args::{Global, OutcomesArgs, ResultsArgs};
+use crate::args::{Global, ListFormat, OutcomesArgs, ResultsArgs, SweepArgs};
 use crate::client::{Client, refused};
 use crate::render::{Sink, write_outcomes, write_results};
 
@@ -19,12 +20,14 @@ pub async fn results(global: &Global, args: &ResultsArgs) -> anyhow::Result<Exit
     let mut connection = Connection::to_any(global).await?;
     let answer = async {
         let rows = fetch_results(&mut connection.client, &args.id).await?;
+        let warnings = fetch_warnings(&mut connection.client, &args.id).await?;
         let request = v1::GetSweepRequest { sweep_id: args.id.clone() };
-        Ok::<_, anyhow::Error>((rows, connection.client.sweeps.get_sweep(request).await.map_err(refused)?.into_inner()))
+        let sweep = connection.client.sweeps.get_sweep(request).await.map_err(refused)?.into_inner();
+        Ok::<_, anyhow::Error>((rows, warnings, sweep))
     }
     .await;
     connection.close().await;
-    let (rows, sweep) = answer?;
+    let (rows, warnings, sweep) = answer?;
     if rows.len() < sweep.cells as usize {
         eprintln!(
             "note: {} of {} rows are there; sweep {} is {}",
@@ -35,7 +38,45 @@ pub async fn results(global: &Global, args: &ResultsArgs) -> anyhow::Result<Exit
         );
     }
     write_results(&rows, args.format, Sink::open(args.out.as_deref())?)?;
+    say_warnings(&warnings);
     Ok(ExitCode::SUCCESS)
+}
+
+/// Prints what speaks for masked gradients in the results of a sweep.
+///
+/// # Errors
+/// The sweep is unknown, or the answer cannot be written.
+pub async fn warnings(global: &Global, args: &SweepArgs) -> anyhow::Result<ExitCode> {
+    let mut connection = Connection::to_any(global).await?;
+    let warnings = fetch_warnings(&mut connection.client, &args.id).await;
+    connection.close().await;
+    let warnings = warnings?;
+    match args.format {
+        ListFormat::Json => println!("{}", serde_json::to_string_pretty(&warnings)?),
+        ListFormat::Table => warnings.iter().for_each(|warning| println!("{}", warning.sentence())),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Says on stderr what speaks for masked gradients.
+pub fn say_warnings(warnings: &[MaskingWarning]) {
+    const SAID: usize = 10;
+    for warning in warnings.iter().take(SAID) {
+        eprintln!("warning: {}", warning.sentence());
+    }
+    if let [_, ..] = warnings.get(SAID..).unwrap_or_default() {
+        eprintln!("and {} more: see `gauntlet warnings {}`", warnings.len() - SAID, warnings[0].sweep);
+    }
+}
+
+/// What speaks for masked gradients in the results of a sweep.
+///
+/// # Errors
+/// The sweep is unknown, or the coordinator is of another version.
+pub async fn fetch_warnings(client: &mut Client, sweep_id: &str) -> anyhow::Result<Vec<MaskingWarning>> {
+    let request = v1::ListMaskingWarningsRequest { sweep_id: sweep_id.to_owned() };
+    let answer = client.sweeps.list_masking_warnings(request).await.map_err(refused)?.into_inner();
+    answer.warnings.into_iter().map(|warning| Ok(warning.try_into()?)).collect()
 }
 
 /// Prints the outcomes of a sweep.

@@ -36,6 +36,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Sweeps(args) => sweeps::list(&global, &args).await,
         Command::Results(args) => answers::results(&global, &args).await,
         Command::Outcomes(args) => answers::outcomes(&global, &args).await,
+        Command::Warnings(args) => answers::warnings(&global, &args).await,
         Command::Explain(args) => explain::explain(&global, &args).await,
         Command::Workers(args) => fleet::workers(&global, &args).await,
         Command::Drain(args) => fleet::drain(&global, &args).await,

@@ -8,7 +8,7 @@ use gauntlet_domain::findings::findings;
 use gauntlet_domain::results::{ResultRow, summarize};
 use gauntlet_proto::v1;
 
-use super::answers::{fetch_results, outcomes_stream};
+use super::answers::{fetch_results, fetch_warnings, outcomes_stream, say_warnings};
 use super::roles::stop_signal;
 use super::watching::{follow, verdict};
 use crate::args::{Global, OutcomeFormat, ResultFormat, RunArgs};
@@ -51,6 +51,7 @@ async fn run_on(global: &Global, args: &RunArgs, sweep: &GoodSweep, local: &Loca
     let ended = ended?;
     let rows = fetch_results(&mut client, &submitted.sweep_id).await?;
     print_results(args, sweep, &rows)?;
+    say_warnings(&fetch_warnings(&mut client, &submitted.sweep_id).await?);
     if let Some(path) = &args.outcomes {
         let batches = outcomes_stream(&mut client, &submitted.sweep_id).await?;
         write_outcomes(batches, OutcomeFormat::Csv, Sink::open(Some(path))?).await?;

@@ -131,7 +131,7 @@ fn table(rows: &[ResultRow]) -> Table {
             row.seed.to_string(),
             row.attack.clone(),
             row.norm.clone(),
-            row.eps.clone(),
+            radius(&row.eps),
             row.examples.to_string(),
             percent(row.aoi),
             percent(row.aai),
@@ -156,7 +156,7 @@ pub fn summary_table(rows: &[SummaryRow]) -> Table {
             row.recipe.clone(),
             row.attack.clone(),
             row.norm.clone(),
-            row.eps.clone(),
+            radius(&row.eps),
             format!("{} × {}", row.seeds.len(), row.examples),
             spread(row.aoi),
             spread(row.aai),
@@ -165,6 +165,11 @@ pub fn summary_table(rows: &[SummaryRow]) -> Table {
     }
     align(&mut table, CellAlignment::Right, &[7, 8, 9, 10]);
     table
+}
+
+/// A radius for people; a minimum-norm attack may have none.
+fn radius(eps: &str) -> String {
+    if eps.is_empty() { "any".to_owned() } else { eps.to_owned() }
 }
 
 fn spread(spread: Spread) -> String {

@@ -181,6 +181,15 @@ impl SweepService for Sweeps {
         Ok(Response::new(streams::outcomes(Arc::clone(&self.0), id)))
     }
 
+    async fn list_masking_warnings(
+        &self,
+        request: Request<v1::ListMaskingWarningsRequest>,
+    ) -> Result<Response<v1::ListMaskingWarningsResponse>, Status> {
+        let id = self.resolve(&request.into_inner().sweep_id).await?;
+        let warnings = self.noted(self.0.store.masking_warnings(&id).await)?;
+        Ok(Response::new(v1::ListMaskingWarningsResponse { warnings: warnings.into_iter().map(Into::into).collect() }))
+    }
+
     async fn explain_task(
         &self,
         request: Request<v1::ExplainTaskRequest>,

@@ -9,6 +9,7 @@ mod error;
 mod explain;
 mod fleet;
 mod leases;
+mod masking;
 mod report;
 mod results;
 mod rows;

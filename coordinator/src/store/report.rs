@@ -216,6 +216,15 @@ fn check_attack(result: &AttackResult, spec: &AttackSpec) -> Result<(), String> 
     if let Some(index) = outcomes.distance.iter().position(|distance| *distance < 0.0) {
         return Err(format!("`distance` of example {index} is negative"));
     }
+    if let (Some(index), Some(_)) = (outcomes.distance.iter().position(|it| it.is_infinite()), spec.attack.eps) {
+        return Err(format!("`distance` of example {index} is infinite, and the attack has a radius"));
+    }
+    if result.zero_gradient_examples > outcomes.clean_correct() as u64 {
+        return Err(format!(
+            "{} examples with zero gradients are more than were attacked",
+            result.zero_gradient_examples
+        ));
+    }
     if i64::try_from(result.model_queries).is_err() {
         return Err(format!("{} model queries are too many", result.model_queries));
     }
@@ -224,11 +233,14 @@ fn check_attack(result: &AttackResult, spec: &AttackSpec) -> Result<(), String> 
 
 async fn insert_epoch(attempt: AttemptRef, metrics: &EpochMetrics, work: &mut Work) -> Result<(), Error> {
     let query = sqlx::query!(
-        "insert into epoch_metrics (task_id, epoch, attempt, iterations, learning_rate, train_loss, train_accuracy)
-        values ($1, $2, $3, $4, $5, $6, $7)
+        "insert into epoch_metrics (task_id, epoch, attempt, iterations, learning_rate, train_loss, train_accuracy,
+            validation_loss, validation_accuracy, validation_robust_accuracy)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
         on conflict (task_id, epoch) do update set
             attempt = excluded.attempt, iterations = excluded.iterations, learning_rate = excluded.learning_rate,
-            train_loss = excluded.train_loss, train_accuracy = excluded.train_accuracy
+            train_loss = excluded.train_loss, train_accuracy = excluded.train_accuracy,
+            validation_loss = excluded.validation_loss, validation_accuracy = excluded.validation_accuracy,
+            validation_robust_accuracy = excluded.validation_robust_accuracy
         where epoch_metrics.attempt <= excluded.attempt",
         bytes(attempt.task),
         column::<i32, _>(metrics.epoch, "an epoch")?,
@@ -236,7 +248,10 @@ async fn insert_epoch(attempt: AttemptRef, metrics: &EpochMetrics, work: &mut Wo
         column::<i32, _>(metrics.iterations, "the number of iterations")?,
         metrics.learning_rate,
         metrics.train_loss,
-        metrics.train_accuracy
+        metrics.train_accuracy,
+        metrics.validation.map(|validation| validation.loss),
+        metrics.validation.map(|validation| validation.accuracy),
+        metrics.validation.and_then(|validation| validation.robust_accuracy)
     );
     query.execute(&mut *work.tx).await?;
     Ok(())
@@ -280,16 +295,19 @@ async fn insert_attack_result(attempt: AttemptRef, result: &AttackResult, work: 
     let outcomes = &result.outcomes;
     let classes =
         |values: &[u32]| values.iter().map(|value| column(*value, "a class")).collect::<Result<Vec<i32>, _>>();
+    // An evaluation without a radius is one of a minimum-norm attack.
     let query = sqlx::query!(
-        "insert into attack_results (task_id, attempt, examples, clean_correct, robust_correct, model_queries,
-            label, clean_prediction, adversarial_prediction, clean_loss, adversarial_loss, distance)
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+        "insert into attack_results (task_id, attempt, examples, clean_correct, robust_correct, model_queries, zero_gradient_examples,
+            minimum_norm, label, clean_prediction, adversarial_prediction, clean_loss, adversarial_loss, distance)
+        select task_id, $2, $3, $4, $5, $6, $7, spec -> 'attack' ->> 'eps' is null, $8, $9, $10, $11, $12, $13
+        from task_specs where task_id = $1",
         bytes(attempt.task),
         attempt_column(attempt.attempt)?,
         column::<i32, _>(outcomes.examples(), "the number of examples")?,
         column::<i32, _>(outcomes.clean_correct(), "the number of examples")?,
         column::<i32, _>(outcomes.robust_correct(), "the number of examples")?,
         column::<i64, _>(result.model_queries, "the number of model queries")?,
+        column::<i64, _>(result.zero_gradient_examples, "the number of examples")?,
         &classes(&outcomes.label)?,
         &classes(&outcomes.clean_prediction)?,
         &classes(&outcomes.adversarial_prediction)?,

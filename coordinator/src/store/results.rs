@@ -106,7 +106,8 @@ impl Store {
         let ResultPage { mut rows, last } = self.results_after(sweep, position, 1).await?;
         let (Some(row), Some(position)) = (rows.pop(), last) else { return Ok(None) };
         let arrays = sqlx::query!(
-            r#"select r.label, r.clean_prediction, r.adversarial_prediction, r.clean_loss, r.adversarial_loss, r.distance
+            r#"select r.label, r.clean_prediction, r.adversarial_prediction, r.clean_loss, r.adversarial_loss, r.distance,
+                case when r.minimum_norm then c.eps_value end as read_at
             from sweep_cells c join attack_results r on r.task_id = c.attack_task_id
             where c.sweep_id = $1 and c.position = $2"#,
             sweep,
@@ -122,6 +123,10 @@ impl Store {
             distance: arrays.distance,
         };
         outcomes.check(row.examples as usize).map_err(corrupt)?;
+        let outcomes = match arrays.read_at {
+            Some(eps) => outcomes.within(eps),
+            None => outcomes,
+        };
         Ok(Some(CellOutcomes { position, row, outcomes }))
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use gauntlet_domain::experiment::Epsilon;
 use gauntlet_domain::plan::{Plan, PlannedTask};
 use gauntlet_domain::schedule::critical_path_costs;
 use gauntlet_domain::task::{Event, TaskState};
@@ -185,9 +186,9 @@ async fn insert_cells(plan: &Plan, work: &mut Work) -> Result<(), Error> {
         };
         let query = sqlx::query!(
             "insert into sweep_cells
-                (sweep_id, position, dataset, backbone, init, recipe, seed, attack, norm, eps, train_task_id, attack_task_id)
+                (sweep_id, position, dataset, backbone, init, recipe, seed, attack, norm, eps, eps_value, train_task_id, attack_task_id)
             select $1, n.* from unnest($2::integer[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[], $8::text[], $9::text[],
-                $10::text[], $11::bytea[], $12::bytea[]) as n
+                $10::text[], $11::double precision[], $12::bytea[], $13::bytea[]) as n
             on conflict do nothing",
             plan.sweep_id.as_str(),
             &positions.collect::<Result<Vec<i32>, _>>()?,
@@ -198,7 +199,8 @@ async fn insert_cells(plan: &Plan, work: &mut Work) -> Result<(), Error> {
             &seeds.collect::<Result<Vec<i64>, _>>()?,
             &text(|cell| &cell.attack) as _,
             &text(|cell| cell.norm.name()) as _,
-            &text(|cell| &cell.eps) as _,
+            &text(|cell| cell.eps.as_ref().map_or("", Epsilon::text)) as _,
+            &batch.iter().map(|(_, cell)| cell.eps.as_ref().map(Epsilon::value)).collect::<Vec<_>>() as _,
             &batch.iter().map(|(_, cell)| cell.train_task.map(bytes)).collect::<Vec<_>>() as _,
             &task_ids(batch.iter().map(|(_, cell)| &cell.attack_task))
         );

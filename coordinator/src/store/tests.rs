@@ -66,6 +66,25 @@ fn sweep_of(seeds: std::ops::Range<u64>, eps: &[&str]) -> Plan {
     plan::plan(&sweep::parse(&toml).unwrap(), &catalogue::pinned_facts()).unwrap()
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cells_from_before_minimum_norm_attacks_get_their_radii_as_numbers() {
+    let database = tokio::task::spawn_blocking(|| TestDatabase::create().unwrap()).await.unwrap();
+    let store = Store::connect(database.url(), 2, RetryPolicy::default()).unwrap();
+    let mut before = sqlx::migrate!("../migrations");
+    before.migrations.to_mut().retain(|migration| migration.version < 3);
+    before.run(&store.pool).await.unwrap();
+    let old = "insert into task_specs values ('\\x0000000000000000000000000000000000000000000000000000000000000000', 'attack', 'a', '{}', 1, 0);
+        insert into tasks (task_id, state, pending_inputs) select task_id, 'ready', 0 from task_specs;
+        insert into sweeps (sweep_id, name, source) values ('s-1', 's', '');
+        insert into sweep_cells select 's-1', position, 'd', 'b', 'i', 'r', 0, 'a', 'linf', eps, null, task_id
+            from task_specs, unnest(array['8/255', '0.5', '1e-3', '2.0/255.0']) with ordinality as e (eps, position)";
+    sqlx::raw_sql(old).execute(&store.pool).await.unwrap();
+    store.migrate().await.unwrap();
+    let radii: Vec<Option<f64>> =
+        sqlx::query_scalar("select eps_value from sweep_cells order by position").fetch_all(&store.pool).await.unwrap();
+    assert_eq!(radii, [Some(8.0 / 255.0), Some(0.5), Some(1e-3), Some(2.0 / 255.0)]);
+}
+
 fn any_task() -> impl Strategy<Value = Task> {
     let state = prop::sample::select(TaskState::ALL.to_vec());
     let lease = prop::option::of(Just(Lease { worker: "w1".parse::<WorkerId>().unwrap() }));

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use gauntlet_proto::v1::acknowledge::Verdict;
 use gauntlet_proto::v1::report::Content;
-use gauntlet_proto::v1::{EpochMetrics, HandedBack, TrainingCheckpoint};
+use gauntlet_proto::v1::{EpochMetrics, HandedBack, TrainingCheckpoint, ValidationMetrics};
 
 use crate::house::{House, eventually};
 use crate::sweep_files::{both, pretrained, scratch};
@@ -89,6 +89,7 @@ async fn what_is_handed_back_is_no_failure_and_goes_on_from_the_latest_checkpoin
             learning_rate: 0.1,
             train_loss: loss,
             train_accuracy: 0.5,
+            validation: (epoch == 2).then_some(ValidationMetrics { loss, accuracy: 0.75, robust_accuracy: Some(0.25) }),
         })
     };
     let checkpoint =
@@ -119,6 +120,13 @@ async fn what_is_handed_back_is_no_failure_and_goes_on_from_the_latest_checkpoin
     let losses: Vec<f64> =
         sqlx::query_scalar("select train_loss from run_metrics order by epoch").fetch_all(&house.pool).await.unwrap();
     assert_eq!(losses, [2.0, 1.25, 1.0]);
+    let validated: Vec<(Option<f64>, Option<f64>, Option<f64>)> = sqlx::query_as(
+        "select validation_loss, validation_accuracy, validation_robust_accuracy from run_metrics order by epoch",
+    )
+    .fetch_all(&house.pool)
+    .await
+    .unwrap();
+    assert_eq!(validated, [(None, None, None), (Some(1.25), Some(0.75), Some(0.25)), (None, None, None)]);
     assert_eq!(house.number("select count(*) from training_checkpoints").await, 0);
     assert_eq!(house.number("select max(transient_failures)::bigint from tasks").await, 0);
 }

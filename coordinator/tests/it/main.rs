@@ -8,6 +8,8 @@ mod worker;
 
 mod cancellation;
 mod failures;
+mod masking;
+mod minimum_norm;
 mod outages;
 mod protocol;
 mod reading;

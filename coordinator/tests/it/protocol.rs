@@ -89,6 +89,7 @@ async fn garbage_in_any_field_of_a_report_is_invalid_and_fails_the_attempt_for_g
         learning_rate: f64::NAN,
         train_loss: f64::INFINITY,
         train_accuracy: -1.0,
+        validation: None,
     };
     assert_eq!(
         worker.report(attempt(&train), Content::Epoch(metrics)).await,
@@ -115,7 +116,8 @@ async fn garbage_in_any_field_of_a_report_is_invalid_and_fails_the_attempt_for_g
     assert!(is_training(&train));
     assert_eq!(worker.finish(&train).await, Verdict::Accepted);
     let good = outcomes("x");
-    let outcome = |outcomes| Some(Content::Attacked(v1::Attacked { outcomes, model_queries: 1 }));
+    let outcome =
+        |outcomes| Some(Content::Attacked(v1::Attacked { outcomes, model_queries: 1, zero_gradient_examples: 0 }));
     let for_attack = vec![
         outcome(None),
         outcome(Some(v1::Outcomes::default())),
@@ -125,8 +127,18 @@ async fn garbage_in_any_field_of_a_report_is_invalid_and_fails_the_attempt_for_g
         outcome(Some(v1::Outcomes { adversarial_prediction: vec![0; 5], ..good.clone() })),
         outcome(Some(v1::Outcomes { clean_loss: vec![f32::NAN; 4], ..good.clone() })),
         outcome(Some(v1::Outcomes { distance: vec![-1.0; 4], ..good.clone() })),
+        outcome(Some(v1::Outcomes { distance: vec![f32::INFINITY; 4], ..good.clone() })),
         outcome(Some(v1::Outcomes { adversarial_loss: Vec::new(), ..good.clone() })),
-        Some(Content::Attacked(v1::Attacked { outcomes: Some(good.clone()), model_queries: u64::MAX })),
+        Some(Content::Attacked(v1::Attacked {
+            outcomes: Some(good.clone()),
+            model_queries: 1,
+            zero_gradient_examples: 5,
+        })),
+        Some(Content::Attacked(v1::Attacked {
+            outcomes: Some(good.clone()),
+            model_queries: u64::MAX,
+            zero_gradient_examples: 0,
+        })),
         Some(trained("x")),
         Some(Content::Epoch(metrics)),
     ];

@@ -21,7 +21,12 @@ epochs = 1
 
 /// One training and one evaluation per seed and ε.
 pub fn scratch(name: &str, seeds: &[u64], eps: &[&str]) -> String {
-    format!("name = \"{name}\"\nseeds = {seeds:?}\n{HEAD}\n[[init]]\nname = \"scratch\"\n{}", fgsm(eps))
+    scratch_under(name, seeds, &fgsm(eps))
+}
+
+/// One training per seed, under these `[[attack]]` sections.
+pub fn scratch_under(name: &str, seeds: &[u64], attacks: &str) -> String {
+    format!("name = \"{name}\"\nseeds = {seeds:?}\n{HEAD}\n[[init]]\nname = \"scratch\"\n{attacks}")
 }
 
 /// A pre-training, from it a training, and one evaluation per ε; per seed.

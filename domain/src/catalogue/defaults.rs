@@ -1,5 +1,7 @@
 //! Values that stand where a sweep file says nothing.
 
+use crate::experiment::{ApgdLoss, AutoAttackVersion};
+
 /// Seed of the only run where no seeds are given.
 pub const SEED: u64 = 0;
 /// Mean and standard deviation of a model's normalisation, for every channel.
@@ -41,12 +43,36 @@ pub const ADAM_LEARNING_RATE: f64 = 3e-4;
 pub const MOMENTUM: f64 = 0.9;
 /// Optimisers: L2 penalty.
 pub const WEIGHT_DECAY: f64 = 0.0;
+/// AdamW: peak learning rate (PyTorch).
+pub const ADAMW_LEARNING_RATE: f64 = 1e-3;
+/// AdamW: weight decay (PyTorch).
+pub const ADAMW_WEIGHT_DECAY: f64 = 1e-2;
+/// Adam, AdamW: decay rates of the two moments (PyTorch).
+pub const BETAS: [f64; 2] = [0.9, 0.999];
+/// Adam, AdamW: what is added to the root of the second moment (PyTorch).
+pub const EPSILON: f64 = 1e-8;
+/// Optimisers: whether biases and normalisations decay too (PyTorch).
+pub const DECAY_NORM_AND_BIAS: bool = true;
 /// Schedules: share of the steps that warm up.
 pub const WARMUP: f64 = 0.0;
 /// Cosine, for Adam: learning rate after the last step (the study's protocol).
 pub const ADAM_FINAL_LEARNING_RATE: f64 = 1e-6;
 /// Cosine, for SGD: learning rate after the last step.
 pub const SGD_FINAL_LEARNING_RATE: f64 = 0.0;
+/// Step schedule: factor of a drop (PyTorch).
+pub const GAMMA: f64 = 0.1;
+/// One cycle: share of the steps that rise (PyTorch).
+pub const PCT_START: f64 = 0.3;
+/// One cycle: peak over first rate (PyTorch).
+pub const DIV_FACTOR: f64 = 25.0;
+/// One cycle: first over last rate (PyTorch).
+pub const FINAL_DIV_FACTOR: f64 = 1e4;
+/// EMA: weight of the past.
+pub const EMA_DECAY: f64 = 0.999;
+/// Validation: share of the train split.
+pub const VALIDATION_SHARE: f64 = 0.1;
+/// Validation: seed of the choice.
+pub const VALIDATION_SEED: u64 = 0;
 
 /// Random resized crop: smallest and largest share of the area (torchvision's).
 pub const RESIZED_CROP_SCALE: [f64; 2] = [0.08, 1.0];
@@ -106,3 +132,95 @@ pub const PGD_RESTARTS: u32 = 1;
 pub const NOISE_DRAWS: u32 = 1;
 /// Attacks: whether an example leaves as soon as it is fooled.
 pub const EARLY_STOP: bool = true;
+
+/// mi-fgsm: steps (Dong et al. 2018, arXiv 1710.06081).
+pub const MI_FGSM_STEPS: u32 = 10;
+/// mi-fgsm: length of a step, as a multiple of ε: ε over the steps (Dong et al.).
+pub const MI_FGSM_STEP_OF_EPS: f64 = 0.1;
+/// mi-fgsm: factor of the accumulated gradient (Dong et al.).
+pub const MI_FGSM_DECAY: f64 = 1.0;
+
+/// di-fgsm: steps, as of mi-fgsm.
+pub const DI_FGSM_STEPS: u32 = 10;
+/// di-fgsm: length of a step, as a multiple of ε, as of mi-fgsm.
+pub const DI_FGSM_STEP_OF_EPS: f64 = 0.1;
+/// di-fgsm: factor of the accumulated gradient; the method without momentum (Xie et al. 2019, arXiv 1803.06978).
+pub const DI_FGSM_DECAY: f64 = 0.0;
+/// di-fgsm: smallest share of the side (Xie et al.: 299 of 330 pixels; torchattacks).
+pub const DI_FGSM_RESIZE_RATE: f64 = 0.9;
+/// di-fgsm: probability that an input is transformed (Xie et al.).
+pub const DI_FGSM_PROBABILITY: f64 = 0.5;
+/// di-fgsm: whether it starts at a random point of the ball (Xie et al.).
+pub const DI_FGSM_RANDOM_START: bool = false;
+
+/// cw: by how much the wrong logit has to exceed the right one (Carlini & Wagner 2017, arXiv 1608.04644, and their code).
+pub const CW_CONFIDENCE: f64 = 0.0;
+/// cw: steps per constant (Carlini & Wagner).
+pub const CW_STEPS: u32 = 10_000;
+/// cw: learning rate (Carlini & Wagner).
+pub const CW_LEARNING_RATE: f64 = 0.01;
+/// cw: first constant (Carlini & Wagner).
+pub const CW_INITIAL_CONST: f64 = 1e-3;
+/// cw: constants tried (Carlini & Wagner).
+pub const CW_BINARY_SEARCH_STEPS: u32 = 9;
+
+/// deepfool: most steps (Moosavi-Dezfooli et al. 2016, arXiv 1511.04599, and their code).
+pub const DEEPFOOL_STEPS: u32 = 50;
+/// deepfool: overshoot (Moosavi-Dezfooli et al.).
+pub const DEEPFOOL_OVERSHOOT: f64 = 0.02;
+/// deepfool: most classes considered (Moosavi-Dezfooli et al.).
+pub const DEEPFOOL_CANDIDATES: u32 = 10;
+
+/// apgd: what is climbed: the first of AutoAttack's (Croce & Hein 2020, arXiv 2003.01690).
+pub const APGD_LOSS: ApgdLoss = ApgdLoss::Ce;
+/// apgd: steps per restart (Croce & Hein).
+pub const APGD_STEPS: u32 = 100;
+/// apgd: independent tries, as in AutoAttack (Croce & Hein).
+pub const APGD_RESTARTS: u32 = 1;
+/// apgd: share of the steps that must have raised the loss (Croce & Hein).
+pub const APGD_RHO: f64 = 0.75;
+/// apgd, fab: most target classes (Croce & Hein).
+pub const TARGET_CLASSES: u32 = 9;
+
+/// fab: whether it goes towards one class at a time (Croce & Hein 2020, arXiv 1907.02044).
+pub const FAB_TARGETED: bool = false;
+/// fab: steps per restart (Croce & Hein).
+pub const FAB_STEPS: u32 = 100;
+/// fab: independent tries, as in AutoAttack.
+pub const FAB_RESTARTS: u32 = 1;
+/// fab: largest weight of the original point (Croce & Hein).
+pub const FAB_ALPHA_MAX: f64 = 0.1;
+/// fab: weight of the step back (Croce & Hein).
+pub const FAB_BETA: f64 = 0.9;
+/// fab: overshoot (Croce & Hein).
+pub const FAB_ETA: f64 = 1.05;
+
+/// square: most queries (AutoAttack; Croce & Hein 2020, arXiv 2003.01690).
+pub const SQUARE_QUERIES: u32 = 5_000;
+/// square: share of the pixels that the first squares cover (AutoAttack).
+pub const SQUARE_P_INIT: f64 = 0.8;
+/// square: independent tries (AutoAttack).
+pub const SQUARE_RESTARTS: u32 = 1;
+
+/// autoattack: which ensemble.
+pub const AUTOATTACK_VERSION: AutoAttackVersion = AutoAttackVersion::Standard;
+
+/// feature: steps per restart, as of pgd.
+pub const FEATURE_STEPS: u32 = 20;
+/// feature: length of a step, as a multiple of ε, as of pgd.
+pub const FEATURE_STEP_OF_EPS: f64 = 0.25;
+/// feature: independent tries, as of pgd.
+pub const FEATURE_RESTARTS: u32 = 1;
+
+/// uap: most examples of the train split it is crafted on: the smallest set that Moosavi-Dezfooli et al. (2017, arXiv 1610.08401) report.
+pub const UAP_CRAFT_EXAMPLES: u32 = 500;
+/// uap: most passes over them; the published code has no limit.
+pub const UAP_PASSES: u32 = 10;
+/// uap: share of fooled examples that ends the crafting (Moosavi-Dezfooli et al., 1 − δ of their code).
+pub const UAP_FOOLING_RATE: f64 = 0.8;
+/// uap by DeepFool: most steps per image (their code).
+pub const UAP_DEEPFOOL_STEPS: u32 = 10;
+/// uap by gradient: length of a step, as a multiple of ε.
+pub const UAP_STEP_OF_EPS: f64 = 0.1;
+/// uap by gradient: examples per step.
+pub const UAP_BATCH_SIZE: u32 = 128;

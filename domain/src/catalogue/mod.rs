@@ -9,7 +9,7 @@ pub mod defaults;
 mod entry;
 mod recipes;
 
-pub use attacks::{PLANNED_ATTACKS, attacks};
+pub use attacks::attacks;
 pub use backbones::{BackboneEntry, backbones, input_channels};
 pub use checkpoints::{CheckpointEntry, checkpoints};
 pub use datasets::{

@@ -163,18 +163,49 @@ fn training(own: Vec<Parameter>) -> Vec<Parameter> {
 fn common() -> Vec<Parameter> {
     let adam = format!("{{ kind = \"adam\", learning_rate = {} }}", defaults::ADAM_LEARNING_RATE);
     let last = format!("{} (adam), {} (sgd)", defaults::ADAM_FINAL_LEARNING_RATE, defaults::SGD_FINAL_LEARNING_RATE);
+    let decay = format!("{} (sgd, adam), {} (adamw)", defaults::WEIGHT_DECAY, defaults::ADAMW_WEIGHT_DECAY);
+    let betas = format!("{:?}", defaults::BETAS);
     vec![
         Parameter::new("epochs", defaults::EPOCHS, "passes over the training split; or `iterations`"),
         Parameter::new("iterations", "-", "steps of the optimiser; or `epochs`"),
         Parameter::new("batch_size", defaults::BATCH_SIZE, "examples per step"),
-        Parameter::new("optimizer", adam, "{ kind = \"sgd\" | \"adam\", learning_rate, … }"),
+        Parameter::new(
+            "micro_batch_size",
+            "-",
+            "examples that go through the model together, a divisor of batch_size; with batch normalisation another recipe",
+        ),
+        Parameter::new("optimizer", adam, "{ kind = \"sgd\" | \"adam\" | \"adamw\", learning_rate, … }"),
         Parameter::new("optimizer.momentum", defaults::MOMENTUM, "sgd only"),
         Parameter::new("optimizer.nesterov", false, "sgd only: Nesterov's form of momentum"),
+        Parameter::new("optimizer.betas", betas, "adam, adamw: decay rates of the two moments"),
+        Parameter::new("optimizer.epsilon", defaults::EPSILON, "adam, adamw: added to the root of the second moment"),
         Parameter::new("optimizer.head_learning_rate", "learning_rate", "peak learning rate of the head"),
-        Parameter::new("optimizer.weight_decay", defaults::WEIGHT_DECAY, "L2 penalty on every parameter"),
-        Parameter::new("schedule.kind", "\"cosine\"", "\"cosine\" or \"constant\""),
-        Parameter::new("schedule.warmup", defaults::WARMUP, "share of the steps with a linear warm-up"),
+        Parameter::new("optimizer.weight_decay", decay, "L2 penalty (sgd, adam) or decoupled (adamw)"),
+        Parameter::new(
+            "optimizer.decay_norm_and_bias",
+            defaults::DECAY_NORM_AND_BIAS,
+            "false: parameters of one dimension do not decay",
+        ),
+        Parameter::new("gradient_clip", "-", "largest L2 norm of all gradients together"),
+        Parameter::new("schedule.kind", "\"cosine\"", "\"cosine\", \"constant\", \"step\" or \"one-cycle\""),
+        Parameter::new("schedule.warmup", defaults::WARMUP, "share of the steps with a linear warm-up; not one-cycle"),
         Parameter::new("schedule.final_learning_rate", last, "cosine only: learning rate after the last step"),
+        Parameter::new("schedule.every", "-", "step only: epochs between drops; or `milestones`"),
+        Parameter::new("schedule.milestones", "-", "step only: epochs after which the rate drops; or `every`"),
+        Parameter::new("schedule.gamma", defaults::GAMMA, "step only: factor of a drop"),
+        Parameter::new("schedule.pct_start", defaults::PCT_START, "one-cycle only: share of the steps that rise"),
+        Parameter::new("schedule.div_factor", defaults::DIV_FACTOR, "one-cycle only: peak over first rate"),
+        Parameter::new("schedule.final_div_factor", defaults::FINAL_DIV_FACTOR, "one-cycle only: first over last rate"),
+        Parameter::new(
+            "precision",
+            "\"f32\"",
+            "\"f32\" or \"bf16\": number format of convolutions and matrix products",
+        ),
+        Parameter::new("ema.decay", "-", "average the weights; 0.999 where `ema = {}`"),
+        Parameter::new("validation.share", "-", "share of the train split to choose the best epoch by; or `examples`"),
+        Parameter::new("validation.examples", "-", "number of examples to choose the best epoch by; or `share`"),
+        Parameter::new("validation.seed", "-", "which examples these are; 0 where nothing is said"),
+        Parameter::new("validation.select_by", "-", "\"accuracy\", \"robust-accuracy\" or \"loss\""),
         Parameter::new("augment.shift", 0, "largest random shift along each axis, in pixels"),
         Parameter::new("augment.flip", false, "mirror left and right at random"),
         Parameter::new("augment.crop", false, "image files: a random part of the image brought to `resize`"),

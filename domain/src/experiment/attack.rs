@@ -189,6 +189,26 @@ pub enum ApgdLoss {
     DlrTargeted,
 }
 
+impl ApgdLoss {
+    /// The name in sweep files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ce => "ce",
+            Self::Dlr => "dlr",
+            Self::DlrTargeted => "dlr-targeted",
+        }
+    }
+
+    /// Fewest classes that it is defined for.
+    pub const fn least_classes(self) -> u32 {
+        match self {
+            Self::Ce => 2,
+            Self::Dlr => 3,
+            Self::DlrTargeted => 4,
+        }
+    }
+}
+
 /// Versions of AutoAttack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -199,6 +219,25 @@ pub enum AutoAttackVersion {
     Plus,
     /// APGD with averaged gradients, for randomised defences.
     Rand,
+}
+
+impl AutoAttackVersion {
+    /// The name in sweep files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Standard => "standard",
+            Self::Plus => "plus",
+            Self::Rand => "rand",
+        }
+    }
+
+    /// Fewest classes that each of its parts is defined for.
+    pub const fn least_classes(self) -> u32 {
+        match self {
+            Self::Standard | Self::Plus => ApgdLoss::DlrTargeted.least_classes(),
+            Self::Rand => ApgdLoss::Dlr.least_classes(),
+        }
+    }
 }
 
 /// How a universal perturbation is crafted.

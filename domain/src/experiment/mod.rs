@@ -24,9 +24,11 @@ pub use model::{
     ResidualBlock, Stage, Stem, Vgg, VitB16, Weights, WideResNetLayout,
 };
 pub use recipe::{
-    Augmentation, Decay, EpsilonSchedule, Frozen, HeadFirst, InnerAttack, Length, Objective, Optimizer, RandomCrop,
-    Recipe, Schedule, Start,
+    Augmentation, Criterion, Decay, Drops, Ema, EpsilonSchedule, Frozen, HeadFirst, HeldOut, InnerAttack, Length,
+    Objective, Optimizer, Precision, RandomCrop, Recipe, Schedule, Start, Steps, Validation,
 };
-pub use result::{ArtifactRef, AttackResult, EpochMetrics, InvalidOutcomes, Outcomes, TaskResult, TrainResult};
+pub use result::{
+    ArtifactRef, AttackResult, EpochMetrics, InvalidOutcomes, Outcomes, TaskResult, TrainResult, ValidationMetrics,
+};
 pub use spec::{AttackSpec, NUMERICS_VERSION, TaskSpec, TrainSpec};
 pub use threat::{Epsilon, InvalidEpsilon, Norm};

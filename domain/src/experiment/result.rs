@@ -43,6 +43,20 @@ pub struct EpochMetrics {
     pub train_loss: f64,
     /// Share of the epoch's training images classified right as they were shown (clean ones where the objective shows both), in train mode.
     pub train_accuracy: f64,
+    /// What the recipe's validation measured after the epoch.
+    #[serde(default)]
+    pub validation: Option<ValidationMetrics>,
+}
+
+/// What a training measured on the examples that are kept from it.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct ValidationMetrics {
+    /// Mean cross-entropy on the images as they are, in nats.
+    pub loss: f64,
+    /// Share of the images classified right as they are.
+    pub accuracy: f64,
+    /// Share of the images classified right before and after the inner attack; measured where it chooses the epoch.
+    pub robust_accuracy: Option<f64>,
 }
 
 /// The result of an evaluation.
@@ -178,6 +192,20 @@ impl Outcomes {
             .count()
     }
 
+    /// The outcomes of a minimum-norm attack within `eps`: the original is the output where the point that was found lies beyond.
+    ///
+    /// The distance is compared as the double precision number that it is exactly, as in the view `outcomes`: a point at exactly `eps` is within.
+    #[must_use]
+    pub fn within(mut self, eps: f64) -> Self {
+        for index in 0..self.examples() {
+            if f64::from(self.distance[index]) > eps {
+                self.adversarial_prediction[index] = self.clean_prediction[index];
+                self.adversarial_loss[index] = self.clean_loss[index];
+            }
+        }
+        self
+    }
+
     /// Whether the columns are a table of `expected` examples.
     ///
     /// # Errors
@@ -262,6 +290,10 @@ mod tests {
         };
         let curve = [0.0, 0.2, 0.25, 0.3, 0.5, 1e30, f64::INFINITY].map(|eps| nearest.robust_correct_at(eps));
         assert_eq!(curve, [3, 3, 2, 2, 1, 1, 1]);
+        for eps in [0.0, 0.2, 0.25, 0.3, 0.5, 1e30] {
+            assert_eq!(nearest.clone().within(eps).robust_correct(), nearest.robust_correct_at(eps), "{eps}");
+        }
+        assert_eq!(nearest.clone().within(0.3).adversarial_loss, [0.2, 0.1, 0.1, 0.2]);
         assert_eq!(nearest.check(4), Ok(()));
     }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::attack::AttackConfig;
+use super::attack::{AttackConfig, AttackMethod};
 use super::dataset::DatasetSpec;
 use super::model::{ModelSpec, Weights};
 use super::recipe::Recipe;
@@ -10,11 +10,12 @@ use crate::digest::Digest;
 use crate::ids::TaskId;
 
 /// Version of the numerics of the lab. Raised whenever a change makes any task's numbers different, so that old results are never taken for new ones.
-pub const NUMERICS_VERSION: u32 = 1;
+pub const NUMERICS_VERSION: u32 = 2;
 
 /// What a task computes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "computes", rename_all = "kebab-case")]
+#[allow(clippy::large_enum_variant, reason = "specs are held one at a time, or behind a pointer")]
 pub enum TaskSpec {
     /// A training: weights → checkpoint.
     Train(TrainSpec),
@@ -85,20 +86,54 @@ impl TaskSpec {
         }
     }
 
-    /// Tasks whose checkpoint it starts from.
+    /// Tasks whose checkpoints it needs: the one it starts from, and the source of a transferred attack.
     pub fn inputs(&self) -> Vec<TaskId> {
-        match self.weights() {
-            Weights::Task { task, .. } => vec![*task],
-            Weights::Scratch | Weights::Imported { .. } => Vec::new(),
+        let mut inputs = Vec::new();
+        for weights in [Some(self.weights()), self.source_weights()].into_iter().flatten() {
+            if let Weights::Task { task, .. } = weights
+                && !inputs.contains(task)
+            {
+                inputs.push(*task);
+            }
+        }
+        inputs
+    }
+
+    /// Digests of the user's files it reads: data and imported checkpoints.
+    pub fn files(&self) -> Vec<Digest> {
+        let mut files = self.dataset().source.files();
+        if let Some(crafted_on) = self.crafted_on() {
+            files.extend(crafted_on.source.files());
+        }
+        for weights in [Some(self.weights()), self.source_weights()].into_iter().flatten() {
+            if let Weights::Imported { checkpoint, .. } = weights {
+                files.push(*checkpoint);
+            }
+        }
+        let mut seen = std::collections::HashSet::new();
+        files.retain(|file| seen.insert(*file));
+        files
+    }
+
+    /// Weights of the model that a transferred attack is crafted on.
+    fn source_weights(&self) -> Option<&Weights> {
+        match self {
+            Self::Attack(AttackSpec {
+                attack: AttackConfig { method: AttackMethod::Transfer { source, .. }, .. },
+                ..
+            }) => Some(&source.weights),
+            Self::Attack(_) | Self::Train(_) => None,
         }
     }
 
-    /// Digests of the user's files it reads: data and imported checkpoint.
-    pub fn files(&self) -> Vec<Digest> {
-        let mut files = self.dataset().source.files();
-        if let Weights::Imported { checkpoint, .. } = self.weights() {
-            files.push(*checkpoint);
+    /// The examples that a universal perturbation is crafted on.
+    fn crafted_on(&self) -> Option<&DatasetSpec> {
+        match self {
+            Self::Attack(AttackSpec {
+                attack: AttackConfig { method: AttackMethod::Uap { crafted_on, .. }, .. },
+                ..
+            }) => Some(crafted_on),
+            Self::Attack(_) | Self::Train(_) => None,
         }
-        files
     }
 }

@@ -1,5 +1,6 @@
 //! Norms and radii of threat models; always in pixel space [0,1].
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 
@@ -83,6 +84,20 @@ impl FromStr for Epsilon {
         } else {
             Err(InvalidEpsilon::NotPositive(text.to_owned()))
         }
+    }
+}
+
+impl Eq for Epsilon {}
+
+impl Ord for Epsilon {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.value.total_cmp(&other.value).then_with(|| self.text.cmp(&other.text))
+    }
+}
+
+impl PartialOrd for Epsilon {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 

@@ -5,8 +5,8 @@
 //! fails on every example.
 
 use crate::experiment::{
-    ApgdLoss, AttackMethod, AttackSpec, AutoAttackVersion, Frozen, ImageShape, InnerAttack, Length, ModelSpec,
-    Objective, Recipe, TrainSpec,
+    ApgdLoss, AttackMethod, AttackSpec, AutoAttackVersion, Criterion, Frozen, ImageShape, InnerAttack, Length,
+    ModelSpec, Objective, Recipe, TrainSpec, UapMethod,
 };
 
 const FORWARD: f64 = 1.0;
@@ -22,7 +22,18 @@ pub(super) fn training(spec: &TrainSpec) -> f64 {
         * passes(&recipe.objective, recipe.frozen == Frozen::Backbone);
     let head = recipe.head_first.as_ref();
     let head = head.map_or(0.0, |first| images(first.length, 1) * passes(&first.objective, true));
-    cost(whole + head, &spec.model, spec.dataset.image)
+    cost(whole + head + validation(recipe, examples), &spec.model, spec.dataset.image)
+}
+
+/// Passes of the validations after each epoch.
+fn validation(recipe: &Recipe, examples: u32) -> f64 {
+    let Some(validation) = &recipe.validation else { return 0.0 };
+    let replays = recipe.objective.replays();
+    let head = recipe.head_first.as_ref().map_or(0, |first| epochs_of(recipe, first.length, 1, examples));
+    let epochs = head + epochs_of(recipe, recipe.length, replays, examples);
+    let robust = recipe.objective.inner().filter(|_| validation.select_by == Criterion::RobustAccuracy);
+    let attack = robust.map_or(0.0, |inner| f64::from(inner.steps) * INPUT_GRADIENT + FORWARD);
+    epochs as f64 * f64::from(validation.examples(examples)) * (FORWARD + attack)
 }
 
 /// Passes of one image in a step. Where the head alone is trained nothing is differentiated by the backbone's weights. Frozen stages are counted as if
@@ -45,15 +56,44 @@ fn passes(objective: &Objective, head_only: bool) -> f64 {
 
 /// Cost of an evaluation.
 pub(super) fn attack(spec: &AttackSpec) -> f64 {
-    let passes = FORWARD + attack_passes(&spec.attack.method, spec.model.classes);
-    cost(f64::from(spec.dataset.examples) * passes, &spec.model, spec.dataset.image)
+    let method = &spec.attack.method;
+    let examples = f64::from(spec.dataset.examples);
+    let passes =
+        examples * (FORWARD + attack_passes(method, spec.model.classes)) + crafting(method, spec.model.classes);
+    let own = cost(passes, &spec.model, spec.dataset.image);
+    match method {
+        AttackMethod::Transfer { source, by } => {
+            let passes = examples * attack_passes(by, source.model.classes);
+            own + cost(passes, &source.model, spec.dataset.image)
+        }
+        _ => own,
+    }
+}
+
+/// Work on the examples that a universal perturbation is crafted on, if all passes are needed.
+fn crafting(method: &AttackMethod, classes: u32) -> f64 {
+    let AttackMethod::Uap { crafted_on, by, passes, .. } = method else { return 0.0 };
+    let each = match by {
+        UapMethod::DeepFool { steps, candidates, .. } => deepfool_passes(*steps, *candidates, classes),
+        UapMethod::Gradient { .. } => INPUT_GRADIENT,
+    };
+    // After each pass all are asked whether they are fooled.
+    f64::from(*passes) * f64::from(crafted_on.examples) * (each + FORWARD)
+}
+
+/// A step needs the gradient of the logit of each candidate.
+fn deepfool_passes(steps: u32, candidates: u32, classes: u32) -> f64 {
+    f64::from(steps) * by_class(candidates.min(classes)) + FORWARD
+}
+
+/// A step that needs the gradient of each logit goes back once for each class.
+fn by_class(classes: u32) -> f64 {
+    FORWARD + f64::from(classes) * (INPUT_GRADIENT - FORWARD)
 }
 
 /// Work of an attack on one example that withstands it, in passes as above.
 fn attack_passes(method: &AttackMethod, classes: u32) -> f64 {
     let iterated = |tries: u32, steps: u32| f64::from(tries) * (f64::from(steps) * INPUT_GRADIENT + FORWARD);
-    // A step that needs the gradient of each logit goes back once for each class.
-    let by_class = |classes: u32| FORWARD + f64::from(classes) * (INPUT_GRADIENT - FORWARD);
     let targets = |wanted: u32| wanted.min(classes.saturating_sub(1)).max(1);
     match method {
         AttackMethod::Noise { draws } => f64::from(*draws) * FORWARD,
@@ -63,9 +103,7 @@ fn attack_passes(method: &AttackMethod, classes: u32) -> f64 {
         }
         AttackMethod::MiFgsm { steps, .. } | AttackMethod::DiFgsm { steps, .. } => iterated(1, *steps),
         AttackMethod::Cw { steps, binary_search_steps, .. } => iterated(*binary_search_steps, *steps),
-        AttackMethod::DeepFool { steps, candidates, .. } => {
-            f64::from(*steps) * by_class((*candidates).min(classes)) + FORWARD
-        }
+        AttackMethod::DeepFool { steps, candidates, .. } => deepfool_passes(*steps, *candidates, classes),
         AttackMethod::Apgd { loss, steps, restarts, target_classes, .. } => {
             let tries = if *loss == ApgdLoss::DlrTargeted { targets(*target_classes) } else { 1 };
             iterated(restarts.saturating_mul(tries), *steps)
@@ -77,9 +115,8 @@ fn attack_passes(method: &AttackMethod, classes: u32) -> f64 {
         }
         AttackMethod::Square { queries, restarts, .. } => f64::from(*restarts) * f64::from(*queries) * FORWARD,
         AttackMethod::AutoAttack { version } => autoattack_passes(*version, classes),
-        // The crafting is shared by all examples; each is asked once.
-        AttackMethod::Uap { .. } => FORWARD,
-        AttackMethod::Transfer { by, .. } => attack_passes(by, classes) + FORWARD,
+        // What was crafted elsewhere is shown once.
+        AttackMethod::Uap { .. } | AttackMethod::Transfer { .. } => FORWARD,
     }
 }
 
@@ -96,9 +133,9 @@ fn autoattack_passes(version: AutoAttackVersion, classes: u32) -> f64 {
     }
 }
 
-/// Images of a step.
+/// Images of a step, for a train split of so many examples.
 pub(super) fn batch(recipe: &Recipe, examples: u32) -> u32 {
-    recipe.batch_size.min(examples)
+    recipe.batch_size.min(recipe.training_examples(examples))
 }
 
 /// Steps of a training, its first phase included; an incomplete last batch of an epoch is dropped unless it is the only one.
@@ -110,11 +147,20 @@ pub(super) fn steps(recipe: &Recipe, examples: u32) -> u64 {
 fn steps_of(recipe: &Recipe, length: Length, replays: u32, examples: u32) -> u64 {
     match length {
         Length::Epochs(epochs) => {
-            let batches = u64::from(examples / batch(recipe, examples).max(1));
-            (u64::from(epochs) * batches).saturating_mul(replays.into())
+            (u64::from(epochs) * batches_per_epoch(recipe, examples)).saturating_mul(replays.into())
         }
         Length::Iterations(iterations) => iterations.into(),
     }
+}
+
+/// Epochs that a phase begins.
+fn epochs_of(recipe: &Recipe, length: Length, replays: u32, examples: u32) -> u64 {
+    let steps_per_epoch = batches_per_epoch(recipe, examples).saturating_mul(replays.into()).max(1);
+    steps_of(recipe, length, replays, examples).div_ceil(steps_per_epoch)
+}
+
+fn batches_per_epoch(recipe: &Recipe, examples: u32) -> u64 {
+    u64::from(recipe.training_examples(examples) / batch(recipe, examples).max(1)).max(1)
 }
 
 fn cost(passes: f64, model: &ModelSpec, image: ImageShape) -> f64 {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::experiment::{Norm, TaskSpec};
+use crate::experiment::{Epsilon, Norm, TaskSpec};
 use crate::ids::{SweepId, TaskId};
 
 /// Kind of a task, for people and tables. It follows from the role in the first sweep that planned the task and is no part of the identity.
@@ -82,8 +82,8 @@ pub struct Cell {
     pub attack: String,
     /// Its norm.
     pub norm: Norm,
-    /// Its radius, as written.
-    pub eps: String,
+    /// Its radius; none for a minimum-norm attack at any distance.
+    pub eps: Option<Epsilon>,
     /// The training task of the run; none where the recipe is `none`.
     pub train_task: Option<TaskId>,
     /// The evaluation.

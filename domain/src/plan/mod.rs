@@ -1,5 +1,6 @@
 //! Sweep → runs → graph of tasks, each named by the hash of what it computes.
 
+mod attacks;
 mod checkpoint;
 mod cost;
 mod datasets;

@@ -2,18 +2,20 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
+use super::attacks::{self, Circumstances};
 use super::datasets::{self, Dataset};
 use super::graph::{Cell, Plan, TaskKind};
 use super::tasks::Tasks;
 use super::{checkpoint, cost, models, recipes};
 use crate::digest::Digest;
 use crate::experiment::{
-    AttackSpec, CheckpointFormat, Head, ModelSpec, NUMERICS_VERSION, Objective, TaskSpec, TrainSpec, Weights,
+    AttackConfig, AttackSpec, CheckpointFormat, DatasetSpec, Epsilon, Head, ModelSpec, NUMERICS_VERSION, Objective,
+    Recipe, TaskSpec, TrainSpec, TransferSource, Weights,
 };
 use crate::ids::{SweepId, TaskId};
 use crate::sweep::{
-    AttackSection, DatasetRef, DatasetSection, Diagnostic, Facts, FileContent, FilePlace, GridRun, InitStart, Located,
-    Place, Pretrain, SplitUse, Sweep, Usage, counted, grouped,
+    AttackSection, AttackTemplate, DatasetRef, DatasetSection, Diagnostic, Facts, FileContent, FilePlace, GridRun,
+    InitStart, Located, Place, Pretrain, SourceRun, SplitUse, Sweep, Usage, counted, grouped,
 };
 
 /// Plans a sweep, given what is known of the files it names.
@@ -95,6 +97,20 @@ struct Planner<'a> {
     mistakes: Mistakes,
 }
 
+/// The model of a run.
+struct Trained {
+    model: ModelSpec,
+    weights: Weights,
+    task: Option<TaskId>,
+}
+
+/// A model with the examples that attacks on it are crafted and measured on.
+struct Arena<'a> {
+    victim: &'a Trained,
+    train: Option<&'a DatasetSpec>,
+    test: DatasetSpec,
+}
+
 /// What a pre-training gives.
 #[derive(Clone, Copy)]
 struct Pretrained {
@@ -142,6 +158,27 @@ impl<'a> Planner<'a> {
     fn run(&mut self, run: &'a GridRun) -> Option<()> {
         let sweep = self.sweep;
         let section = &sweep.datasets[run.dataset];
+        let victim = self.trained(run)?;
+        let (train, test) = {
+            let dataset = self.datasets[run.dataset].as_ref()?;
+            (dataset.train.clone(), dataset.test.clone()?)
+        };
+        let classes = victim.model.classes;
+        let [train, test] = [train, Some(test)].map(|split| split.map(|split| DatasetSpec { classes, ..split }));
+        for &attack in &run.attacks {
+            let attack = &sweep.attacks[attack];
+            let test = test.clone()?;
+            let Some(examples) = self.examples(attack, section, test.examples) else { continue };
+            let test = DatasetSpec { examples, ..test };
+            self.evaluations(run, attack, Arena { victim: &victim, train: train.as_ref(), test });
+        }
+        Some(())
+    }
+
+    /// The model of a run: plans its training, if it has one.
+    fn trained(&mut self, run: &GridRun) -> Option<Trained> {
+        let sweep = self.sweep;
+        let section = &sweep.datasets[run.dataset];
         let model = self.model(run)?;
         let recipe = &sweep.recipes[run.recipe];
         let dataset = self.datasets[run.dataset].as_ref()?;
@@ -151,50 +188,57 @@ impl<'a> Planner<'a> {
             classes_declared: dataset.classes_declared,
             trains: recipe.training.is_some(),
         };
-        let (train, test) = (dataset.train.clone(), dataset.test.clone()?);
+        let train = dataset.train.clone();
         let found = self.weights(run.init, (run.model, &model), run.seed, purpose)?;
         let model = ModelSpec { classes: found.classes, ..model };
-        let training = recipes::resolve(recipe, &model, &mut self.mistakes)?;
-        let (train_task, weights) = match training {
-            None => (None, found.weights),
-            Some(training) => {
-                let spec = TrainSpec {
-                    dataset: train?,
-                    model: model.clone(),
-                    weights: found.weights,
-                    recipe: training,
-                    seed: run.seed,
-                    numerics: NUMERICS_VERSION,
-                };
-                self.check_training(&spec, &section.name, &recipe.at)?;
-                let task = self.tasks.add(TaskKind::Train, TaskSpec::Train(spec), || run_label(sweep, run));
-                (Some(task), Weights::Task { task, head: Head::Keep })
-            }
+        let Some(training) = recipes::resolve(recipe, &model, &mut self.mistakes)? else {
+            return Some(Trained { model, weights: found.weights, task: None });
         };
-        for &attack in &run.attacks {
-            let attack = &sweep.attacks[attack];
-            let Some(examples) = self.examples(attack, section, test.examples) else { continue };
-            let mut dataset = test.clone();
-            (dataset.examples, dataset.classes) = (examples, found.classes);
+        let spec = TrainSpec {
+            dataset: train?,
+            model: model.clone(),
+            weights: found.weights,
+            recipe: training,
+            seed: run.seed,
+            numerics: NUMERICS_VERSION,
+        };
+        self.check_training(&spec, &section.name, &recipe.at)?;
+        let task = self.tasks.add(TaskKind::Train, TaskSpec::Train(spec), || sweep.describe(run));
+        Some(Trained { model, weights: Weights::Task { task, head: Head::Keep }, task: Some(task) })
+    }
+
+    /// One cell per radius, and one evaluation for each or, of a minimum-norm attack, for all.
+    fn evaluations(&mut self, run: &GridRun, attack: &AttackSection, arena: Arena<'_>) -> Option<()> {
+        let sweep = self.sweep;
+        let source = match &attack.method {
+            AttackTemplate::Transfer { source, .. } => Some(self.source(run, source)?),
+            _ => None,
+        };
+        let radii: Vec<Option<&Epsilon>> =
+            if attack.eps.is_empty() { vec![None] } else { attack.eps.iter().map(Some).collect() };
+        for radius in radii {
+            let eps = radius.filter(|_| !attack.method.minimum_norm());
+            let circumstances = Circumstances {
+                eps: eps.map(Epsilon::value),
+                classes: arena.victim.model.classes,
+                dataset: &sweep.datasets[run.dataset].name,
+                train: arena.train,
+                source: source.as_ref(),
+            };
+            let method = attacks::method(attack, circumstances, &mut self.mistakes)?;
+            let (norm, target, early_stop) = (attack.norm, attack.target, attack.early_stop);
             let spec = AttackSpec {
-                dataset,
-                model: model.clone(),
-                weights: weights.clone(),
-                attack: attack.config(attack.eps.first()?),
+                dataset: arena.test.clone(),
+                model: arena.victim.model.clone(),
+                weights: arena.victim.weights.clone(),
+                attack: AttackConfig { method, norm, eps: circumstances.eps, target, early_stop },
                 seed: run.seed,
                 numerics: NUMERICS_VERSION,
             };
-            self.evaluations(run, attack, &spec, train_task);
-        }
-        Some(())
-    }
-
-    /// One evaluation and one cell per radius.
-    fn evaluations(&mut self, run: &GridRun, attack: &AttackSection, spec: &AttackSpec, train_task: Option<TaskId>) {
-        let sweep = self.sweep;
-        for eps in &attack.eps {
-            let spec = AttackSpec { attack: attack.config(eps), ..spec.clone() };
-            let label = || format!("{} · {} {eps}", run_label(sweep, run), attack.name);
+            let label = || {
+                let radius = eps.map(|eps| format!(" {eps}")).unwrap_or_default();
+                format!("{} · {}{radius}", sweep.describe(run), attack.name)
+            };
             let attack_task = self.tasks.add(TaskKind::Attack, TaskSpec::Attack(spec), label);
             self.cells.push(Cell {
                 dataset: sweep.datasets[run.dataset].name.clone(),
@@ -204,11 +248,24 @@ impl<'a> Planner<'a> {
                 seed: run.seed,
                 attack: attack.name.clone(),
                 norm: attack.norm,
-                eps: eps.text().to_owned(),
-                train_task,
+                eps: radius.cloned(),
+                train_task: arena.victim.task,
                 attack_task,
             });
         }
+        Some(())
+    }
+
+    /// The model that an attack on `run` is crafted on.
+    fn source(&mut self, run: &GridRun, source: &Located<SourceRun>) -> Option<TransferSource> {
+        let source_run = source.of(run);
+        let Trained { model, weights, .. } = self.trained(&source_run)?;
+        if weights == Weights::Scratch {
+            let message = format!("the model of {} is not trained", self.sweep.describe(&source_run));
+            self.mistakes.push(source.at.mistake(message).with_help("name a run with a recipe that trains"));
+            return None;
+        }
+        Some(TransferSource { model, weights })
     }
 
     fn model(&mut self, run: &GridRun) -> Option<ModelSpec> {
@@ -362,11 +419,15 @@ impl<'a> Planner<'a> {
     /// What a training needs of its split.
     fn check_training(&mut self, spec: &TrainSpec, name: &str, at: &Place) -> Option<()> {
         let examples = spec.dataset.examples;
+        if let Some(message) = validation_mistake(spec, name) {
+            self.mistakes.push(at.mistake(message));
+            return None;
+        }
         if let Err(message) = datasets::check_crop(&spec.dataset, spec.recipe.augmentation.crop) {
             self.mistakes.push(at.mistake(format!("{message}: `{name}`")));
             return None;
         }
-        if matches!(spec.recipe.objective, Objective::Twins { .. }) && cost::batch(&spec.recipe, examples) < 4 {
+        if matches!(spec.recipe.objective, Objective::Twins { .. }) && smallest_part(&spec.recipe, examples) < 4 {
             let message = format!(
                 "`twins` needs batches of at least four examples, two for each half; on `{name}` they are smaller"
             );
@@ -375,6 +436,17 @@ impl<'a> Planner<'a> {
         }
         if cost::batch(&spec.recipe, examples) < 2 {
             let message = format!("the train split of `{name}` has one example, and batch normalisation needs two");
+            self.mistakes.push(at.mistake(message));
+            return None;
+        }
+        if let Some(micro) = spec.recipe.micro_batch_size
+            && smallest_part(&spec.recipe, examples) == 1
+        {
+            let batch = cost::batch(&spec.recipe, examples);
+            let message = format!(
+                "on `{name}` a batch has {}, and a `micro_batch_size` of {micro} leaves one example alone",
+                counted(batch, "example")
+            );
             self.mistakes.push(at.mistake(message));
             return None;
         }
@@ -388,10 +460,29 @@ impl<'a> Planner<'a> {
     }
 }
 
-fn run_label(sweep: &Sweep, run: &GridRun) -> String {
-    let (dataset, model) = (&sweep.datasets[run.dataset].name, &sweep.models[run.model].name);
-    let (init, recipe) = (&sweep.inits[run.init].name, &sweep.recipes[run.recipe].name);
-    format!("{dataset} · {model} · {init} · {recipe} · seed {}", run.seed)
+/// What is wrong with the examples that a training keeps for validation: there must be some, and every class must be left with one to train on.
+fn validation_mistake(spec: &TrainSpec, name: &str) -> Option<String> {
+    let examples = spec.dataset.examples;
+    let held_out = spec.recipe.validation.as_ref()?.examples(examples);
+    let split = || format!("the train split of `{name}` has {}", counted(examples, "example"));
+    if held_out == 0 {
+        return Some(format!("{}: too few to keep a share of them for validation", split()));
+    }
+    let left = examples.saturating_sub(held_out);
+    (left < spec.dataset.classes.max(2)).then(|| {
+        let classes = grouped(spec.dataset.classes);
+        format!("{} of {classes} classes: with {} kept for validation too few are left", split(), grouped(held_out))
+    })
+}
+
+/// Examples of the smallest batch or micro-batch.
+fn smallest_part(recipe: &Recipe, examples: u32) -> u32 {
+    let batch = cost::batch(recipe, examples);
+    match recipe.micro_batch_size {
+        Some(micro) if !batch.is_multiple_of(micro) => batch % micro,
+        Some(micro) => micro,
+        None => batch,
+    }
 }
 
 /// The sweep's name with eight digits of the digest of its name and cells.

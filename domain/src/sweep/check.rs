@@ -2,9 +2,11 @@
 
 use std::collections::HashSet;
 
+use super::attack_section::AttackTemplate;
+use super::grid::GridRun;
 use super::report::Report;
 use super::sections::{DatasetRef, DatasetSection, FolderFiles, InitStart, Origin, Pretrain, Sweep};
-use super::usage::Usage;
+use super::usage::{Usage, crafts};
 
 /// Longer chains of pre-trainings are taken for a mistake.
 const LONGEST_CHAIN: usize = 64;
@@ -76,9 +78,7 @@ pub(super) fn used_splits_exist(sweep: &Sweep, report: &Report) {
             report.mistake(&section.at, message);
         }
         if splits.train && !has_train(section) {
-            let message = format!("the data set `{}` has no `train` split, and a recipe trains on it", section.name);
-            let help = "give `train`, or evaluate the init as it is: method = \"none\"";
-            report.mistake_with_help(&section.at, message, help);
+            say_train_is_missing(sweep, section, report);
         }
     }
     for pretrain in usage.pretrains(sweep) {
@@ -87,6 +87,49 @@ pub(super) fn used_splits_exist(sweep: &Sweep, report: &Report) {
         {
             let message = format!("the data set `{}` has no `train` split to pre-train on", section.name);
             report.mistake(&pretrain.dataset.at, message);
+        }
+    }
+}
+
+fn say_train_is_missing(sweep: &Sweep, section: &DatasetSection, report: &Report) {
+    let mut runs = sweep.grid.runs.iter().filter(|run| sweep.datasets[run.dataset].name == section.name);
+    let trained = runs.clone().any(|run| sweep.recipes[run.recipe].training.is_some());
+    let crafted = runs.find_map(|run| run.attacks.iter().map(|&number| &sweep.attacks[number]).find(|it| crafts(it)));
+    // If no run needs it, a pre-training does.
+    if trained || crafted.is_none() {
+        let message = format!("the data set `{}` has no `train` split, and a recipe trains on it", section.name);
+        let help = "give `train`, or evaluate the init as it is: method = \"none\"";
+        report.mistake_with_help(&section.at, message, help);
+    }
+    if let Some(attack) = crafted {
+        let message = format!(
+            "the data set `{}` has no `train` split, and the attack `{}` crafts its perturbation there",
+            section.name, attack.name
+        );
+        report.mistake_with_help(&attack.at, message, "give `train` to the data set");
+    }
+}
+
+/// Says where an attack is to be crafted on the model of a run that the grid does not hold.
+pub(super) fn sources_are_runs(sweep: &Sweep, report: &Report) {
+    if !sweep.attacks.iter().any(|attack| matches!(attack.method, AttackTemplate::Transfer { .. })) {
+        return;
+    }
+    let key = |run: &GridRun| (run.dataset, run.model, run.init, run.recipe, run.seed);
+    let runs: HashSet<_> = sweep.grid.runs.iter().map(key).collect();
+    let mut said = HashSet::new();
+    for run in &sweep.grid.runs {
+        for &number in &run.attacks {
+            let AttackTemplate::Transfer { source, .. } = &sweep.attacks[number].method else { continue };
+            let source_run = source.of(run);
+            if !runs.contains(&key(&source_run)) && said.insert((number, key(&source_run))) {
+                let message = format!(
+                    "the grid has no run {}, on whose model this attack is crafted",
+                    sweep.describe(&source_run)
+                );
+                let help = "let the rules keep that run, or drop this attack for the runs that need it";
+                report.mistake_with_help(&source.at, message, help);
+            }
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The runs of a sweep: the product of its axes, trimmed by rules.
 
+use super::attack_section::AttackSection;
 use super::place::Place;
 use super::report::Report;
 use super::sections::Sweep;
@@ -99,7 +100,7 @@ fn refuse_too_many(sweep: &Sweep, lengths: &[(&str, usize); 6], rules: &Rules, r
         report.mistake(&rule.at, format!("there are more than {MOST_RULES} rules"));
         return None;
     }
-    let radii: usize = sweep.attacks.iter().map(|attack| attack.eps.len()).sum();
+    let radii: usize = sweep.attacks.iter().map(AttackSection::rows).sum();
     let runs = lengths[..ATTACK_AXIS].iter().map(|(_, length)| *length as u128);
     // Beyond u128 the count is wrong, and too large all the same.
     let cells = runs.fold(radii as u128, u128::saturating_mul);

@@ -3,6 +3,7 @@
 //! [`parse`] finds every mistake that can be found without opening another file; [`crate::plan::plan`] finds the rest, given what is known of
 //! the files that [`Sweep::files`] asks for.
 
+mod attack_section;
 mod check;
 mod diagnostic;
 mod facts;
@@ -17,13 +18,14 @@ mod table;
 mod usage;
 mod words;
 
+pub use attack_section::{AttackSection, AttackTemplate, SourceRun, UapTemplate};
 pub use diagnostic::Diagnostic;
 pub use facts::{Facts, FileContent, FileFacts, FilePlace, FileRequest, FileRole, FolderClass};
 pub use grid::{Grid, GridRun, MOST_CELLS};
 pub use place::{Located, Place};
 pub use sections::{
-    AttackSection, AttackTemplate, DatasetRef, DatasetSection, FolderFiles, Freeze, GlyphSection, HeldOut, IdxFiles,
-    InitSection, InitStart, ModelSection, Origin, PerChannel, Pretrain, RecipeRef, RecipeSection, StepSize, Sweep,
+    DatasetRef, DatasetSection, FolderFiles, Freeze, GlyphSection, HeldOut, IdxFiles, InitSection, InitStart,
+    ModelSection, Origin, PerChannel, Pretrain, RecipeRef, RecipeSection, StepSize, Sweep,
 };
 pub(crate) use usage::{SplitUse, Usage};
 pub(crate) use words::{counted, grouped};

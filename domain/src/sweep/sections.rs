@@ -1,11 +1,10 @@
 //! The typed sections of a sweep file. What needs no other file to be resolved is resolved.
 
 use super::FilePlace;
-use super::grid::Grid;
+use super::attack_section::AttackSection;
+use super::grid::{Grid, GridRun};
 use super::place::{Located, Place};
-use crate::experiment::{
-    AttackConfig, AttackMethod, Backbone, CheckpointFormat, CifarVariant, Epsilon, Fit, IdxVariant, Norm, Recipe, Stem,
-};
+use crate::experiment::{Backbone, CheckpointFormat, CifarVariant, Fit, IdxVariant, Recipe, Stem};
 
 /// A sweep file, read and checked by [`parse`](super::parse).
 #[derive(Debug, Clone, PartialEq)]
@@ -34,6 +33,13 @@ impl Sweep {
     /// The runs that the `[[include]]` and `[[exclude]]` rules leave, in the order of the file.
     pub const fn grid(&self) -> &Grid {
         &self.grid
+    }
+
+    /// A run as people call it, such as `glyphs · resnet18 · scratch · standard · seed 0`.
+    pub(crate) fn describe(&self, run: &GridRun) -> String {
+        let (dataset, model) = (&self.datasets[run.dataset].name, &self.models[run.model].name);
+        let (init, recipe) = (&self.inits[run.init].name, &self.recipes[run.recipe].name);
+        format!("{dataset} · {model} · {init} · {recipe} · seed {}", run.seed)
     }
 
     /// The source of a pre-training.
@@ -273,48 +279,6 @@ pub enum Freeze {
     Backbone,
 }
 
-/// An attack: `[[attack]]`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct AttackSection {
-    /// Its name.
-    pub name: String,
-    /// The section.
-    pub at: Place,
-    /// Method and parameters.
-    pub method: AttackTemplate,
-    /// Norm of the ball.
-    pub norm: Norm,
-    /// Radii: an axis of the grid; at least one, all different.
-    pub eps: Vec<Epsilon>,
-    /// Whether an example leaves as soon as it is fooled.
-    pub early_stop: bool,
-    /// First so many of the test split; all if none.
-    pub examples: Option<Located<u32>>,
-}
-
-/// An attack method whose step may still depend on ε.
-#[derive(Debug, Clone, PartialEq)]
-pub enum AttackTemplate {
-    /// Random points of the ball.
-    Noise {
-        /// Independent points tried.
-        draws: u32,
-    },
-    /// One gradient step.
-    Fgsm,
-    /// Projected gradient ascent.
-    Pgd {
-        /// Steps per restart.
-        steps: u32,
-        /// Length of a step.
-        step_size: StepSize,
-        /// Start uniformly in the ball.
-        random_start: bool,
-        /// Independent tries.
-        restarts: u32,
-    },
-}
-
 /// Length of a step.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum StepSize {
@@ -331,19 +295,5 @@ impl StepSize {
             Self::Absolute(length) => length,
             Self::OfEps(multiple) => multiple * eps,
         }
-    }
-}
-
-impl AttackSection {
-    /// The attack at one radius, fully resolved.
-    pub fn config(&self, eps: &Epsilon) -> AttackConfig {
-        let method = match self.method {
-            AttackTemplate::Noise { draws } => AttackMethod::Noise { draws },
-            AttackTemplate::Fgsm => AttackMethod::Fgsm,
-            AttackTemplate::Pgd { steps, step_size, random_start, restarts } => {
-                AttackMethod::Pgd { steps, step_size: step_size.resolve(eps.value()), random_start, restarts }
-            }
-        };
-        AttackConfig { method, norm: self.norm, eps: Some(eps.value()), target: None, early_stop: self.early_stop }
     }
 }

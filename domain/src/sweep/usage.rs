@@ -1,11 +1,12 @@
 //! What of a sweep its grid uses.
 
+use super::attack_section::{AttackSection, AttackTemplate};
 use super::sections::{DatasetRef, InitStart, Pretrain, Sweep};
 
 /// Which splits of a data set are read, and for whom.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct SplitUse {
-    /// A training reads the train split.
+    /// A training reads the train split, or a universal perturbation is crafted on it.
     pub(crate) train: bool,
     /// An attack reads the test split.
     pub(crate) test: bool,
@@ -26,6 +27,7 @@ impl Usage {
         for run in &sweep.grid.runs {
             usage.datasets[run.dataset].test = true;
             usage.datasets[run.dataset].train |= sweep.recipes[run.recipe].training.is_some();
+            usage.datasets[run.dataset].train |= run.attacks.iter().any(|attack| crafts(&sweep.attacks[*attack]));
             usage.take_init(sweep, run.init);
         }
         usage
@@ -51,4 +53,9 @@ impl Usage {
             InitStart::Scratch | InitStart::Checkpoint { .. } => None,
         })
     }
+}
+
+/// Whether the attack is crafted on the train split.
+pub(super) const fn crafts(attack: &AttackSection) -> bool {
+    matches!(attack.method, AttackTemplate::Uap { .. })
 }

@@ -30,6 +30,8 @@ pub(super) struct Apgd {
     pub(super) gradient_passes: u32,
     /// In L1, start in balls of 3ε and 2ε, for 30 % of the steps each.
     pub(super) larger_balls: bool,
+    /// Number of the first random start: parts of an ensemble have starts of their own.
+    pub(super) first_start: u32,
 }
 
 /// A part of a climb.
@@ -53,7 +55,7 @@ impl Attack for Apgd {
         let ball = arena.ball()?;
         let phases = self.phases(ball);
         let widest = phases.first().map_or(ball.eps, |phase| phase.eps);
-        let start = random_start(arena, Ball { eps: widest, ..ball }, number)?;
+        let start = random_start(arena, Ball { eps: widest, ..ball }, self.first_start + number)?;
         self.climb(arena, number, start)
     }
 }

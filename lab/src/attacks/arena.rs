@@ -276,7 +276,7 @@ impl<'a> Arena<'a> {
     ///
     /// `loss` gives f32 \[n\], one value per example; where early stopping leaves nobody in play there is no gradient.
     pub(super) fn ask_gradient(&mut self, points: &Tensor, loss: Loss<'_>) -> Result<Answer, LabError> {
-        let pass = self.oracle.pass(points, &|points| Ok(points.shallow_clone()))?;
+        let pass = self.oracle.pass(points)?;
         let mut answer = self.answer(points, pass.logits())?;
         if !answer.stay.is_empty() {
             let (losses, gradient) = self.oracle.gradient(pass, loss, answer.stay.len())?;
@@ -305,7 +305,7 @@ impl<'a> Arena<'a> {
         view: View<'_>,
         loss: Loss<'_>,
     ) -> Result<Answer, LabError> {
-        let pass = self.oracle.pass(points, view)?;
+        let pass = self.oracle.pass_through(points, view)?;
         let answer = self.unjudged(pass.logits())?;
         let (losses, gradient) = self.oracle.gradient(pass, loss, self.len())?;
         self.count_zeros(&gradient, &answer.stay)?;
@@ -315,6 +315,11 @@ impl<'a> Arena<'a> {
     fn unjudged(&self, logits: Tensor) -> tch::Result<Answer> {
         let fooled = self.active.labels.f_zeros_like()?.f_to_kind(Kind::Bool)?;
         Ok(Answer { logits, losses: None, gradient: None, fooled, stay: self.all() })
+    }
+
+    /// Looks at the gradients, f32 \[n,C,H,W\], that an attack took by itself at points of all examples in play.
+    pub(super) fn took_gradient(&mut self, gradient: &Tensor) -> Result<(), LabError> {
+        self.count_zeros(gradient, &self.all())
     }
 
     /// Counts first gradients of nothing but zeros; those of examples that leave are not used and not looked at.
@@ -375,12 +380,58 @@ impl<'a> Arena<'a> {
         Ok(self.active.keep(&stay)?)
     }
 
-    /// Ends a minimum-norm try: points that fool and lie nearer than what was found before are noted. Nobody leaves.
+    /// Ends a try that looked for the nearest points that fool. Those that are nearer than what was found before are noted, and nobody leaves; with a
+    /// ball, as part of an ensemble, those that lie in it are noted and leave.
     pub(super) fn conclude_nearest(&mut self, points: &Tensor) -> Result<(), LabError> {
+        if self.is_empty() {
+            return Ok(());
+        }
         let logits = self.oracle.ask(points)?;
         let judgement = Judgement::of(&logits, &self.active.labels)?;
         let fooled = self.fooled(&judgement.predictions)?;
+        if let Some(eps) = self.rules.eps {
+            let distances = lengths(&points.f_sub(&self.active.originals)?, self.rules.norm)?;
+            let found = fooled.f_logical_and(&distances.f_le(eps)?)?;
+            return self.leave(points, &logits, &found).map(|_stay| ());
+        }
         self.table.note_nearest(&self.active.slots, points, &self.active.originals, &judgement, &fooled)
+    }
+
+    /// Notes the points of the rows where `found`, bool \[n\], says that they fool and lie in the ball, `logits` being what the model says about the
+    /// points, and takes these examples out of play. Gives the rows that stay, i64 \[m\]; none if all do.
+    pub(super) fn leave(
+        &mut self,
+        points: &Tensor,
+        logits: &Tensor,
+        found: &Tensor,
+    ) -> Result<Option<Tensor>, LabError> {
+        let leaving = rows_where(found)?;
+        if leaving.is_empty() {
+            return Ok(None);
+        }
+        let rows = index(&leaving, self.active.labels.device())?;
+        let [points, logits, originals, labels] = [points, logits, &self.active.originals, &self.active.labels]
+            .map(|rows_of| rows_of.f_index_select(0, &rows));
+        let slots: Vec<usize> = leaving.iter().map(|row| self.active.slots[*row as usize]).collect();
+        self.table.note(&slots, &points?, &originals?, &Judgement::of(&logits?, &labels?)?)?;
+        let stay = rows_where(&found.f_logical_not()?)?;
+        self.active.keep(&stay)?;
+        Ok(Some(index(&stay, self.active.labels.device())?))
+    }
+
+    /// Lengths of the shortest perturbations found so far that fool the examples in play; +∞ where none was found.
+    pub(super) fn shortest(&self) -> Vec<f32> {
+        self.table.shortest(&self.active.slots)
+    }
+
+    /// The model, for an attack that keeps a set of active rows of its own.
+    pub(super) const fn oracle(&mut self) -> &mut Oracle<'a> {
+        &mut self.oracle
+    }
+
+    /// Classes to lead to, i64 \[n\], if the attack is targeted.
+    pub(super) const fn goals(&self) -> Option<&Tensor> {
+        self.active.targets.as_ref()
     }
 
     fn all(&self) -> Vec<i64> {
@@ -401,7 +452,7 @@ pub(super) fn rows_where(mask: &Tensor) -> Result<Vec<i64>, LabError> {
     Ok(holds.iter().enumerate().filter(|(_, holds)| **holds).map(|(row, _)| row as i64).collect())
 }
 
-fn index(rows: &[i64], device: Device) -> tch::Result<Tensor> {
+pub(super) fn index(rows: &[i64], device: Device) -> tch::Result<Tensor> {
     Tensor::f_from_slice(rows)?.f_to_device(device)
 }
 

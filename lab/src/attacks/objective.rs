@@ -11,7 +11,10 @@ use crate::models::Output;
 /// Added to the denominator of the DLR, as published.
 const TINY: f64 = 1e-12;
 
-/// A loss of the examples in play.
+/// A [`Loss`](super::oracle::Loss) that keeps what it needs.
+type OwnLoss = Box<dyn Fn(&Output) -> tch::Result<Tensor>>;
+
+/// What is climbed, for the examples in play.
 pub(super) enum Objective {
     /// Cross-entropy of the label, or, negated, of the evaluation's target class.
     CrossEntropy,
@@ -24,6 +27,23 @@ pub(super) enum Objective {
     },
 }
 
+/// Whether a model of so many classes has the logits that the loss compares.
+///
+/// # Errors
+/// It has not.
+pub(super) fn check_classes(loss: ApgdLoss, classes: u32) -> Result<(), LabError> {
+    let (needed, form) = match loss {
+        ApgdLoss::Ce => return Ok(()),
+        ApgdLoss::Dlr => (3, "DLR loss"),
+        ApgdLoss::DlrTargeted => (4, "targeted DLR loss"),
+    };
+    if classes < needed {
+        let problem = format!("the {form} needs at least {needed} classes, the model has {classes}");
+        return Err(LabError::Spec(problem));
+    }
+    Ok(())
+}
+
 impl Objective {
     /// The objective of this kind; the targeted one leads to the wrong class of this `rank`, counted from 0, on the original. None if there is no such
     /// class.
@@ -31,22 +51,18 @@ impl Objective {
     /// # Errors
     /// Fewer classes than the loss compares; a DLR where the evaluation leads to a class of its own.
     pub(super) fn new(loss: ApgdLoss, rank: u32, arena: &mut Arena<'_>) -> Result<Option<Self>, LabError> {
-        let classes = arena.classes();
-        let (needed, form) = match loss {
+        check_classes(loss, arena.classes())?;
+        let form = match loss {
             ApgdLoss::Ce => return Ok(Some(Self::CrossEntropy)),
-            ApgdLoss::Dlr => (3, "DLR loss"),
-            ApgdLoss::DlrTargeted => (4, "targeted DLR loss"),
+            ApgdLoss::Dlr => "DLR loss",
+            ApgdLoss::DlrTargeted => "targeted DLR loss",
         };
-        if classes < needed {
-            let problem = format!("the {form} needs at least {needed} classes, the model has {classes}");
-            return Err(LabError::Spec(problem));
-        }
         if arena.rules().target.is_some() {
             let problem = format!("an attack with the {form} cannot be led to a class: use the loss `ce`");
             return Err(LabError::Spec(problem));
         }
         Ok(match loss {
-            ApgdLoss::DlrTargeted if rank >= classes - 1 => None,
+            ApgdLoss::DlrTargeted if rank + 1 >= arena.classes() => None,
             ApgdLoss::DlrTargeted => {
                 Some(Self::TargetedDlr { towards: arena.wrong_classes()?.f_select(1, rank.into())? })
             }
@@ -55,7 +71,7 @@ impl Objective {
     }
 
     /// The loss, for the examples in play when it is made.
-    pub(super) fn loss(&self, arena: &Arena<'_>) -> Box<dyn Fn(&Output) -> tch::Result<Tensor>> {
+    pub(super) fn loss(&self, arena: &Arena<'_>) -> OwnLoss {
         let labels = arena.labels().shallow_clone();
         match self {
             Self::CrossEntropy => Box::new(arena.cross_entropy_loss()),

@@ -53,12 +53,26 @@ impl Answer {
 pub(super) struct Pass {
     points: Tensor,
     output: Output,
+    /// The rows that are still of interest, i64 \[m\]; all if none.
+    rows: Option<Tensor>,
 }
 
 impl Pass {
     /// f32 \[n,classes\], without a graph.
     pub(super) fn logits(&self) -> Tensor {
         self.output.logits.detach()
+    }
+
+    /// Logits of the rows of interest, f32 \[m,classes\], from which [`Oracle::gradient_of`] can go back.
+    pub(super) fn differentiable_logits(&self) -> tch::Result<Tensor> {
+        self.of_interest(&self.output.logits)
+    }
+
+    fn of_interest(&self, values: &Tensor) -> tch::Result<Tensor> {
+        match &self.rows {
+            None => Ok(values.shallow_clone()),
+            Some(rows) => values.f_index_select(0, rows),
+        }
     }
 }
 
@@ -105,21 +119,53 @@ impl<'a> Oracle<'a> {
         Ok((output.logits, losses))
     }
 
+    /// Asks in such a way that [`Self::gradient`] can follow.
+    pub(super) fn pass(&mut self, points: &Tensor) -> Result<Pass, LabError> {
+        self.pass_through(points, &|points| Ok(points.shallow_clone()))
+    }
+
     /// Asks about what `view` shows of points, in such a way that [`Self::gradient`] can follow.
-    pub(super) fn pass(&mut self, points: &Tensor, view: View<'_>) -> Result<Pass, LabError> {
+    pub(super) fn pass_through(&mut self, points: &Tensor, view: View<'_>) -> Result<Pass, LabError> {
         self.queries += points.size()[0] as u64;
         let points = points.f_detach()?.f_set_requires_grad(true)?;
         let output = self.model.forward(&view(&points)?, Mode::Eval)?;
-        Ok(Pass { points, output })
+        Ok(Pass { points, output, rows: None })
+    }
+
+    /// The same pass for `rows`, i64 \[m\], alone, through which so many backward passes will go. It is computed again where that costs less than taking
+    /// the other rows along; the model is asked nothing new, so that no query is counted.
+    pub(super) fn narrow(&mut self, pass: Pass, rows: &Tensor, backwards: i64) -> Result<Pass, LabError> {
+        let (all, stay) = (pass.points.size()[0], rows.size()[0]);
+        if all == stay {
+            return Ok(pass);
+        }
+        // A backward pass by the points alone costs about what a forward pass costs.
+        if (all - stay) * backwards <= stay {
+            return Ok(Pass { rows: Some(rows.shallow_clone()), ..pass });
+        }
+        let points = pass.points.f_detach()?.f_index_select(0, rows)?.f_set_requires_grad(true)?;
+        drop(pass);
+        let output = self.model.forward(&points, Mode::Eval)?;
+        Ok(Pass { points, output, rows: None })
+    }
+
+    /// Gradient, f32 \[m,C,H,W\], of `values`, f32 \[m\], which were made of the pass's differentiable logits row by row. More can follow.
+    pub(super) fn gradient_of(&mut self, pass: &Pass, values: &Tensor) -> Result<Tensor, LabError> {
+        self.queries += values.size()[0] as u64;
+        pass.of_interest(&backward(values, &pass.points, true)?).map_err(LabError::from)
     }
 
     /// Losses, and their gradients by the pixels, of which `used` examples make use.
     pub(super) fn gradient(&mut self, pass: Pass, loss: Loss<'_>, used: usize) -> Result<(Tensor, Tensor), LabError> {
         self.queries += used as u64;
         let losses = loss(&pass.output)?;
-        // The sum, not the mean: the gradient at an example must not depend on its neighbours' number.
-        let mut gradients = Tensor::f_run_backward(&[&losses.f_sum(Kind::Float)?], &[&pass.points], false, false)?;
-        let gradient = gradients.pop().ok_or_else(|| LabError::Defect("libtorch gave no gradient".to_owned()))?;
+        let gradient = backward(&losses, &pass.points, false)?;
         Ok((losses.f_detach()?, gradient))
     }
+}
+
+/// Gradient of the sum of `values`: not of the mean, because the gradient at an example must not depend on its neighbours' number.
+fn backward(values: &Tensor, points: &Tensor, keep_graph: bool) -> Result<Tensor, LabError> {
+    let mut gradients = Tensor::f_run_backward(&[&values.f_sum(Kind::Float)?], &[points], keep_graph, false)?;
+    gradients.pop().ok_or_else(|| LabError::Defect("libtorch gave no gradient".to_owned()))
 }

@@ -99,6 +99,12 @@ impl Table {
         self.note_rows(&rows, slots, points, &distances, after)
     }
 
+    /// Lengths of the perturbations noted for these rows, which were right before the attack; +∞ where none fools.
+    pub(super) fn shortest(&self, slots: &[usize]) -> Vec<f32> {
+        let fooled = |at: &usize| self.columns.adversarial_prediction[*at] != self.columns.label[*at];
+        slots.iter().map(|at| if fooled(at) { self.columns.distance[*at] } else { f32::INFINITY }).collect()
+    }
+
     fn note_rows(
         &mut self,
         rows: &[usize],

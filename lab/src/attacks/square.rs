@@ -172,7 +172,7 @@ impl Search {
                 let turned = self.draw(arena, 1, &coin)?.f_view([-1, 1, 1, 1])?;
                 let bump = either(&turned, &bump.f_transpose(0, 1)?, &bump)?.f_mul(&self.signs(arena)?)?;
                 let mut tile = change.f_narrow(2, row, side)?.f_narrow(3, column, side)?;
-                let _in_place = tile.f_copy_(&bump)?;
+                tile.f_copy_(&bump)?;
             }
         }
         Ok(change)

@@ -2,19 +2,11 @@
 
 use std::ops::Range;
 
-use gauntlet_domain::experiment::{AttackConfig, AttackMethod, AttackResult, UapMethod};
+use gauntlet_domain::experiment::{AttackConfig, AttackResult};
 use tch::Tensor;
 
-use super::apgd::Apgd;
 use super::arena::{Arena, Rules, Standing};
-use super::ball::Ball;
-use super::diversity::Diversity;
-use super::feature::Feature;
-use super::gradient::{Noise, Pgd};
-use super::momentum::Momentum;
-use super::square::Square;
-use super::transfer::Transfer;
-use super::universal::Crafting;
+use super::methods::attack;
 use crate::error::LabError;
 use crate::examples::Examples;
 use crate::models::Model;
@@ -138,77 +130,4 @@ fn batches(examples: usize, batch_size: usize) -> impl Iterator<Item = (usize, u
 fn share_done(total: usize, (tries_done, tries): (u32, u32), (players_done, players): (usize, usize)) -> usize {
     let of_this_try = players_done as f64 / players.max(1) as f64;
     (total as f64 * (f64::from(tries_done) + of_this_try) / f64::from(tries.max(1))) as usize
-}
-
-/// The attack of this configuration.
-fn attack<'a>(method: &AttackMethod, evaluation: &Evaluation<'a>) -> Result<Box<dyn Attack + 'a>, LabError> {
-    let config = evaluation.attack;
-    Ok(match method {
-        AttackMethod::Noise { draws } => Box::new(Noise { draws: *draws }),
-        AttackMethod::Fgsm => {
-            Box::new(Pgd { steps: 1, step_size: config.eps.unwrap_or_default(), random_start: false, restarts: 1 })
-        }
-        AttackMethod::Pgd { steps, step_size, random_start, restarts } => {
-            Box::new(Pgd { steps: *steps, step_size: *step_size, random_start: *random_start, restarts: *restarts })
-        }
-        AttackMethod::MiFgsm { steps, step_size, decay } => Box::new(Momentum {
-            steps: *steps,
-            step_size: *step_size,
-            decay: *decay,
-            diversity: None,
-            random_start: false,
-        }),
-        AttackMethod::DiFgsm { steps, step_size, decay, resize_rate, diversity_probability, random_start } => {
-            let diversity = Diversity { resize_rate: *resize_rate, probability: *diversity_probability };
-            Box::new(Momentum {
-                steps: *steps,
-                step_size: *step_size,
-                decay: *decay,
-                diversity: Some(diversity),
-                random_start: *random_start,
-            })
-        }
-        AttackMethod::Apgd { loss, steps, restarts, rho, target_classes } => Box::new(Apgd {
-            loss: *loss,
-            steps: *steps,
-            restarts: *restarts,
-            rho: *rho,
-            target_classes: *target_classes,
-            gradient_passes: 1,
-            larger_balls: true,
-        }),
-        AttackMethod::Square { queries, p_init, restarts } => {
-            Box::new(Square { queries: *queries, p_init: *p_init, restarts: *restarts })
-        }
-        AttackMethod::Feature { steps, step_size, restarts } => {
-            Box::new(Feature { steps: *steps, step_size: *step_size, restarts: *restarts })
-        }
-        AttackMethod::Uap { by, passes, fooling_rate, .. } => {
-            let examples = evaluation.aids.crafted_on.ok_or_else(|| lacks("examples to craft on"))?;
-            let eps = config.eps.ok_or_else(|| lacks("an eps"))?;
-            let crafting = Crafting {
-                model: evaluation.model,
-                examples,
-                ball: Ball { norm: config.norm, eps },
-                seed: evaluation.seed,
-                passes: *passes,
-                fooling_rate: *fooling_rate,
-            };
-            match by {
-                UapMethod::Gradient { step_size, batch_size } => {
-                    Box::new(crafting.by_gradient(*step_size, *batch_size as usize)?)
-                }
-                UapMethod::DeepFool { .. } => return Err(LabError::Spec("not available".to_owned())),
-            }
-        }
-        AttackMethod::Transfer { by, .. } => {
-            let source = evaluation.aids.source.ok_or_else(|| lacks("a model to craft on"))?;
-            Box::new(Transfer { source, by: attack(by, evaluation)? })
-        }
-        other => return Err(LabError::Spec(format!("the attack `{}` is not available", other.name()))),
-    })
-}
-
-fn lacks(what: &str) -> LabError {
-    LabError::Spec(format!("the attack has no {what}"))
 }

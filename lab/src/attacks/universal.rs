@@ -4,11 +4,16 @@ use tch::{Kind, Tensor};
 
 use super::arena::Arena;
 use super::ball::Ball;
+use super::deepfool::DeepFool;
+use super::oracle::Oracle;
 use super::template::Attack;
 use crate::error::LabError;
 use crate::examples::Examples;
 use crate::models::{Mode, Model};
 use crate::random::{Purpose, Stream};
+
+/// Examples judged together where nothing says how many.
+const SHARE_BATCH: usize = 128;
 
 /// How a universal perturbation is crafted.
 pub(super) struct Crafting<'a> {
@@ -53,7 +58,7 @@ impl Crafting<'_> {
             for batch in order.chunks(batch_size.max(1)) {
                 let pixels = self.examples.select(batch)?.pixels;
                 let gradient = self.gradient(&pixels, &perturbation)?;
-                perturbation = self.within(&self.ball.ascend(&perturbation, &gradient, step_size)?)?;
+                perturbation = self.ball.nearest(&self.ball.ascend(&perturbation, &gradient, step_size)?)?;
             }
             if self.fooled_share(&perturbation, batch_size)? >= self.fooling_rate {
                 break;
@@ -62,13 +67,33 @@ impl Crafting<'_> {
         Ok(Universal { perturbation })
     }
 
-    fn none(&self) -> Result<Tensor, LabError> {
-        Ok(self.examples.range(0, 1)?.pixels.f_zeros_like()?)
+    /// Crafts as published: from each image in turn that the perturbation does not fool yet, DeepFool's way to the boundary is added to it.
+    ///
+    /// # Errors
+    /// No memory.
+    pub(super) fn by_deepfool(&self, deepfool: DeepFool) -> Result<Universal, LabError> {
+        let mut oracle = Oracle::new(self.model);
+        let mut perturbation = self.none()?;
+        for pass in 0..self.passes {
+            for example in Stream::new(self.seed, Purpose::UniversalOrder { pass }).permutation(self.examples.len()) {
+                let pixels = self.examples.select(&[example])?.pixels;
+                let own = self.predictions(&pixels)?;
+                let point = pixels.f_add(&perturbation)?.f_clamp(0.0, 1.0)?;
+                if self.predictions(&point)?.f_int64_value(&[0])? != own.f_int64_value(&[0])? {
+                    continue;
+                }
+                let beyond = deepfool.perturb(&mut oracle, &point, &own, self.ball.norm)?;
+                perturbation = self.ball.nearest(&perturbation.f_add(&beyond.f_sub(&point)?)?)?;
+            }
+            if self.fooled_share(&perturbation, SHARE_BATCH)? >= self.fooling_rate {
+                break;
+            }
+        }
+        Ok(Universal { perturbation })
     }
 
-    /// The nearest perturbation in the ball; where it leads out of [0,1] is the images' matter.
-    fn within(&self, perturbation: &Tensor) -> tch::Result<Tensor> {
-        self.ball.nearest(perturbation)
+    fn none(&self) -> Result<Tensor, LabError> {
+        Ok(self.examples.range(0, 1)?.pixels.f_zeros_like()?)
     }
 
     fn gradient(&self, pixels: &Tensor, perturbation: &Tensor) -> Result<Tensor, LabError> {

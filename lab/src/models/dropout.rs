@@ -9,7 +9,7 @@ use crate::random::{Purpose, Stream};
 /// `layer` tells the masks of one step apart.
 pub(super) fn dropout(x: &Tensor, rate: f32, dropout: Dropout, layer: u32) -> tch::Result<Tensor> {
     let stream = Stream::new(dropout.seed, Purpose::Dropout { iteration: dropout.iteration, layer });
-    x.f_mul(&mask(stream, rate, &x.size(), x)?)
+    x.f_mul(&mask(stream, rate, dropout.first_row, &x.size(), x)?)
 }
 
 /// The branch of a residual block, \[n,…\], left out with probability `rate` for each image by itself and else scaled by 1/(1 − `rate`), in \[0,1)
@@ -18,14 +18,17 @@ pub(super) fn stochastic_depth(branch: &Tensor, rate: f32, dropout: Dropout, lay
     let stream = Stream::new(dropout.seed, Purpose::StochasticDepth { iteration: dropout.iteration, layer });
     let mut size = vec![1; branch.dim()];
     size[0] = branch.size()[0];
-    branch.f_mul(&mask(stream, rate, &size, branch)?)
+    branch.f_mul(&mask(stream, rate, dropout.first_row, &size, branch)?)
 }
 
-/// 0 with probability `rate`, else 1/(1 − `rate`).
-fn mask(mut stream: Stream, rate: f32, size: &[i64], like: &Tensor) -> tch::Result<Tensor> {
+/// 0 with probability `rate`, else 1/(1 − `rate`), for rows from `first_row` on.
+fn mask(mut stream: Stream, rate: f32, first_row: usize, size: &[i64], like: &Tensor) -> tch::Result<Tensor> {
     let kept = 1.0 / (1.0 - rate);
-    let count: i64 = size.iter().product();
-    let values: Vec<f32> = (0..count).map(|_| if stream.unit() < rate { 0.0 } else { kept }).collect();
+    let per_row = size.iter().skip(1).product::<i64>() as usize;
+    let count = size.iter().product::<i64>() as usize;
+    let earlier = first_row * per_row;
+    let draws = (0..earlier + count).map(|_| if stream.unit() < rate { 0.0 } else { kept });
+    let values: Vec<f32> = draws.skip(earlier).collect();
     Tensor::f_from_slice(&values)?.f_view(size)?.f_to_device(like.device())?.f_to_kind(like.kind())
 }
 
@@ -35,7 +38,7 @@ mod tests {
 
     use super::*;
 
-    const STEP: Dropout = Dropout { seed: 3, iteration: 5 };
+    const STEP: Dropout = Dropout { seed: 3, iteration: 5, first_row: 0 };
 
     fn ones(size: &[i64]) -> Tensor {
         Tensor::ones(size, (Kind::Float, Device::Cpu))
@@ -68,6 +71,16 @@ mod tests {
         assert_ne!(mask(STEP, 1), mask(STEP, 2));
         assert_ne!(mask(STEP, 1), mask(Dropout { seed: 4, ..STEP }, 1));
         assert_ne!(mask(STEP, 1), mask(Dropout { iteration: 6, ..STEP }, 1));
+    }
+
+    #[test]
+    fn a_part_of_a_batch_has_the_masks_of_its_rows() {
+        let whole = dropout(&ones(&[6, 8]), 0.5, STEP, 0).unwrap();
+        let part = dropout(&ones(&[2, 8]), 0.5, Dropout { first_row: 3, ..STEP }, 0).unwrap();
+        assert_eq!(part, whole.narrow(0, 3, 2));
+        let whole = stochastic_depth(&ones(&[6, 2]), 0.5, STEP, 0).unwrap();
+        let part = stochastic_depth(&ones(&[4, 2]), 0.5, Dropout { first_row: 2, ..STEP }, 0).unwrap();
+        assert_eq!(part, whole.narrow(0, 2, 4));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use tch::{Device, Kind, Tensor};
 
 use super::parameters::Parameters;
+use super::precision::operand;
 use super::{Mode, Train};
 use crate::error::LabError;
 
@@ -77,7 +78,9 @@ impl Convolution {
 
     pub(super) fn forward(&self, input: &Tensor) -> tch::Result<Tensor> {
         let over = |input: &Tensor, padding: [i64; 2]| {
-            input.f_conv2d(&self.weight, self.bias.as_ref(), [self.stride; 2], padding, [1, 1], self.groups)
+            let (input, weight) = (operand(input)?, operand(&self.weight)?);
+            let bias = self.bias.as_ref().map(operand).transpose()?;
+            input.f_conv2d(&weight, bias.as_ref(), [self.stride; 2], padding, [1, 1], self.groups)
         };
         match self.padding {
             Padding::Even(padding) => over(input, [padding; 2]),
@@ -227,7 +230,7 @@ impl Linear {
     }
 
     pub(super) fn forward(&self, input: &Tensor) -> tch::Result<Tensor> {
-        input.f_linear(&self.weight, Some(&self.bias))
+        operand(input)?.f_linear(&operand(&self.weight)?, Some(&operand(&self.bias)?))
     }
 }
 
@@ -247,6 +250,7 @@ impl LayerNorm {
     }
 
     pub(super) fn forward(&self, input: &Tensor) -> tch::Result<Tensor> {
+        let input = input.f_to_kind(self.weight.kind())?;
         input.f_layer_norm(self.weight.size(), Some(&self.weight), Some(&self.bias), self.epsilon, true)
     }
 }

@@ -12,13 +12,14 @@ mod mobilenet;
 mod network;
 mod parameters;
 mod preact;
+mod precision;
 mod resnet;
 mod vgg;
 mod vit;
 mod weights;
 
 use gauntlet_domain::experiment::{Backbone, Family, ModelSpec, Stage, Stem, VitB16};
-use tch::{Device, TchError, Tensor};
+use tch::{Device, Kind, TchError, Tensor};
 
 use crate::error::LabError;
 use alexnet::AlexNet;
@@ -29,6 +30,7 @@ use mobilenet::MobileNetV2;
 use network::Network;
 pub use parameters::Parameters;
 use preact::PreActResNet;
+pub use precision::computing_in;
 use resnet::ResNet;
 use vgg::Vgg;
 use vit::VisionTransformer;
@@ -59,6 +61,8 @@ pub struct Dropout {
     pub seed: u64,
     /// The step, counted from 0.
     pub iteration: u32,
+    /// Rows of the step's batch that come before those of this pass: each row has the mask of its place in the batch.
+    pub first_row: usize,
 }
 
 impl Mode {
@@ -83,6 +87,16 @@ pub struct Output {
     pub logits: Tensor,
 }
 
+/// What becomes of the activations inside a model's stages when a pass is to be differentiated. It changes no result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Activations {
+    /// They are kept for the way back.
+    #[default]
+    Keep,
+    /// They are thrown away and computed again on the way back: a forward pass more, for a fraction of the memory.
+    Recompute,
+}
+
 /// The network of a family with these parameters.
 fn network(family: Family, parameters: &Parameters) -> Result<Box<dyn Network>, LabError> {
     Ok(match family {
@@ -102,6 +116,7 @@ fn network(family: Family, parameters: &Parameters) -> Result<Box<dyn Network>, 
 /// A classifier: normalisation, backbone, head.
 #[derive(Debug)]
 pub struct Model {
+    activations: Activations,
     backbone: Backbone,
     classes: u32,
     network: Box<dyn Network>,
@@ -133,7 +148,19 @@ impl Model {
         }
         let network = network(spec.family(), &parameters)?;
         let (mean, std) = (per_channel(&normalize.mean)?, per_channel(&normalize.std)?);
-        Ok(Self { backbone: spec.backbone, classes: spec.classes, network, parameters, mean, std })
+        let (backbone, classes) = (spec.backbone, spec.classes);
+        Ok(Self { activations: Activations::Keep, backbone, classes, network, parameters, mean, std })
+    }
+
+    /// The same model, treating its activations so.
+    #[must_use]
+    pub fn with_activations(self, activations: Activations) -> Self {
+        Self { activations, ..self }
+    }
+
+    /// What becomes of its activations.
+    pub const fn activations(&self) -> Activations {
+        self.activations
     }
 
     /// Features and logits of pixels in [0,1], f32 \[n,C,H,W\].
@@ -151,6 +178,13 @@ impl Model {
     /// The stages between the normalisation and the head.
     pub fn stages(&self) -> &'static [Stage] {
         self.backbone.stages()
+    }
+
+    /// Whether gradients are wanted by a parameter of a stage.
+    pub fn is_trained(&self, stage: usize) -> bool {
+        let prefixes = self.stages()[stage].prefixes;
+        let mut own = self.parameters.tensors().iter().filter(|(name, _)| prefixes.iter().any(|p| name.starts_with(p)));
+        own.any(|(_, tensor)| tensor.requires_grad())
     }
 
     /// What the first stage takes: (pixels − mean) / std.
@@ -177,8 +211,8 @@ impl Model {
     /// # Errors
     /// An input of another shape; no memory.
     pub fn head(&self, last: &Tensor, mode: Mode) -> tch::Result<Output> {
-        let features = self.network.features(last, mode)?;
-        let logits = self.network.logits(&features, mode)?;
+        let features = self.network.features(last, mode)?.f_to_kind(Kind::Float)?;
+        let logits = self.network.logits(&features, mode)?.f_to_kind(Kind::Float)?;
         Ok(Output { features, logits })
     }
 

@@ -3,10 +3,9 @@
 use gauntlet_domain::experiment::{InnerAttack, Start};
 use tch::{Kind, Reduction, Tensor};
 
-use super::learner::{Branch, Learner};
+use super::passes::{Passes, Route};
 use crate::attacks::{Ball, to_tensor};
 use crate::error::LabError;
-use crate::models::Mode;
 use crate::random::{Purpose, Stream};
 
 /// Standard deviation of [`Start::Gaussian`], in pixel space, as in the study's code and those of TRADES and MART.
@@ -40,17 +39,16 @@ pub struct Draws<'a> {
 /// # Errors
 /// No memory.
 pub fn craft(
-    learner: &Learner<'_>,
+    route: &Route<'_>,
     originals: &Tensor,
     target: &Target<'_>,
     attack: &InnerAttack,
-    mode: Mode,
     draws: &Draws<'_>,
 ) -> Result<Tensor, LabError> {
     let ball = Ball { norm: attack.norm, eps: attack.eps };
     let mut points = start(originals, ball, attack.start, draws)?;
     for _ in 0..attack.steps {
-        let gradient = gradient(learner, &points, target, mode)?;
+        let gradient = gradient(route, &points, target)?;
         points = ball.bound(&ball.ascend(&points, &gradient, attack.step_size)?, originals)?;
     }
     Ok(points)
@@ -73,9 +71,10 @@ fn start(originals: &Tensor, ball: Ball, start: Start, draws: &Draws<'_>) -> tch
     if start == Start::Gaussian { Ok(points) } else { ball.bound(&points, originals) }
 }
 
-fn gradient(learner: &Learner<'_>, points: &Tensor, target: &Target<'_>, mode: Mode) -> Result<Tensor, LabError> {
+fn gradient(route: &Route<'_>, points: &Tensor, target: &Target<'_>) -> Result<Tensor, LabError> {
     let points = points.f_detach()?.f_set_requires_grad(true)?;
-    let output = learner.forward(&points, Branch::Own, mode)?;
+    let mut passes = Passes::new();
+    let output = passes.forward(route, &points)?;
     // Sums, so that the gradient at an image does not depend on the size of the batch; only its direction is used.
     let loss = match target {
         Target::CrossEntropy(labels) => {
@@ -87,6 +86,6 @@ fn gradient(learner: &Learner<'_>, points: &Tensor, target: &Target<'_>, mode: M
         Target::Features(features) => output.features.f_sub(features)?.f_square()?.f_sum(Kind::Float)?,
     };
     // Gradients are asked for the points alone, so none of the parameters' is computed.
-    let mut gradients = Tensor::f_run_backward(&[loss], &[points], false, false)?;
+    let mut gradients = passes.gradients(&loss, &[&points])?;
     gradients.pop().ok_or_else(|| LabError::Defect("libtorch gave no gradient".to_owned()))
 }

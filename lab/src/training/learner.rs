@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use gauntlet_domain::experiment::{Backbone, Frozen, ModelSpec, Objective};
 use tch::{Device, Kind, Tensor};
 
+use super::passes::Route;
 use crate::error::LabError;
 use crate::models::{Mode, Model, Output, Parameters};
 
@@ -103,16 +104,21 @@ impl<'a> Learner<'a> {
     /// # Errors
     /// Pixels of another shape; no memory.
     pub fn forward(&self, pixels: &Tensor, branch: Branch, mode: Mode) -> Result<Output, LabError> {
+        Ok(self.route(branch, mode)?.forward(pixels)?)
+    }
+
+    /// The way of such a pass.
+    ///
+    /// # Errors
+    /// A twin where there is none.
+    pub fn route(&self, branch: Branch, mode: Mode) -> Result<Route<'_>, LabError> {
         if branch == Branch::Twin {
             let twin = self.twin.as_ref().ok_or_else(|| LabError::Defect("the model has no twin".to_owned()))?;
-            return Ok(twin.model.forward(pixels, Mode::Eval)?);
+            return Ok(Route::uniform(&twin.model, Mode::Eval));
         }
-        let mut x = self.model.normalised(pixels)?;
-        for number in 0..self.model.stages().len() {
-            x = self.model.stage(number, &x, self.stage_mode(number, mode))?;
-        }
-        let behind = if self.frozen == Frozen::Backbone { Mode::Eval } else { mode };
-        Ok(self.model.head(&x, behind)?)
+        let stages = (0..self.model.stages().len()).map(|number| self.stage_mode(number, mode)).collect();
+        let head = if self.frozen == Frozen::Backbone { Mode::Eval } else { mode };
+        Ok(Route { model: self.model, stages, head })
     }
 
     /// How a stage behaves in a pass of this mode.
@@ -166,6 +172,7 @@ impl Twin {
             };
             twins.insert(name.clone(), tensor);
         }
-        Ok(Self { model: Model::new(spec, Parameters::new(twins), device)?, own })
+        let twin = Model::new(spec, Parameters::new(twins), device)?.with_activations(model.activations());
+        Ok(Self { model: twin, own })
     }
 }

@@ -6,6 +6,7 @@ use tch::{Kind, Tensor};
 use super::inner::{Draws, Target, craft};
 use super::learner::{Branch, Learner};
 use super::losses;
+use super::passes::Passes;
 use crate::error::LabError;
 use crate::examples::Batch;
 use crate::models::{Dropout, Mode, Output, Train};
@@ -52,26 +53,31 @@ pub struct Shown {
 
 /// A training step up to its gradients.
 #[derive(Debug)]
-pub struct StepLoss {
+pub struct StepLoss<'a> {
     /// What is minimised, with its graph; a scalar.
     pub loss: Tensor,
     /// Logits of the images whose accuracy is reported: those shown, the clean ones where the objective shows both. f32 \[n,classes\].
     pub logits: Tensor,
     /// See [`Shown::leaf`].
     pub leaf: Option<Tensor>,
+    /// How its gradients are found.
+    pub passes: Passes<'a>,
 }
 
-impl Step<'_> {
+impl<'a> Step<'a> {
     /// The loss of one batch.
     ///
     /// # Errors
     /// No memory.
-    pub fn loss(&self, batch: &Batch) -> Result<StepLoss, LabError> {
-        let Shown { passes, leaf } = self.show(batch)?;
-        let outputs = passes.iter().map(|pass| self.learner.forward(&pass.pixels, pass.branch, pass.mode));
-        let outputs = outputs.collect::<Result<Vec<_>, _>>()?;
+    pub fn loss(&self, batch: &Batch) -> Result<StepLoss<'a>, LabError> {
+        let Shown { passes: shown, leaf } = self.show(batch)?;
+        let mut passes = Passes::new();
+        let mut outputs = Vec::with_capacity(shown.len());
+        for pass in &shown {
+            outputs.push(passes.forward(&self.learner.route(pass.branch, pass.mode)?, &pass.pixels)?);
+        }
         let (loss, logits) = self.loss_of(&outputs, &batch.labels)?;
-        Ok(StepLoss { loss, logits, leaf })
+        Ok(StepLoss { loss, logits, leaf, passes })
     }
 
     /// Crafts what the step shows to the network.
@@ -119,7 +125,8 @@ impl Step<'_> {
                 let clean = self.clean_output(pixels)?.features;
                 let adversarial = self.craft(pixels, &Target::Features(&clean), inner, Mode::Eval)?;
                 // One batch, so that both are normalised by the same statistics.
-                vec![own(&Tensor::f_cat(&[pixels, &adversarial], 0)?, 0)]
+                let both = Tensor::f_cat(&[pixels, &adversarial], 0)?;
+                vec![Pass { mode: self.train_mode_from(0, 2 * self.first_row), ..own(&both, 0) }]
             }
         };
         Ok(Shown { passes, leaf: None })
@@ -188,7 +195,8 @@ impl Step<'_> {
     }
 
     fn craft(&self, pixels: &Tensor, target: &Target<'_>, inner: &InnerAttack, mode: Mode) -> Result<Tensor, LabError> {
-        craft(self.learner, pixels, target, &inner.scaled(self.strength), mode, &self.draws)
+        let route = self.learner.route(Branch::Own, mode)?;
+        craft(&route, pixels, target, &inner.scaled(self.strength), &self.draws)
     }
 
     fn clean_output(&self, pixels: &Tensor) -> Result<Output, LabError> {
@@ -198,10 +206,16 @@ impl Step<'_> {
 
     /// Train mode for one of the passes of the step, each with random masks of its own.
     fn train_mode(&self, pass: u32) -> Mode {
+        self.train_mode_from(pass, self.first_row)
+    }
+
+    /// The same, with the masks of rows from `first_row` on.
+    fn train_mode_from(&self, pass: u32, first_row: usize) -> Mode {
         let Draws { seed, iteration, .. } = self.draws;
         let dropout = self.dropout.then(|| Dropout {
             seed: if pass == 0 { seed } else { Stream::new(seed, Purpose::Pass { iteration, pass }).bits() },
             iteration,
+            first_row,
         });
         Mode::Train(Train { moves_statistics: true, dropout })
     }

@@ -11,9 +11,11 @@ use gauntlet_data::{Images, Places};
 use gauntlet_domain::Digest;
 use gauntlet_domain::experiment::{
     Augmentation, Backbone, DatasetSource, DatasetSpec, Decay, EpochMetrics, EpsilonSchedule, Fit, Frozen, ImageShape,
-    Length, ModelSpec, NUMERICS_VERSION, Normalize, Objective, Optimizer, Recipe, Schedule, Stem, TrainSpec, Weights,
+    Length, ModelSpec, NUMERICS_VERSION, Normalize, Objective, Optimizer, Precision, Recipe, Schedule, Stem, TrainSpec,
+    Weights,
 };
 use gauntlet_lab::models::{Model, Parameters};
+use gauntlet_lab::training::Wish;
 use gauntlet_lab::{Examples, Inputs, Observer};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use tch::{Device, Tensor};
@@ -178,8 +180,14 @@ impl Bench {
             dropout: true,
             length,
             batch_size: 16,
+            micro_batch_size: None,
             optimizer: Optimizer::Sgd { learning_rate: 0.05, momentum: 0.9, nesterov: true, weight_decay: 5e-4 },
+            decay_norm_and_bias: true,
+            gradient_clip: None,
             schedule: Schedule { warmup: 0.1, decay: Decay::Cosine { final_learning_rate: 0.0 } },
+            precision: Precision::F32,
+            ema: None,
+            validation: None,
             augmentation: Augmentation { shift: 1, ..Augmentation::default() },
         }
     }
@@ -209,6 +217,8 @@ pub struct Notes {
     pub progress: Vec<(u64, u64, &'static str)>,
     pub epochs: Vec<EpochMetrics>,
     pub checkpoints: Vec<(PathBuf, u32)>,
+    /// What is wished after which step.
+    pub wishes: BTreeMap<u64, Wish>,
 }
 
 impl Observer for Notes {
@@ -222,5 +232,10 @@ impl Observer for Notes {
 
     fn checkpoint(&mut self, path: &Path, epoch: u32) {
         self.checkpoints.push((path.to_owned(), epoch));
+    }
+
+    fn wish(&mut self) -> Wish {
+        let done = self.progress.last().map_or(0, |(done, _, _)| *done);
+        self.wishes.get(&done).copied().unwrap_or_default()
     }
 }

@@ -124,8 +124,14 @@ mod tests {
     }
 
     fn epoch() -> v1::Report {
-        let metrics =
-            EpochMetrics { epoch: 1, iterations: 1, learning_rate: 0.1, train_loss: 1.0, train_accuracy: 0.5 };
+        let metrics = EpochMetrics {
+            epoch: 1,
+            iterations: 1,
+            learning_rate: 0.1,
+            train_loss: 1.0,
+            train_accuracy: 0.5,
+            validation: None,
+        };
         Content::Epoch(metrics).into_report(attempt(1))
     }
 

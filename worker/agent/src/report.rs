@@ -50,6 +50,7 @@ impl Content {
             Self::Attacked(result) => Wire::Attacked(v1::Attacked {
                 outcomes: Some(result.outcomes.into()),
                 model_queries: result.model_queries,
+                zero_gradient_examples: result.zero_gradient_examples,
             }),
             Self::Failed(failure) => Wire::Failed(Failure { message: shortened(failure.message), ..failure }.into()),
             Self::HandedBack(message) => Wire::HandedBack(v1::HandedBack { message: shortened(message) }),

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use gauntlet_domain::experiment::{
     AttackConfig, AttackMethod, AttackSpec, Augmentation, Backbone, DatasetSource, DatasetSpec, Decay, EpsilonSchedule,
-    Fit, Frozen, Head, ImageShape, Length, ModelSpec, NUMERICS_VERSION, Norm, Normalize, Objective, Optimizer, Recipe,
-    Schedule, Stem, TaskSpec, TrainSpec, Weights,
+    Fit, Frozen, Head, ImageShape, Length, ModelSpec, NUMERICS_VERSION, Norm, Normalize, Objective, Optimizer,
+    Precision, Recipe, Schedule, Stem, TaskSpec, TrainSpec, Weights,
 };
 use gauntlet_domain::task::FailureClass;
 use gauntlet_domain::{AttemptNumber, AttemptRef, Digest};
@@ -120,8 +120,14 @@ fn training(dataset: DatasetSpec, steps: u32) -> TaskSpec {
             dropout: true,
             length: Length::Iterations(steps),
             batch_size: 16,
+            micro_batch_size: None,
             optimizer,
+            decay_norm_and_bias: true,
+            gradient_clip: None,
             schedule: Schedule { warmup: 0.0, decay: Decay::Constant },
+            precision: Precision::F32,
+            ema: None,
+            validation: None,
             augmentation: Augmentation::default(),
         },
         seed: 0,

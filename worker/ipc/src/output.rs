@@ -89,7 +89,8 @@ mod tests {
             adversarial_loss: vec![1.0 / 3.0, f32::MAX],
             distance: vec![8.0 / 255.0, f32::INFINITY],
         };
-        let output = TaskOutput::Attacked(AttackResult { outcomes, model_queries: u64::MAX });
+        let output =
+            TaskOutput::Attacked(AttackResult { outcomes, model_queries: u64::MAX, zero_gradient_examples: 1 });
         let path = output.write_in(folder.path()).unwrap();
         assert_eq!(TaskOutput::read(&path).unwrap(), output);
     }

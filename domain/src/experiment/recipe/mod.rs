@@ -6,6 +6,7 @@ mod objective;
 mod optimizer;
 mod parts;
 mod schedule;
+mod validation;
 
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +15,8 @@ pub use augmentation::{Augmentation, RandomCrop};
 pub use objective::Objective;
 pub use optimizer::Optimizer;
 pub use parts::{Frozen, HeadFirst};
-pub use schedule::{Decay, Schedule};
+pub use schedule::{Decay, Drops, Schedule, Steps};
+pub use validation::{Criterion, HeldOut, Validation};
 
 /// A training, fully resolved.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -34,14 +36,27 @@ pub struct Recipe {
     pub length: Length,
     /// Examples per step; an incomplete last batch of an epoch is dropped unless it is the only one.
     pub batch_size: u32,
+    /// Examples that go through the model together; their gradients are added up until the batch is complete. Without batch normalisation this
+    /// changes rounding alone; with it each part is normalised by its own statistics.
+    pub micro_batch_size: Option<u32>,
     /// How the weights move.
     pub optimizer: Optimizer,
+    /// Whether weight decay acts on parameters of one dimension too: biases, and the weights of normalisations.
+    pub decay_norm_and_bias: bool,
+    /// Largest L2 norm of all gradients together: longer ones are scaled down to it.
+    pub gradient_clip: Option<f64>,
     /// Peak learning rate of the classification head, if it is another than the optimiser's.
     pub head_learning_rate: Option<f64>,
     /// Whether the architecture's own dropout and stochastic depth are on in train mode.
     pub dropout: bool,
     /// How the learning rate moves.
     pub schedule: Schedule,
+    /// Number format of convolutions and matrix products.
+    pub precision: Precision,
+    /// Exponential moving average of the weights, which is then what is validated and what results.
+    pub ema: Option<Ema>,
+    /// Examples to choose the best epoch by; without them the last epoch's weights are the result.
+    pub validation: Option<Validation>,
     /// Random changes of the training images.
     pub augmentation: Augmentation,
 }
@@ -58,6 +73,31 @@ impl Recipe {
             (objective, _, _) => objective.name(),
         }
     }
+
+    /// Examples that are trained on, of a split of so many.
+    pub fn training_examples(&self, split: u32) -> u32 {
+        split.saturating_sub(self.validation.as_ref().map_or(0, |validation| validation.examples(split)))
+    }
+}
+
+/// Number format of convolutions and matrix products in a training; weights, their updates, normalisations and losses are always 32-bit floats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Precision {
+    /// 32-bit floats.
+    #[default]
+    F32,
+    /// Brain floats of 16 bits.
+    Bf16,
+}
+
+/// Exponential moving average of all tensors of a model, running statistics included, as PyTorch's `AveragedModel` with `use_buffers`: a copy after the
+/// first step, from then on average ← `decay` · average + (1 − `decay`) · model after each step.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ema {
+    /// In (0,1).
+    pub decay: f64,
 }
 
 /// Length of a training.

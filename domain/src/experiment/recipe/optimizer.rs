@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Update rule. Weight decay is added to the gradient of every parameter, as in PyTorch.
+/// Update rule, in PyTorch's form. Which parameters decay is [`Recipe::decay_norm_and_bias`](super::Recipe::decay_norm_and_bias).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Optimizer {
@@ -14,15 +14,31 @@ pub enum Optimizer {
         momentum: f64,
         /// Nesterov's form of momentum.
         nesterov: bool,
-        /// L2 penalty.
+        /// L2 penalty, added to the gradient.
         weight_decay: f64,
     },
-    /// Adam (Kingma & Ba 2015), β = (0.9, 0.999), ε = 1e-8.
+    /// Adam (Kingma & Ba 2015, arXiv 1412.6980).
     Adam {
         /// Peak learning rate.
         learning_rate: f64,
-        /// L2 penalty.
+        /// L2 penalty, added to the gradient.
         weight_decay: f64,
+        /// Decay rates of the two moments, each in [0,1).
+        betas: [f64; 2],
+        /// Added to the root of the second moment.
+        epsilon: f64,
+    },
+    /// Adam with decoupled weight decay (Loshchilov & Hutter 2019, arXiv 1711.05101).
+    #[serde(rename = "adamw")]
+    AdamW {
+        /// Peak learning rate.
+        learning_rate: f64,
+        /// A step shrinks the weights by the factor 1 − learning rate · `weight_decay`.
+        weight_decay: f64,
+        /// Decay rates of the two moments, each in [0,1).
+        betas: [f64; 2],
+        /// Added to the root of the second moment.
+        epsilon: f64,
     },
 }
 
@@ -30,7 +46,9 @@ impl Optimizer {
     /// Peak learning rate.
     pub const fn learning_rate(&self) -> f64 {
         match self {
-            Self::Sgd { learning_rate, .. } | Self::Adam { learning_rate, .. } => *learning_rate,
+            Self::Sgd { learning_rate, .. } | Self::Adam { learning_rate, .. } | Self::AdamW { learning_rate, .. } => {
+                *learning_rate
+            }
         }
     }
 }

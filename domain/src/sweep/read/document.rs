@@ -59,9 +59,9 @@ fn document<'a>(root: &'a DeTable<'a>, source: &'a str, report: &'a Report) -> O
     let models = each(models, model::read);
     let inits = if inits.is_empty() { Some(vec![scratch()]) } else { each(inits, |table| init::read(table, &names)) };
     let recipes = each(recipes, recipe::read);
-    let attacks = each(attacks, attack::read);
     let empty = Vec::new();
     let known_seeds = seeds.as_ref().unwrap_or(&empty);
+    let attacks = each(attacks, |table| attack::read(table, &names, known_seeds));
     let excludes = each(excludes, |table| rule::read(table, &names, known_seeds));
     let includes = each(includes, |table| rule::read(table, &names, known_seeds));
 
@@ -80,6 +80,7 @@ fn document<'a>(root: &'a DeTable<'a>, source: &'a str, report: &'a Report) -> O
     if report.is_empty() && check::inits_lead_somewhere(&sweep, report) {
         sweep.grid = grid::build(&sweep, &rules, report)?;
         check::used_splits_exist(&sweep, report);
+        check::sources_are_runs(&sweep, report);
     }
     Some(sweep)
 }

@@ -34,7 +34,8 @@ fn entries<'a>(field: &Field<'a>, resolve: impl Fn(&Field<'a>) -> Option<usize>)
     Some(numbers)
 }
 
-fn resolve_seed(entry: &Field<'_>, seeds: &[u64]) -> Option<usize> {
+/// The number of the seed that the entry names; a mistake if there is none.
+pub(super) fn resolve_seed(entry: &Field<'_>, seeds: &[u64]) -> Option<usize> {
     let seed = entry.integer(0, i64::MAX)?.unsigned_abs();
     let number = seeds.iter().position(|known| *known == seed);
     // Without any known seed the list of seeds itself was wrong, which has been said.

@@ -64,7 +64,16 @@ fn golden_start(arena: &Arena<'_>, apgd: &Apgd) -> Result<Tensor, LabError> {
 }
 
 fn apgd(loss: ApgdLoss) -> Apgd {
-    Apgd { loss, steps: 20, restarts: 1, rho: 0.75, target_classes: 9, gradient_passes: 1, larger_balls: true }
+    Apgd {
+        loss,
+        steps: 20,
+        restarts: 1,
+        rho: 0.75,
+        target_classes: 9,
+        gradient_passes: 1,
+        larger_balls: true,
+        first_start: 0,
+    }
 }
 
 /// Runs an attack on the golden examples.

@@ -8,8 +8,8 @@ use gauntlet_domain::Digest;
 use gauntlet_domain::TaskId;
 use gauntlet_domain::experiment::{
     AttackConfig, AttackMethod, AttackSpec, Augmentation, Backbone, DatasetSource, DatasetSpec, Decay, EpsilonSchedule,
-    Fit, Frozen, Head, ImageShape, Length, ModelSpec, NUMERICS_VERSION, Norm, Normalize, Objective, Optimizer, Recipe,
-    Schedule, Stem, TaskSpec, TrainSpec, Weights,
+    Fit, Frozen, Head, ImageShape, Length, ModelSpec, NUMERICS_VERSION, Norm, Normalize, Objective, Optimizer,
+    Precision, Recipe, Schedule, Stem, TaskSpec, TrainSpec, Weights,
 };
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -168,8 +168,14 @@ fn recipe() -> Recipe {
         dropout: true,
         length: Length::Epochs(2),
         batch_size: 1,
-        optimizer: Optimizer::Adam { learning_rate: 0.1, weight_decay: 0.0 },
+        micro_batch_size: None,
+        optimizer: Optimizer::Adam { learning_rate: 0.1, weight_decay: 0.0, betas: [0.9, 0.999], epsilon: 1e-8 },
+        decay_norm_and_bias: true,
+        gradient_clip: None,
         schedule: Schedule { warmup: 0.0, decay: Decay::Constant },
+        precision: Precision::F32,
+        ema: None,
+        validation: None,
         augmentation: Augmentation::default(),
     }
 }

@@ -94,7 +94,7 @@ fn attack(examples: usize) -> TaskOutput {
         adversarial_loss: vec![4.0; examples],
         distance: vec![0.1; examples],
     };
-    TaskOutput::Attacked(AttackResult { outcomes, model_queries: 7 })
+    TaskOutput::Attacked(AttackResult { outcomes, model_queries: 7, zero_gradient_examples: 0 })
 }
 
 /// The trained weights tell what the training started from.
@@ -116,8 +116,14 @@ fn train(execute: &Execute) -> Result<TaskOutput> {
 
 fn epoch(execute: &Execute, epoch: u32) -> Result<()> {
     let attempt = execute.attempt;
-    let metrics =
-        EpochMetrics { epoch, iterations: 10 * epoch, learning_rate: 0.1, train_loss: 1.5, train_accuracy: 0.5 };
+    let metrics = EpochMetrics {
+        epoch,
+        iterations: 10 * epoch,
+        learning_rate: 0.1,
+        train_loss: 1.5,
+        train_accuracy: 0.5,
+        validation: None,
+    };
     say(&Event::Epoch { attempt, metrics })?;
     let path = execute.output_dir.join(format!("checkpoint-{epoch}"));
     fs::write(&path, format!("state {epoch}"))?;

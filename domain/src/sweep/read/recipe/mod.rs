@@ -7,6 +7,8 @@ mod objective;
 mod optimizer;
 mod parts;
 mod schedule;
+mod steps;
+mod validation;
 
 use super::names::{name_text, required_name};
 use crate::catalogue::defaults;
@@ -16,13 +18,19 @@ use crate::sweep::sections::RecipeSection;
 use crate::sweep::table::Table;
 use augmentation::augmentation;
 use method::{METHODS, Method};
+use optimizer::OptimizerKeys;
 
-const TRAINING_KEYS: [&str; 16] = [
+const TRAINING_KEYS: [&str; 21] = [
     "epochs",
     "iterations",
     "batch_size",
+    "micro_batch_size",
     "optimizer",
+    "gradient_clip",
     "schedule",
+    "precision",
+    "ema",
+    "validation",
     "augment",
     "label_smoothing",
     "dropout",
@@ -73,19 +81,24 @@ fn unnamed(mut table: Table<'_>) -> Option<RecipeSection> {
 fn training(table: &mut Table<'_>, method: Method) -> Option<Recipe> {
     let length = length(table, Length::Epochs(defaults::EPOCHS));
     let batch_size = table.count("batch_size", defaults::BATCH_SIZE, 2, MOST_STEPS);
+    let micro_batch_size = steps::micro_batch_size(table, batch_size);
     let optimizer = optimizer::optimizer(table);
-    let adam = !matches!(optimizer, Some((Optimizer::Sgd { .. }, _)));
+    let adam = !optimizer.as_ref().is_some_and(|optimizer| matches!(optimizer.rule, Optimizer::Sgd { .. }));
+    let gradient_clip = steps::gradient_clip(table);
     let schedule = schedule::schedule(table, adam);
+    let precision = steps::precision(table);
+    let ema = steps::ema(table);
     let augmentation = augmentation(table);
     let label_smoothing = table.number("label_smoothing", defaults::LABEL_SMOOTHING, &NumberRange::of(0.0..1.0));
     let dropout = method != Method::LinearProbe && table.boolean("dropout", defaults::DROPOUT);
     let epsilon_schedule =
         if method.is_adversarial() { inner::epsilon_schedule(table) } else { EpsilonSchedule::Constant };
     let objective = objective::objective(table, method, batch_size);
-    let rate = optimizer.as_ref().map_or(defaults::ADAM_LEARNING_RATE, |(optimizer, _)| optimizer.learning_rate());
+    let rate = optimizer.as_ref().map_or(defaults::ADAM_LEARNING_RATE, |optimizer| optimizer.rule.learning_rate());
     let head_first =
         parts::head_first(table, method, (objective.as_ref().unwrap_or(&Objective::Standard), length, rate));
-    let (optimizer, head_learning_rate) = optimizer?;
+    let validation = validation::validation(table, objective.as_ref().is_some_and(|o| o.inner().is_some()));
+    let OptimizerKeys { rule, head_learning_rate, decay_norm_and_bias } = optimizer?;
     Some(Recipe {
         objective: objective?,
         epsilon_schedule,
@@ -94,10 +107,16 @@ fn training(table: &mut Table<'_>, method: Method) -> Option<Recipe> {
         head_first,
         length,
         batch_size,
-        optimizer,
+        micro_batch_size,
+        optimizer: rule,
         head_learning_rate,
+        decay_norm_and_bias,
+        gradient_clip,
         dropout,
         schedule,
+        precision,
+        ema,
+        validation,
         augmentation,
     })
 }
