@@ -9,8 +9,9 @@ PYTHON ?= python3
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 SETUP := $(PYTHON) scripts/setup.py
+REFERENCE := .deps/reference/bin/python
 
-.PHONY: help demo test lint build setup reference sqlx check-tools check-python
+.PHONY: help demo test lint build setup reference reference-env bench agreement sqlx check-tools check-python
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,11 +51,26 @@ setup: check-python ## bring libtorch, Postgres and the data, pinned and checksu
 sqlx: check-tools setup ## check every query against a fresh database and rewrite .sqlx/
 	CARGO=$(CARGO) scripts/sqlx-prepare.sh
 
-reference: check-python ## recompute the lab's golden values with PyTorch and torchattacks and compare (downloads some GB)
-	test -x .deps/reference/bin/python || $(PYTHON) -m venv .deps/reference
-	.deps/reference/bin/pip install --quiet -r lab/tests/reference/requirements.txt
-	.deps/reference/bin/pip install --quiet --no-deps robustbench==1.1.1 # only its networks are used; its dependencies are many
-	.deps/reference/bin/python lab/tests/reference/make_golden.py --check
+reference: reference-env ## recompute the golden values with PyTorch and the published attacks, and compare (downloads some GB)
+	@set -e; for script in lab/tests/reference/make_golden.py lab/tests/reference/golden_*.py data/tests/reference/golden_*.py; do \
+	    echo "$$script"; $(REFERENCE) "$$script" --check; \
+	done
+
+bench: reference-env setup ## speed and memory beside torchattacks, AutoAttack and torchvision's DataLoader
+	$(CARGO) build --locked --release -p gauntlet-lab --example attack_speed
+	$(CARGO) build --locked --release -p gauntlet-data --example image_loading
+	$(REFERENCE) scripts/bench/attacks.py speed --binary $(TARGET)/release/examples/attack_speed
+	$(REFERENCE) scripts/bench/image_loading.py --binary $(TARGET)/release/examples/image_loading
+
+agreement: reference-env setup ## robust accuracies of random attacks beside those of their references, over seeds (an hour)
+	$(CARGO) build --locked --release -p gauntlet-lab --example attack_speed
+	$(REFERENCE) scripts/bench/attacks.py agreement --binary $(TARGET)/release/examples/attack_speed
+
+reference-env: check-python
+	@test -x $(REFERENCE) || $(PYTHON) -m venv .deps/reference
+	@$(REFERENCE) -m pip install --quiet -r lab/tests/reference/requirements.txt
+	@# Its model definitions alone are read; what it depends on is not needed.
+	@$(REFERENCE) -m pip install --quiet --no-deps robustbench==1.1.1
 
 check-python:
 	@command -v $(PYTHON) >/dev/null \

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use gauntlet_domain::catalogue::CatalogueSource;
 use gauntlet_domain::plan::{Plan, plan};
-use gauntlet_domain::sweep::{Diagnostic, FilePlace, FileRequest, Sweep, parse};
+use gauntlet_domain::sweep::{Diagnostic, FilePlace, FileRequest, FileRole, Sweep, parse};
 use gauntlet_proto::convert::{LocatedFile, facts};
 use gauntlet_proto::v1;
 use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, NamedSource, Report};
@@ -133,15 +134,37 @@ fn mistake(request: &FileRequest, message: String) -> Diagnostic {
     match request.place {
         FilePlace::Sweep(_) => mistake,
         FilePlace::Data(_) => {
-            mistake.with_help("data of the catalogue lies below --data-dir (GAUNTLET_DATA); `make setup` brings it")
+            let expected = expected_files(request).map(|files| format!("; expected: {files}")).unwrap_or_default();
+            mistake.with_help(format!(
+                "data of the catalogue lies below --data-dir (GAUNTLET_DATA); `make setup` brings what is free{expected}"
+            ))
         }
     }
+}
+
+/// Where the catalogue expects the files of a data set that the user brings.
+fn expected_files(request: &FileRequest) -> Option<String> {
+    let FilePlace::Data(path) = &request.place else { return None };
+    let catalogue = gauntlet_domain::catalogue::datasets();
+    let named = |source: &CatalogueSource| match source {
+        CatalogueSource::Drawn => false,
+        CatalogueSource::Idx { splits, variant: _ } => {
+            splits.iter().flat_map(|files| [&files.images, &files.labels]).any(|file| file.path == *path)
+        }
+        CatalogueSource::Cifar { train, test, variant: _ } => train.contains(path) || test == path,
+        CatalogueSource::Folder { path: root, test_percent: _ } => path.split('/').next() == Some(root),
+    };
+    catalogue.iter().find(|entry| named(&entry.source))?.source.expected()
 }
 
 fn inspect(request: &FileRequest, base: &Path, data_dir: &Path) -> Result<LocatedFile, String> {
     let path = match &request.place {
         FilePlace::Sweep(path) => base.join(path),
         FilePlace::Data(path) => data_dir.join(path),
+    };
+    let path = match request.role {
+        FileRole::ImageFolder { or_val } => gauntlet_data::find_folder(&path, or_val),
+        _ => path,
     };
     let facts = gauntlet_data::inspect(request.role, &path).map_err(|error| error.to_string())?;
     let location = std::path::absolute(&path).map_err(|error| format!("{}: {error}", path.display()))?;

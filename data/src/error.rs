@@ -6,9 +6,12 @@ use std::path::{Path, PathBuf};
 use gauntlet_domain::Digest;
 
 use crate::checkpoint::{TorchProblem, WeightsProblem};
+use crate::cifar::CifarProblem;
+use crate::folder::FolderProblem;
 use crate::glyphs::GlyphsProblem;
 use crate::idx::IdxProblem;
 use crate::images::DatasetProblem;
+use crate::picture::ImageProblem;
 use crate::safetensors_file::SafeTensorsProblem;
 
 /// Why a file or a split cannot be used. Every message names the file.
@@ -83,6 +86,14 @@ pub enum DataError {
         /// What is wrong.
         problem: WeightsProblem,
     },
+    /// A file that is not in CIFAR's binary format.
+    #[error("`{}` {problem}", path.display())]
+    Cifar {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: CifarProblem,
+    },
     /// A readable data set that is not what the spec wants.
     #[error("`{}`: {problem}", path.display())]
     Dataset {
@@ -91,6 +102,25 @@ pub enum DataError {
         /// What is wrong.
         problem: DatasetProblem,
     },
+    /// A file that is no image that can be used.
+    #[error("`{}` {problem}", path.display())]
+    Image {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: ImageProblem,
+    },
+    /// A folder that is no data set.
+    #[error("`{}` {problem}", path.display())]
+    Folder {
+        /// The folder, or what in it is wrong.
+        path: PathBuf,
+        /// What is wrong.
+        problem: FolderProblem,
+    },
+    /// Files were asked of a data set that has none.
+    #[error("the data set is not one of image files")]
+    NoImageFiles,
     /// Glyphs that cannot be drawn.
     #[error("glyphs: {0}")]
     Glyphs(#[from] GlyphsProblem),
@@ -123,6 +153,9 @@ in_file!(SafeTensorsProblem, SafeTensors);
 in_file!(TorchProblem, Torch);
 in_file!(WeightsProblem, Weights);
 in_file!(DatasetProblem, Dataset);
+in_file!(CifarProblem, Cifar);
+in_file!(ImageProblem, Image);
+in_file!(FolderProblem, Folder);
 
 impl<T> InFile<T> for io::Result<T> {
     fn in_file(self, path: &Path) -> Result<T, DataError> {

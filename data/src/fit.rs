@@ -25,6 +25,7 @@ pub(crate) fn fit(
     let target = Plane { height: wanted.height as usize, width: wanted.width as usize };
     let filter = match fit {
         Fit::Pad => Filter::Pad(Border::around(found, wanted).in_file(path)?),
+        Fit::Crop { .. } => return Err(DatasetProblem::CropOfTensors).in_file(path),
         Fit::Resize => {
             Filter::Resize { rows: taps(plane.height, target.height), columns: taps(plane.width, target.width) }
         }

@@ -1,14 +1,19 @@
 //! Splits of data sets as a spec wants them.
 
-use gauntlet_domain::Digest;
-use gauntlet_domain::experiment::{DatasetSource, DatasetSpec, ImageShape};
+use std::path::Path;
 
+use gauntlet_domain::Digest;
+use gauntlet_domain::experiment::{CifarVariant, DatasetSource, DatasetSpec, IdxVariant, ImageShape};
+
+use crate::cifar;
 use crate::error::{DataError, InFile};
 use crate::file::{Places, read_verified};
 use crate::fit;
+use crate::folder::ImageFolder;
 use crate::glyphs;
 use crate::idx::{IdxFile, IdxKind};
 use crate::labelled_tensors::LabelledTensors;
+use crate::parallel;
 
 /// Labelled images of one split, as a spec wants them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,6 +80,16 @@ pub enum DatasetProblem {
         /// What is there.
         found: i64,
     },
+    /// A label before the first one.
+    #[error("label {found} at index {index}: labels start at {first}")]
+    LabelTooSmall {
+        /// Of the example.
+        index: usize,
+        /// What is there.
+        found: u32,
+        /// The label of the first class.
+        first: u32,
+    },
     /// A label that is none of the spec's classes.
     #[error("label {found} at index {index}, with {classes} classes: expected 0 to {}", classes.saturating_sub(1))]
     LabelOutOfRange {
@@ -101,6 +116,9 @@ pub enum DatasetProblem {
         /// What the spec wants.
         expected: u32,
     },
+    /// A way to fit that is for image files.
+    #[error("`crop` brings image files to their size, and this is none")]
+    CropOfTensors,
     /// Images that no border brings to the wanted size.
     #[error(
         "its images of {height}×{width} do not fit into {wanted_height}×{wanted_width}: `pad` only enlarges; `resize` also shrinks"
@@ -135,7 +153,12 @@ pub(crate) struct RawImages {
 /// A file that is missing, is not the one the spec names by its digest, is malformed, or does not hold what the spec wants.
 pub fn load(spec: &DatasetSpec, places: &Places) -> Result<Images, DataError> {
     match &spec.source {
-        DatasetSource::Idx { images, labels } => load_idx(spec, places, images, labels),
+        DatasetSource::Idx { images, labels, variant } => load_idx(spec, places, (images, labels), *variant),
+        DatasetSource::Cifar { files, variant } => load_cifar(spec, places, files, *variant),
+        DatasetSource::Folder { .. } => {
+            let threads = parallel::cores();
+            ImageFolder::open(spec, places, threads)?.load(threads)
+        }
         DatasetSource::SafeTensors { file } => load_tensors(spec, places, file),
         DatasetSource::Glyphs(options) => {
             let images = glyphs::draw(options, spec.image, spec.examples, &places.data_dir)?;
@@ -145,7 +168,12 @@ pub fn load(spec: &DatasetSpec, places: &Places) -> Result<Images, DataError> {
     }
 }
 
-fn load_idx(spec: &DatasetSpec, places: &Places, images: &Digest, labels: &Digest) -> Result<Images, DataError> {
+fn load_idx(
+    spec: &DatasetSpec,
+    places: &Places,
+    (images, labels): (&Digest, &Digest),
+    variant: IdxVariant,
+) -> Result<Images, DataError> {
     let (images_path, labels_path) = (places.path(images)?, places.path(labels)?);
     let (image_bytes, label_bytes) = (read_verified(images_path, images)?, read_verified(labels_path, labels)?);
 
@@ -161,10 +189,53 @@ fn load_idx(spec: &DatasetSpec, places: &Places, images: &Digest, labels: &Diges
     let mut kept = Vec::new();
     label_file.read(|chunk| keep(&mut kept, chunk, spec.examples.into())).in_file(labels_path)?;
 
-    let labels: Vec<u32> = kept.into_iter().map(u32::from).collect();
+    let first = variant.first_label();
+    let class = |(index, found): (usize, u8)| {
+        let found = u32::from(found);
+        found.checked_sub(first).ok_or(DatasetProblem::LabelTooSmall { index, found, first })
+    };
+    let labels: Result<Vec<u32>, DatasetProblem> = kept.into_iter().enumerate().map(class).collect();
+    let labels = labels.in_file(labels_path)?;
     check_labels(&labels, spec.classes).in_file(labels_path)?;
     let shape = ImageShape { channels: 1, height, width };
+    let (pixels, shape) = if variant.is_mnist() {
+        (pixels, shape)
+    } else {
+        (transposed(&pixels, shape), ImageShape { height: width, width: height, ..shape })
+    };
     fitted(RawImages { pixels, labels, shape }, spec, images_path)
+}
+
+/// Images with rows and columns exchanged.
+fn transposed(pixels: &[u8], shape: ImageShape) -> Vec<u8> {
+    let (height, width) = (shape.height as usize, shape.width as usize);
+    let mut turned = Vec::with_capacity(pixels.len());
+    for image in pixels.chunks_exact((height * width).max(1)) {
+        turned.extend((0..width).flat_map(|column| (0..height).map(move |row| image[row * width + column])));
+    }
+    turned
+}
+
+fn load_cifar(
+    spec: &DatasetSpec,
+    places: &Places,
+    files: &[Digest],
+    variant: CifarVariant,
+) -> Result<Images, DataError> {
+    let (mut pixels, mut labels) = (Vec::new(), Vec::new());
+    let mut path = Path::new("");
+    for file in files {
+        path = places.path(file)?;
+        let bytes = read_verified(path, file)?;
+        let records = cifar::records(&bytes, variant).in_file(path)?;
+        for (label, image) in records.into_iter().take(spec.examples as usize - labels.len()) {
+            labels.push(label);
+            pixels.extend_from_slice(image);
+        }
+    }
+    enough(labels.len() as u32, spec.examples).in_file(path)?;
+    check_labels(&labels, spec.classes).in_file(path)?;
+    fitted(RawImages { pixels, labels, shape: cifar::SHAPE }, spec, path)
 }
 
 fn load_tensors(spec: &DatasetSpec, places: &Places, file: &Digest) -> Result<Images, DataError> {
@@ -177,7 +248,7 @@ fn load_tensors(spec: &DatasetSpec, places: &Places, file: &Digest) -> Result<Im
     fitted(raw, spec, path)
 }
 
-fn fitted(raw: RawImages, spec: &DatasetSpec, path: &std::path::Path) -> Result<Images, DataError> {
+fn fitted(raw: RawImages, spec: &DatasetSpec, path: &Path) -> Result<Images, DataError> {
     let wanted = spec.image;
     if raw.shape.channels != wanted.channels && raw.shape.channels != 1 {
         let problem = DatasetProblem::Channels { found: raw.shape.channels, expected: wanted.channels };

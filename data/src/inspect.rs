@@ -7,8 +7,10 @@ use gauntlet_domain::experiment::{CheckpointFormat, MomentTensor, ParameterShape
 use gauntlet_domain::sweep::{FileContent, FileFacts, FileRole};
 
 use crate::checkpoint;
+use crate::cifar;
 use crate::error::{DataError, InFile};
 use crate::file::read;
+use crate::folder;
 use crate::idx::{IdxFile, IdxKind};
 use crate::labelled_tensors::LabelledTensors;
 
@@ -18,14 +20,24 @@ use crate::labelled_tensors::LabelledTensors;
 /// A file that cannot be read, or that does not hold what its role says: malformed, of other types or shapes, without examples, with a
 /// negative label, or with weights that are not finite.
 pub fn inspect(role: FileRole, path: &Path) -> Result<FileFacts, DataError> {
-    let bytes = read(path)?;
-    let content = match role {
-        FileRole::IdxImages => idx_images(&bytes, path)?,
-        FileRole::IdxLabels => idx_labels(&bytes, path)?,
-        FileRole::SafeTensorsDataset => labelled_tensors(&bytes, path)?,
-        FileRole::Checkpoint(format) => weights(&bytes, format, path)?,
+    let file = |look: &dyn Fn(&[u8]) -> Result<FileContent, DataError>| {
+        let bytes = read(path)?;
+        Ok(FileFacts { digest: Digest::of(&bytes), content: look(&bytes)? })
     };
-    Ok(FileFacts { digest: Digest::of(&bytes), content })
+    match role {
+        FileRole::IdxImages => file(&|bytes| idx_images(bytes, path)),
+        FileRole::IdxLabels => file(&|bytes| idx_labels(bytes, path)),
+        FileRole::SafeTensorsDataset => file(&|bytes| labelled_tensors(bytes, path)),
+        FileRole::Cifar(variant) => file(&|bytes| {
+            let examples = cifar::examples(bytes, variant).in_file(path)?;
+            Ok(FileContent::Cifar { examples, variant })
+        }),
+        FileRole::Checkpoint(format) => file(&|bytes| weights(bytes, format, path)),
+        FileRole::ImageFolder { or_val } => {
+            let (digest, classes) = folder::inspect(path, or_val)?;
+            Ok(FileFacts { digest, content: FileContent::ImageFolder { classes } })
+        }
+    }
 }
 
 fn idx_images(bytes: &[u8], path: &Path) -> Result<FileContent, DataError> {

@@ -1,5 +1,5 @@
 //! Keys of a recipe about how its weights move, read and planned.
-#![allow(clippy::unwrap_used)] // A test may stop at once.
+#![allow(clippy::unwrap_used, reason = "a test may stop at once")]
 
 mod common;
 

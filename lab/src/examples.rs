@@ -1,18 +1,31 @@
-//! A split in the device's memory.
+//! A split as the device takes it: in its memory, or as image files.
 
-use gauntlet_data::{Images, Places};
-use gauntlet_domain::experiment::DatasetSpec;
+use std::sync::Arc;
+
+use gauntlet_data::{ImageFolder, Images, Loader, Places, View, Wanted};
+use gauntlet_domain::experiment::{DatasetSource, DatasetSpec, ImageShape};
 use tch::{Device, Kind, Tensor};
 
 use crate::error::LabError;
 
-/// Labelled images of a split, as bytes on the device: a quarter of what floats would take.
+/// Fitted images of a folder stay in memory if they take no more than this.
+const MEMORY_BUDGET: u64 = 2 << 30;
+
+/// Labelled images of a split.
 #[derive(Debug)]
 pub struct Examples {
-    /// u8 \[N,C,H,W\].
-    pixels: Tensor,
-    /// i64 \[N\].
+    pixels: Pixels,
+    /// i64 \[N\], on the device.
     labels: Tensor,
+}
+
+/// Where the pixels are.
+#[derive(Debug)]
+enum Pixels {
+    /// u8 \[N,C,H,W\] on the device: a quarter of what floats would take.
+    Memory(Tensor),
+    /// In files, decoded whenever they are needed.
+    Files(Arc<ImageFolder>),
 }
 
 /// Images as a model takes them.
@@ -25,12 +38,41 @@ pub struct Batch {
 }
 
 impl Examples {
-    /// Reads a split and brings it to the device.
+    /// Reads a split and brings it to the device; what is too large for memory is left in its files.
     ///
     /// # Errors
     /// Files that are missing, damaged or not what the spec says; labels outside the classes; no memory.
     pub fn load(spec: &DatasetSpec, places: &Places, device: Device) -> Result<Self, LabError> {
-        Self::from_images(&gauntlet_data::load(spec, places)?, spec.classes, device)
+        Self::load_within(MEMORY_BUDGET, spec, places, device)
+    }
+
+    /// The same with image files left where they are if their images take more than `budget` bytes.
+    ///
+    /// # Errors
+    /// Like [`load`](Self::load).
+    pub fn load_within(budget: u64, spec: &DatasetSpec, places: &Places, device: Device) -> Result<Self, LabError> {
+        if !matches!(spec.source, DatasetSource::Folder { .. }) {
+            return Self::from_images(&gauntlet_data::load(spec, places)?, spec.classes, device);
+        }
+        let folder = ImageFolder::open(spec, places, threads())?;
+        if folder.fitted_bytes() <= budget {
+            return Self::from_images(&folder.load(threads())?, spec.classes, device);
+        }
+        Self::from_folder(folder, device)
+    }
+
+    /// A split of image files of which every epoch sees other parts.
+    ///
+    /// # Errors
+    /// Files that are missing or not what the spec says; a data set of another format.
+    pub fn originals(spec: &DatasetSpec, places: &Places, device: Device) -> Result<Self, LabError> {
+        Self::from_folder(ImageFolder::open(spec, places, threads())?, device)
+    }
+
+    fn from_folder(folder: ImageFolder, device: Device) -> Result<Self, LabError> {
+        let labels: Vec<i64> = folder.labels().map(i64::from).collect();
+        let labels = Tensor::f_from_slice(&labels)?.f_to_device(device)?;
+        Ok(Self { pixels: Pixels::Files(Arc::new(folder)), labels })
     }
 
     /// Brings images to the device.
@@ -50,10 +92,9 @@ impl Examples {
             let label = images.labels[index];
             return Err(LabError::Spec(format!("example {index} has label {label}: there are {classes} classes")));
         }
-        let size = [count as i64, sides[0].into(), sides[1].into(), sides[2].into()];
-        let pixels = Tensor::f_from_data_size(&images.pixels, &size, Kind::Uint8)?.f_to_device(device)?;
+        let pixels = bytes(&images.pixels, count, shape)?.f_to_device(device)?;
         let labels: Vec<i64> = images.labels.iter().copied().map(i64::from).collect();
-        Ok(Self { pixels, labels: Tensor::f_from_slice(&labels)?.f_to_device(device)? })
+        Ok(Self { pixels: Pixels::Memory(pixels), labels: Tensor::f_from_slice(&labels)?.f_to_device(device)? })
     }
 
     /// Number of examples.
@@ -76,28 +117,78 @@ impl Examples {
 
     /// Bytes it takes on the device.
     pub fn bytes(&self) -> usize {
-        self.pixels.numel() + 8 * self.labels.numel()
+        let pixels = match &self.pixels {
+            Pixels::Memory(pixels) => pixels.numel(),
+            Pixels::Files(_) => 0,
+        };
+        pixels + 8 * self.labels.numel()
+    }
+
+    /// The files, where the images are not in memory.
+    pub(crate) const fn files(&self) -> Option<&Arc<ImageFolder>> {
+        match &self.pixels {
+            Pixels::Memory(_) => None,
+            Pixels::Files(folder) => Some(folder),
+        }
     }
 
     /// The examples of these indices, in this order.
     ///
     /// # Errors
-    /// libtorch's.
+    /// libtorch's; a file that is damaged or has changed.
     pub fn select(&self, indices: &[i64]) -> Result<Batch, LabError> {
-        let indices = Tensor::f_from_slice(indices)?.f_to_device(self.pixels.device())?;
-        let pixels = to_unit_interval(&self.pixels.f_index_select(0, &indices)?)?;
-        Ok(Batch { pixels, labels: self.labels.f_index_select(0, &indices)? })
+        let on_device = Tensor::f_from_slice(indices)?.f_to_device(self.labels.device())?;
+        let labels = self.labels.f_index_select(0, &on_device)?;
+        let pixels = match &self.pixels {
+            Pixels::Memory(pixels) => to_unit_interval(&pixels.f_index_select(0, &on_device)?)?,
+            Pixels::Files(folder) => {
+                let mut loader = Loader::new(Arc::clone(folder), threads());
+                let wanted = |index: &i64| Wanted { example: *index as usize, view: View::default() };
+                loader.ask(&indices.iter().map(wanted).collect::<Vec<Wanted>>())?;
+                self.take(&mut loader, folder, indices.len())?
+            }
+        };
+        Ok(Batch { pixels, labels })
     }
 
     /// `count` examples from `first` on.
     ///
     /// # Errors
-    /// libtorch's.
+    /// libtorch's; a file that is damaged or has changed.
     pub fn range(&self, first: usize, count: usize) -> Result<Batch, LabError> {
-        let (first, count) = (first as i64, count as i64);
-        let pixels = to_unit_interval(&self.pixels.f_narrow(0, first, count)?)?;
-        Ok(Batch { pixels, labels: self.labels.f_narrow(0, first, count)? })
+        match &self.pixels {
+            Pixels::Memory(pixels) => {
+                let (first, count) = (first as i64, count as i64);
+                let pixels = to_unit_interval(&pixels.f_narrow(0, first, count)?)?;
+                Ok(Batch { pixels, labels: self.labels.f_narrow(0, first, count)? })
+            }
+            Pixels::Files(_) => self.select(&(first as i64..(first + count) as i64).collect::<Vec<i64>>()),
+        }
     }
+
+    /// The next batch of a loader, f32 \[n,C,H,W\] in [0,1] on the device.
+    pub(crate) fn take(&self, loader: &mut Loader, folder: &ImageFolder, count: usize) -> Result<Tensor, LabError> {
+        let pixels = loader.take().ok_or_else(|| LabError::Defect("no batch was asked for".to_owned()))??;
+        let pixels = bytes(&pixels, count, folder.shape())?.f_to_device(self.labels.device())?;
+        Ok(to_unit_interval(&pixels)?)
+    }
+
+    /// The labels of these examples, i64 \[n\] on the device.
+    pub(crate) fn labels_of(&self, indices: &[i64]) -> Result<Tensor, LabError> {
+        let indices = Tensor::f_from_slice(indices)?.f_to_device(self.labels.device())?;
+        Ok(self.labels.f_index_select(0, &indices)?)
+    }
+}
+
+/// Threads that decode: as many as libtorch uses for an operation.
+pub(crate) fn threads() -> usize {
+    usize::try_from(tch::get_num_threads()).unwrap_or(1).max(1)
+}
+
+/// u8 \[n,C,H,W\].
+fn bytes(pixels: &[u8], count: usize, shape: ImageShape) -> tch::Result<Tensor> {
+    let size = [count as i64, shape.channels.into(), shape.height.into(), shape.width.into()];
+    Tensor::f_from_data_size(pixels, &size, Kind::Uint8)
 }
 
 fn to_unit_interval(bytes: &Tensor) -> tch::Result<Tensor> {

@@ -102,8 +102,16 @@ pub enum TaskOutput {
 pub struct Lab {
     settings: Settings,
     /// The most recently used last.
-    datasets: Vec<(DatasetSpec, Rc<Examples>)>,
+    datasets: Vec<KeptExamples>,
     model: Option<(ModelKey, Rc<Model>)>,
+}
+
+/// A split that was used before.
+struct KeptExamples {
+    spec: DatasetSpec,
+    /// Whether its images were left in their files.
+    originals: bool,
+    examples: Rc<Examples>,
 }
 
 /// What the weights of a model follow from.
@@ -158,7 +166,8 @@ impl Lab {
     ) -> Result<TaskOutput, LabError> {
         check(&spec.dataset, &spec.model, spec.numerics)?;
         let device = self.settings.device.device();
-        let examples = self.examples(&spec.dataset, &inputs.places)?;
+        let originals = spec.recipe.augmentation.crop.is_some();
+        let examples = self.kept_examples(&spec.dataset, originals, &inputs.places)?;
         let activations = if self.settings.recompute_activations { Activations::Recompute } else { Activations::Keep };
         let parameters = self.load_parameters(&spec.model, &spec.weights, spec.seed, inputs)?;
         let model = Model::new(&spec.model, parameters, device)?.with_activations(activations);
@@ -218,17 +227,33 @@ impl Lab {
     }
 
     fn examples(&mut self, spec: &DatasetSpec, places: &Places) -> Result<Rc<Examples>, LabError> {
-        let kept = self.datasets.iter().position(|(kept, _)| kept == spec);
+        self.kept_examples(spec, false, places)
+    }
+
+    /// A split; `originals` leaves image files in their files for random crops.
+    fn kept_examples(
+        &mut self,
+        spec: &DatasetSpec,
+        originals: bool,
+        places: &Places,
+    ) -> Result<Rc<Examples>, LabError> {
+        let kept = self.datasets.iter().position(|kept| kept.spec == *spec && kept.originals == originals);
         let entry = match kept {
             Some(index) => self.datasets.remove(index),
             None => {
                 if self.datasets.len() >= DATASETS_KEPT {
                     self.datasets.remove(0);
                 }
-                (spec.clone(), Rc::new(Examples::load(spec, places, self.settings.device.device())?))
+                let device = self.settings.device.device();
+                let examples = if originals {
+                    Examples::originals(spec, places, device)?
+                } else {
+                    Examples::load(spec, places, device)?
+                };
+                KeptExamples { spec: spec.clone(), originals, examples: Rc::new(examples) }
             }
         };
-        let examples = Rc::clone(&entry.1);
+        let examples = Rc::clone(&entry.examples);
         self.datasets.push(entry);
         Ok(examples)
     }

@@ -151,6 +151,17 @@ impl Stream {
         choice as i64 - i64::from(bound)
     }
 
+    /// Uniform in [low, high).
+    pub fn between(&mut self, low: f64, high: f64) -> f64 {
+        low + (high - low) * f64::from(self.unit())
+    }
+
+    /// Uniform in 0 … `count` − 1, of a count above zero.
+    pub fn below(&mut self, count: u32) -> u32 {
+        // 32 random bits: for the few thousand places of a crop the bias is below 10⁻⁶.
+        ((u64::from(self.0.next_u32()) * u64::from(count)) >> 32) as u32
+    }
+
     /// True with probability one half.
     pub fn coin(&mut self) -> bool {
         self.0.next_u32() >> 31 == 1

@@ -5,10 +5,10 @@ mod masking;
 use std::str::FromStr;
 
 use gauntlet_domain::experiment::{
-    ArtifactRef, EpochMetrics, MomentTensor, Outcomes, ParameterShape, ValidationMetrics,
+    ArtifactRef, CifarVariant, EpochMetrics, MomentTensor, Outcomes, ParameterShape, ValidationMetrics,
 };
 use gauntlet_domain::results::ResultRow;
-use gauntlet_domain::sweep::{Facts, FileContent, FileFacts, FilePlace};
+use gauntlet_domain::sweep::{Facts, FileContent, FileFacts, FilePlace, FolderClass};
 use gauntlet_domain::task::{Failure, FailureClass};
 use gauntlet_domain::{AttemptNumber, AttemptRef, Digest};
 
@@ -187,6 +187,19 @@ impl From<LocatedFile> for v1::FileFacts {
             FileContent::SafeTensorsDataset { examples, channels, height, width, max_label } => {
                 Content::SafetensorsDataset(v1::SafeTensorsDataset { examples, channels, height, width, max_label })
             }
+            FileContent::Cifar { examples, variant } => Content::Cifar(v1::Cifar {
+                examples,
+                fine_labels: match variant {
+                    CifarVariant::Cifar10 => false,
+                    CifarVariant::Cifar100 => true,
+                },
+            }),
+            FileContent::ImageFolder { classes } => Content::ImageFolder(v1::ImageFolder {
+                classes: classes
+                    .into_iter()
+                    .map(|FolderClass { name, examples }| v1::FolderClass { name, examples })
+                    .collect(),
+            }),
             FileContent::Checkpoint { tensors, moments } => Content::Checkpoint(v1::Checkpoint {
                 tensors: tensors
                     .into_iter()
@@ -224,6 +237,16 @@ impl TryFrom<v1::FileFacts> for LocatedFile {
             Content::SafetensorsDataset(v1::SafeTensorsDataset { examples, channels, height, width, max_label }) => {
                 FileContent::SafeTensorsDataset { examples, channels, height, width, max_label }
             }
+            Content::Cifar(v1::Cifar { examples, fine_labels }) => {
+                let variant = if fine_labels { CifarVariant::Cifar100 } else { CifarVariant::Cifar10 };
+                FileContent::Cifar { examples, variant }
+            }
+            Content::ImageFolder(v1::ImageFolder { classes }) => FileContent::ImageFolder {
+                classes: classes
+                    .into_iter()
+                    .map(|v1::FolderClass { name, examples }| FolderClass { name, examples })
+                    .collect(),
+            },
             Content::Checkpoint(v1::Checkpoint { tensors, moments }) => FileContent::Checkpoint {
                 tensors: tensors
                     .into_iter()

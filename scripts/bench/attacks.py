@@ -4,7 +4,7 @@
     python scripts/bench/attacks.py speed     --binary PATH   # examples per second, ours and the peers', in turn
     python scripts/bench/attacks.py agreement --binary PATH   # robust accuracies over seeds, ours and the references'
 
-`make bench` builds the binary (the bench `attack_speed` of gauntlet-lab), sets up the Python environment and runs the first; `make agreement` the second.
+`make bench` builds the binary (the example `attack_speed` of gauntlet-lab), sets up the Python environment and runs the first; `make agreement` the second.
 Same weights, images and threads on both sides; each side runs in a process of its own, one after the other, several rounds.
 `--auto-attack DIR` adds the published AutoAttack (it is on no registry) to torchattacks' copy of it.
 """
@@ -236,7 +236,7 @@ def main() -> int:
         return 0
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["speed", "references", "agreement"])
-    parser.add_argument("--binary", help="the bench attack_speed of gauntlet-lab, built")
+    parser.add_argument("--binary", help="the example attack_speed of gauntlet-lab, built")
     parser.add_argument("--libtorch", type=pathlib.Path, default=ROOT / ".deps/libtorch")
     parser.add_argument("--data", type=pathlib.Path, default=ROOT / ".gauntlet/data")
     parser.add_argument("--work", type=pathlib.Path, default=ROOT / ".gauntlet/bench")

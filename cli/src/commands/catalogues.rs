@@ -25,6 +25,9 @@ pub fn datasets(args: &ListArgs) -> anyhow::Result<ExitCode> {
             "    {} classes, {}×{}×{}, {} train and {} test examples",
             entry.classes, image.channels, image.height, image.width, entry.train_examples, entry.test_examples
         );
+        if let Some(expected) = entry.source.expected() {
+            println!("    files: {expected}");
+        }
         parameters(&entry.parameters);
     }
     println!("[[dataset]] format = …: your own files\n");

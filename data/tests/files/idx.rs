@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use gauntlet_data::{DataError, Images, load};
-use gauntlet_domain::experiment::{DatasetSource, Fit};
+use gauntlet_domain::experiment::{DatasetSource, Fit, IdxVariant};
 use gauntlet_domain::sweep::FileContent;
 use gauntlet_domain::sweep::FileRole::{IdxImages, IdxLabels};
 use proptest::prelude::*;
@@ -18,7 +18,16 @@ fn load_pair(images: &[u8], labels: &[u8], examples: u32, shape: [u32; 3], fit: 
     let folder = Folder::new();
     let paths = [folder.file("images", images), folder.file("labels", labels)];
     let (places, digests) = places(&paths.each_ref().map(AsRef::as_ref));
-    load(&spec(DatasetSource::Idx { images: digests[0], labels: digests[1] }, examples, 3, shape, fit), &places)
+    load(
+        &spec(
+            DatasetSource::Idx { images: digests[0], labels: digests[1], variant: IdxVariant::Mnist },
+            examples,
+            3,
+            shape,
+            fit,
+        ),
+        &places,
+    )
 }
 
 #[test]
@@ -177,7 +186,7 @@ fn fashion_mnist_has_ten_classes_of_six_thousand_images() {
         assert!(file.is_file(), "{} is missing: run make setup", file.display());
     }
     let (places, digests) = places(&files.each_ref().map(|path| path.as_ref() as &Path));
-    let source = DatasetSource::Idx { images: digests[0], labels: digests[1] };
+    let source = DatasetSource::Idx { images: digests[0], labels: digests[1], variant: IdxVariant::Mnist };
     let loaded = load(&spec(source, 60_000, 10, [1, 28, 28], Fit::Pad), &places).unwrap();
     let mut counts = [0; 10];
     loaded.labels.iter().for_each(|label| counts[*label as usize] += 1);

@@ -2,8 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may stop at once, and so may its helpers")]
 
+mod cifar;
 mod glyphs;
 mod idx;
+mod image_files;
+mod image_folders;
 mod places;
 mod resample;
 mod safetensors;

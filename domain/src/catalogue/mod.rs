@@ -13,7 +13,7 @@ pub use attacks::attacks;
 pub use backbones::{BackboneEntry, backbones, input_channels};
 pub use checkpoints::{CheckpointEntry, checkpoints};
 pub use datasets::{
-    CatalogueFile, DatasetEntry, GLYPH_CLASSES, GLYPH_GENERATOR, PLANNED_FORMATS, SplitFiles, dataset, datasets,
+    CatalogueFile, CatalogueSource, DatasetEntry, GLYPH_CLASSES, GLYPH_GENERATOR, SplitFiles, dataset, datasets,
     formats, glyph_fonts, pinned_facts,
 };
 pub use entry::{Entry, Parameter};

@@ -208,6 +208,12 @@ fn common() -> Vec<Parameter> {
         Parameter::new("validation.select_by", "-", "\"accuracy\", \"robust-accuracy\" or \"loss\""),
         Parameter::new("augment.shift", 0, "largest random shift along each axis, in pixels"),
         Parameter::new("augment.flip", false, "mirror left and right at random"),
+        Parameter::new("augment.crop", false, "image files: a random part of the image brought to `resize`"),
+        Parameter::new(
+            "augment.resized_crop",
+            "none",
+            "image files: a random part resampled to image_size, { scale = [0.08, 1], ratio = [0.75, 1.3333] }",
+        ),
         Parameter::new(
             "label_smoothing",
             defaults::LABEL_SMOOTHING,

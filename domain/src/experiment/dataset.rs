@@ -30,12 +30,30 @@ pub enum DatasetSource {
         images: Digest,
         /// Digest of the file of labels, as it lies on disk.
         labels: Digest,
+        /// How the files depart from MNIST's.
+        #[serde(default, skip_serializing_if = "IdxVariant::is_mnist")]
+        variant: IdxVariant,
     },
     /// One `.safetensors` file with `images` u8 \[N,C,H,W\] and `labels` i64 \[N\].
     #[serde(rename = "safetensors")]
     SafeTensors {
         /// Digest of the file.
         file: Digest,
+    },
+    /// CIFAR's binary files, one after the other.
+    Cifar {
+        /// Digests of the files.
+        files: Vec<Digest>,
+        /// How a record is laid out.
+        variant: CifarVariant,
+    },
+    /// A folder of JPEG and PNG files, one folder per class below it.
+    Folder {
+        /// Digest of the manifest: the sorted relative paths with the size and SHA-256 of each file.
+        manifest: Digest,
+        /// The part of each class that is the split; all of it if none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        part: Option<FolderPart>,
     },
     /// Rendered capital letters.
     Glyphs(GlyphOptions),
@@ -45,9 +63,98 @@ impl DatasetSource {
     /// Digests of the files that must be at hand to read the split.
     pub fn files(&self) -> Vec<Digest> {
         match self {
-            Self::Idx { images, labels } => vec![*images, *labels],
+            Self::Idx { images, labels, variant: _ } => vec![*images, *labels],
             Self::SafeTensors { file } => vec![*file],
+            Self::Cifar { files, variant: _ } => files.clone(),
+            Self::Folder { manifest, part: _ } => vec![*manifest],
             Self::Glyphs(_) => Vec::new(),
+        }
+    }
+}
+
+/// How IDX files depart from MNIST's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IdxVariant {
+    /// Not at all.
+    #[default]
+    Mnist,
+    /// EMNIST (Cohen et al., arXiv 1702.05373): rows and columns of every image are exchanged.
+    Emnist,
+    /// EMNIST's letters: also, labels are 1 (A) … 26 (Z).
+    EmnistLetters,
+}
+
+impl IdxVariant {
+    /// Whether it is MNIST's own format.
+    pub const fn is_mnist(&self) -> bool {
+        matches!(self, Self::Mnist)
+    }
+
+    /// The label in the file of class 0.
+    pub const fn first_label(self) -> u32 {
+        match self {
+            Self::Mnist | Self::Emnist => 0,
+            Self::EmnistLetters => 1,
+        }
+    }
+}
+
+/// Layout of a record of CIFAR's binary files (Krizhevsky 2009): labels, then 32×32 RGB, plane by plane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum CifarVariant {
+    /// One byte of label, ten classes.
+    #[serde(rename = "cifar10")]
+    Cifar10,
+    /// A byte of coarse and a byte of fine label; the hundred fine ones are the classes.
+    #[serde(rename = "cifar100")]
+    Cifar100,
+}
+
+impl CifarVariant {
+    /// Number of classes.
+    pub const fn classes(self) -> u32 {
+        match self {
+            Self::Cifar10 => 10,
+            Self::Cifar100 => 100,
+        }
+    }
+
+    /// Bytes of labels before the pixels; the last one is the class.
+    pub const fn label_bytes(self) -> usize {
+        match self {
+            Self::Cifar10 => 1,
+            Self::Cifar100 => 2,
+        }
+    }
+}
+
+/// One side of a seeded split of a folder, drawn within each class.
+///
+/// The files of a class are ordered by the SHA-256 of `seed/relative path`; the first ones are the test split.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FolderPart {
+    /// Which side.
+    pub split: Split,
+    /// Share of each class that is the test split, in (0,1).
+    pub test_share: f64,
+    /// Seed of the order.
+    pub seed: u64,
+}
+
+impl FolderPart {
+    /// Test examples of a class of so many files: the share, rounded, and at least one on either side where there are two files.
+    pub fn test_examples(&self, of: u32) -> u32 {
+        let share = (f64::from(of) * self.test_share).round() as u32;
+        share.clamp(1.min(of), of.saturating_sub(1).max(1.min(of)))
+    }
+
+    /// Examples of a class of so many files that are on this side.
+    pub fn examples(&self, of: u32) -> u32 {
+        match self.split {
+            Split::Train => of - self.test_examples(of),
+            Split::Test => self.test_examples(of),
         }
     }
 }
@@ -104,8 +211,13 @@ pub struct ImageShape {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Fit {
-    /// A black border around a smaller image.
+    /// A black border around a smaller image. Files of any size are first resampled until their longer side fits.
     Pad,
-    /// Bilinear resampling, with antialiasing when it shrinks.
+    /// Bilinear resampling, with antialiasing when it shrinks; the aspect ratio may change.
     Resize,
+    /// The shorter side is resampled to `resize`, and the centre is cut out: torchvision's evaluation transform. For image files.
+    Crop {
+        /// Length of the shorter side before the cut.
+        resize: u32,
+    },
 }

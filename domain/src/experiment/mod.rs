@@ -14,7 +14,9 @@ mod threat;
 pub use attack::{
     ApgdLoss, AttackConfig, AttackMethod, AutoAttackVersion, Knowledge, TargetClass, TransferSource, UapMethod,
 };
-pub use dataset::{DatasetSource, DatasetSpec, Fit, GlyphOptions, ImageShape, Split};
+pub use dataset::{
+    CifarVariant, DatasetSource, DatasetSpec, Fit, FolderPart, GlyphOptions, IdxVariant, ImageShape, Split,
+};
 pub use import::{Import, Moment, MomentTensor, NormalizeConflict, may_be_moment};
 pub use model::{
     AlexNet, Backbone, CheckpointFormat, ConvNeXtLayout, DenseNetLayout, EfficientNet, Family, Head, InvertedBlock,
@@ -23,7 +25,7 @@ pub use model::{
 };
 pub use recipe::{
     Augmentation, Criterion, Decay, Drops, Ema, EpsilonSchedule, Frozen, HeadFirst, HeldOut, InnerAttack, Length,
-    Objective, Optimizer, Precision, Recipe, Schedule, Start, Steps, Validation,
+    Objective, Optimizer, Precision, RandomCrop, Recipe, Schedule, Start, Steps, Validation,
 };
 pub use result::{
     ArtifactRef, AttackResult, EpochMetrics, InvalidOutcomes, Outcomes, TaskResult, TrainResult, ValidationMetrics,

@@ -3,9 +3,12 @@
 use super::planner::Mistakes;
 use crate::catalogue::{GLYPH_GENERATOR, glyph_fonts};
 use crate::digest::Digest;
-use crate::experiment::{DatasetSource, DatasetSpec, Fit, GlyphOptions, ImageShape, Split};
+use crate::experiment::{
+    CifarVariant, DatasetSource, DatasetSpec, Fit, FolderPart, GlyphOptions, IdxVariant, ImageShape, RandomCrop, Split,
+};
 use crate::sweep::{
-    DatasetSection, Facts, FileContent, FilePlace, GlyphSection, IdxFiles, Located, Origin, SplitUse, counted, grouped,
+    DatasetSection, Facts, FileContent, FilePlace, FolderClass, FolderFiles, GlyphSection, HeldOut, IdxFiles, Located,
+    Origin, SplitUse, counted, grouped,
 };
 
 /// More classes than this come from wrong labels.
@@ -25,7 +28,8 @@ pub(super) struct Dataset {
 struct RawSplit {
     source: DatasetSource,
     examples: u32,
-    image: ImageShape,
+    /// None where every image has its own size; such are RGB.
+    image: Option<ImageShape>,
 }
 
 /// Resolves the splits of a data set that are in use.
@@ -75,6 +79,14 @@ impl<'a> Resolver<'a> {
     /// The number of classes: as declared, or one more than the largest label of any split.
     fn classes(&mut self) -> Option<u32> {
         let labels = self.largest_labels()?;
+        match &self.section.origin {
+            Origin::Cifar { variant, .. } => return self.declared(variant.classes()),
+            Origin::Folder(files) => {
+                let found = self.folder_classes(files)?;
+                return self.declared(found);
+            }
+            Origin::Idx { .. } | Origin::SafeTensors { .. } | Origin::Glyphs(_) => {}
+        }
         if let Some(declared) = &self.section.classes {
             let beyond = labels.iter().filter(|(_, largest)| *largest >= declared.value);
             let said = beyond.map(|(file, largest)| {
@@ -100,14 +112,90 @@ impl<'a> Resolver<'a> {
         Some(largest + 1)
     }
 
+    /// The number of classes that a format tells, which is the declared one where one is declared.
+    fn declared(&mut self, found: u32) -> Option<u32> {
+        let wrong = self.section.classes.as_ref().filter(|declared| declared.value != found);
+        if let Some(declared) = wrong {
+            let message = format!("`{}` has {found} classes, and {} are declared", self.section.name, declared.value);
+            self.mistakes.push(declared.at.mistake(message));
+        }
+        wrong.is_none().then_some(found)
+    }
+
+    /// The number of classes of a data set of folders, which are the same in all that is known of it.
+    fn folder_classes(&mut self, files: &'a FolderFiles) -> Option<u32> {
+        let folders: Vec<&Located<FilePlace>> = match files {
+            FolderFiles::HeldOut(held_out) => vec![&held_out.folder],
+            FolderFiles::Splits { train, test, .. } => train.iter().chain(test).collect(),
+        };
+        let optional = self.section.classes.is_some() && folders.iter().any(|folder| self.known(folder));
+        let mut found: Option<(&Located<FilePlace>, &[FolderClass])> = None;
+        for folder in folders {
+            if optional && !self.known(folder) {
+                continue;
+            }
+            let classes = self.folder(folder)?.1;
+            if let Some((first, others)) = found {
+                self.same_classes((first, others), (folder, classes))?;
+            }
+            found = Some((folder, classes));
+        }
+        let (folder, classes) = found?;
+        if classes.len() < 2 || classes.len() > MOST_CLASSES as usize {
+            let message = format!(
+                "`{}` holds {}: a classifier needs 2 to {MOST_CLASSES} classes",
+                folder.value,
+                counted(classes.len() as u32, "folder")
+            );
+            self.mistakes.push(folder.at.mistake(message));
+            return None;
+        }
+        Some(classes.len() as u32)
+    }
+
+    fn known(&self, file: &Located<FilePlace>) -> bool {
+        self.facts.files.contains_key(&file.value)
+    }
+
+    fn folder(&mut self, folder: &Located<FilePlace>) -> Option<(Digest, &'a [FolderClass])> {
+        let (digest, content) = self.content(folder)?;
+        match content {
+            FileContent::ImageFolder { classes } => Some((digest, classes)),
+            _ => self.wrong_content(folder, "folders of images"),
+        }
+    }
+
+    fn same_classes(
+        &mut self,
+        (first, classes): (&Located<FilePlace>, &[FolderClass]),
+        (second, others): (&Located<FilePlace>, &[FolderClass]),
+    ) -> Option<()> {
+        let lacks = |classes: &[FolderClass], others: &[FolderClass]| {
+            let has = |name: &str| classes.iter().any(|class| class.name == name);
+            others.iter().find(|class| !has(&class.name)).map(|class| class.name.clone())
+        };
+        let (name, in_folder, not_in) = match (lacks(others, classes), lacks(classes, others)) {
+            (Some(name), _) => (name, first, second),
+            (None, Some(name)) => (name, second, first),
+            (None, None) => return Some(()),
+        };
+        let message = format!("the class `{name}` is in `{}` and not in `{}`", in_folder.value, not_in.value);
+        self.mistakes.push(second.at.mistake(message).with_help("both splits need the same folders of classes"));
+        None
+    }
+
     /// The largest label of each file of labels of which something is known or must be.
     fn largest_labels(&mut self) -> Option<Vec<(&'a Located<FilePlace>, u32)>> {
         let files: Vec<&'a Located<FilePlace>> = match &self.section.origin {
-            Origin::Glyphs(_) => Vec::new(),
-            Origin::Idx { train, test } => train.iter().chain(test).map(|files| &files.labels).collect(),
+            Origin::Glyphs(_) | Origin::Cifar { .. } | Origin::Folder(_) => return Some(Vec::new()),
+            Origin::Idx { train, test, variant: _ } => train.iter().chain(test).map(|files| &files.labels).collect(),
             Origin::SafeTensors { train, test } => train.iter().chain(test).collect(),
         };
         let optional = self.section.classes.is_some();
+        let first_label = match &self.section.origin {
+            Origin::Idx { variant, .. } => variant.first_label(),
+            _ => 0,
+        };
         let mut labels = Vec::new();
         for file in files {
             if optional && !self.facts.files.contains_key(&file.value) {
@@ -115,9 +203,12 @@ impl<'a> Resolver<'a> {
             }
             match self.content(file)?.1 {
                 FileContent::IdxLabels { max_label, .. } | FileContent::SafeTensorsDataset { max_label, .. } => {
-                    labels.push((file, *max_label));
+                    labels.push((file, max_label.saturating_sub(first_label)));
                 }
-                FileContent::IdxImages { .. } | FileContent::Checkpoint { .. } => {
+                FileContent::IdxImages { .. }
+                | FileContent::Checkpoint { .. }
+                | FileContent::Cifar { .. }
+                | FileContent::ImageFolder { .. } => {
                     return self.wrong_content(file, "labels");
                 }
             }
@@ -129,12 +220,44 @@ impl<'a> Resolver<'a> {
         let section = self.section;
         match &section.origin {
             Origin::Glyphs(glyphs) => Some(drawn(section, glyphs, split)),
-            Origin::Idx { train, test } => self.raw_idx(of_split(split, train, test)?),
+            Origin::Idx { train, test, variant } => self.raw_idx(of_split(split, train, test)?, *variant),
             Origin::SafeTensors { train, test } => self.raw_safetensors(of_split(split, train, test)?),
+            Origin::Cifar { train, test, variant } => {
+                self.raw_cifar(if split == Split::Train { train } else { test }, *variant)
+            }
+            Origin::Folder(files) => self.raw_folder(files, split),
         }
     }
 
-    fn raw_idx(&mut self, files: &IdxFiles) -> Option<RawSplit> {
+    fn raw_cifar(&mut self, files: &'a [Located<FilePlace>], variant: CifarVariant) -> Option<RawSplit> {
+        let mut digests = Vec::new();
+        let mut examples: u32 = 0;
+        for file in files {
+            let (digest, content) = self.content(file)?;
+            let FileContent::Cifar { examples: found, variant: _ } = content else {
+                return self.wrong_content(file, "images in CIFAR's binary format");
+            };
+            examples = examples.saturating_add(*found);
+            digests.push(digest);
+        }
+        let image = Some(ImageShape { channels: 3, height: 32, width: 32 });
+        Some(RawSplit { source: DatasetSource::Cifar { files: digests, variant }, examples, image })
+    }
+
+    fn raw_folder(&mut self, files: &'a FolderFiles, split: Split) -> Option<RawSplit> {
+        let (folder, part) = match files {
+            FolderFiles::Splits { train, test, .. } => (of_split(split, train, test)?, None),
+            FolderFiles::HeldOut(HeldOut { folder, test_share, seed }) => {
+                (folder, Some(FolderPart { split, test_share: *test_share, seed: *seed }))
+            }
+        };
+        let (manifest, classes) = self.folder(folder)?;
+        let sizes = classes.iter().map(|class| part.map_or(class.examples, |part| part.examples(class.examples)));
+        let examples = sizes.fold(0, u32::saturating_add);
+        Some(RawSplit { source: DatasetSource::Folder { manifest, part }, examples, image: None })
+    }
+
+    fn raw_idx(&mut self, files: &IdxFiles, variant: IdxVariant) -> Option<RawSplit> {
         let images = self.content(&files.images);
         let labels = self.content(&files.labels);
         let ((images, image_content), (labels, label_content)) = (images?, labels?);
@@ -155,8 +278,9 @@ impl<'a> Resolver<'a> {
             self.mistakes.push(files.images.at.mistake(message));
             return None;
         }
-        let image = ImageShape { channels: 1, height, width };
-        Some(RawSplit { source: DatasetSource::Idx { images, labels }, examples, image })
+        let (height, width) = if variant.is_mnist() { (height, width) } else { (width, height) };
+        let image = Some(ImageShape { channels: 1, height, width });
+        Some(RawSplit { source: DatasetSource::Idx { images, labels, variant }, examples, image })
     }
 
     fn raw_safetensors(&mut self, file: &Located<FilePlace>) -> Option<RawSplit> {
@@ -164,26 +288,30 @@ impl<'a> Resolver<'a> {
         let &FileContent::SafeTensorsDataset { examples, channels, height, width, .. } = content else {
             return self.wrong_content(file, "`images` u8 [N,C,H,W] and `labels` i64 [N]");
         };
-        let image = ImageShape { channels, height, width };
+        let image = Some(ImageShape { channels, height, width });
         Some(RawSplit { source: DatasetSource::SafeTensors { file: digest }, examples, image })
     }
 
     /// The shape of an image as the model sees it.
     fn image(&mut self, train: Option<&RawSplit>, test: Option<&RawSplit>) -> Option<ImageShape> {
         let section = self.section;
-        let native = train.or(test)?.image;
-        if let (Some(train), Some(test)) = (train, test) {
-            let same_size = (train.image.height, train.image.width) == (test.image.height, test.image.width);
-            let same_channels = train.image.channels == test.image.channels;
+        let side = section.image_size.as_ref().map(|size| size.value);
+        let Some(native) = train.or(test)?.image else {
+            // The reader saw to it that a data set of files says its size.
+            let channels = section.channels.as_ref().map_or(3, |channels| channels.value);
+            return side.map(|side| ImageShape { channels, height: side, width: side });
+        };
+        if let (Some(train), Some(test)) = (train.and_then(|split| split.image), test.and_then(|split| split.image)) {
+            let same_size = (train.height, train.width) == (test.height, test.width);
+            let same_channels = train.channels == test.channels;
             if !same_size && section.image_size.is_none() || !same_channels && section.channels.is_none() {
-                let (train, test) = (shape(train.image), shape(test.image));
+                let (train, test) = (shape(train), shape(test));
                 let message =
                     format!("images of `{}` are {train} in the train split and {test} in the test split", section.name);
                 self.mistakes.push(section.at.mistake(message).with_help("set image_size and channels"));
                 return None;
             }
         }
-        let side = section.image_size.as_ref().map(|size| size.value);
         let channels = section.channels.as_ref().map_or(native.channels, |channels| channels.value);
         Some(ImageShape { channels, height: side.unwrap_or(native.height), width: side.unwrap_or(native.width) })
     }
@@ -198,7 +326,7 @@ impl<'a> Resolver<'a> {
         image: ImageShape,
     ) -> Option<DatasetSpec> {
         let name = &self.section.name;
-        if raw.examples == 0 || raw.image.height == 0 || raw.image.width == 0 {
+        if raw.examples == 0 || raw.image.is_some_and(|image| image.height == 0 || image.width == 0) {
             self.mistakes.push(self.section.at.mistake(format!("the {what} split of `{name}` is empty")));
             return None;
         }
@@ -209,7 +337,10 @@ impl<'a> Resolver<'a> {
             return None;
         }
         let examples = wanted.map_or(raw.examples, |wanted| wanted.value);
-        let fit = self.fit(raw.image, image)?;
+        let fit = match raw.image {
+            Some(from) => self.fit(from, image)?,
+            None => self.section.fit,
+        };
         Some(DatasetSpec { source: raw.source, examples, classes, image, fit })
     }
 
@@ -239,6 +370,18 @@ impl<'a> Resolver<'a> {
     }
 }
 
+/// Whether the images of a training can be cropped as its recipe says.
+pub(super) fn check_crop(dataset: &DatasetSpec, crop: Option<RandomCrop>) -> Result<(), &'static str> {
+    let files = matches!(dataset.source, DatasetSource::Folder { .. });
+    match (crop, dataset.fit) {
+        (Some(_), _) if !files => Err("`crop` and `resized_crop` need a data set of image files; others can `shift`"),
+        (Some(RandomCrop::Plain), Fit::Resize | Fit::Pad) => {
+            Err("`crop` cuts out of the image brought to `resize`, and this data set has another `fit`")
+        }
+        _ => Ok(()),
+    }
+}
+
 const fn of_split<'a, T>(split: Split, train: &'a Option<T>, test: &'a Option<T>) -> Option<&'a T> {
     match split {
         Split::Train => train.as_ref(),
@@ -262,7 +405,7 @@ fn drawn(section: &DatasetSection, glyphs: &GlyphSection, split: Split) -> RawSp
         noise: glyphs.noise,
     });
     let examples = examples.as_ref().map_or(0, |examples| examples.value);
-    RawSplit { source, examples, image: ImageShape { channels: 1, height: side, width: side } }
+    RawSplit { source, examples, image: Some(ImageShape { channels: 1, height: side, width: side }) }
 }
 
 fn shape(image: ImageShape) -> String {

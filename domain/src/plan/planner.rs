@@ -416,11 +416,15 @@ impl<'a> Planner<'a> {
         Some(Pretrained { task, classes })
     }
 
-    /// What a training needs of the size of its split.
+    /// What a training needs of its split.
     fn check_training(&mut self, spec: &TrainSpec, name: &str, at: &Place) -> Option<()> {
         let examples = spec.dataset.examples;
         if let Some(message) = validation_mistake(spec, name) {
             self.mistakes.push(at.mistake(message));
+            return None;
+        }
+        if let Err(message) = datasets::check_crop(&spec.dataset, spec.recipe.augmentation.crop) {
+            self.mistakes.push(at.mistake(format!("{message}: `{name}`")));
             return None;
         }
         if matches!(spec.recipe.objective, Objective::Twins { .. }) && smallest_part(&spec.recipe, examples) < 4 {

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::attack_section::AttackTemplate;
 use super::grid::GridRun;
 use super::report::Report;
-use super::sections::{DatasetRef, DatasetSection, InitStart, Origin, Pretrain, Sweep};
+use super::sections::{DatasetRef, DatasetSection, FolderFiles, InitStart, Origin, Pretrain, Sweep};
 use super::usage::{Usage, crafts};
 
 /// Longer chains of pre-trainings are taken for a mistake.
@@ -138,6 +138,9 @@ const fn has_train(section: &DatasetSection) -> bool {
     match &section.origin {
         Origin::Idx { train, .. } => train.is_some(),
         Origin::SafeTensors { train, .. } => train.is_some(),
+        Origin::Cifar { train, .. } => !train.is_empty(),
+        Origin::Folder(FolderFiles::Splits { train, .. }) => train.is_some(),
+        Origin::Folder(FolderFiles::HeldOut(_)) => true,
         Origin::Glyphs(_) => true,
     }
 }
@@ -146,6 +149,9 @@ const fn has_test(section: &DatasetSection) -> bool {
     match &section.origin {
         Origin::Idx { test, .. } => test.is_some(),
         Origin::SafeTensors { test, .. } => test.is_some(),
+        Origin::Cifar { test, .. } => !test.is_empty(),
+        Origin::Folder(FolderFiles::Splits { test, .. }) => test.is_some(),
+        Origin::Folder(FolderFiles::HeldOut(_)) => true,
         Origin::Glyphs(_) => true,
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::place::Place;
 use crate::digest::Digest;
-use crate::experiment::{CheckpointFormat, MomentTensor, ParameterShape};
+use crate::experiment::{CheckpointFormat, CifarVariant, MomentTensor, ParameterShape};
 
 /// Where a file lies.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,6 +34,13 @@ pub enum FileRole {
     IdxLabels,
     /// `images` u8 \[N,C,H,W\] and `labels` i64 \[N\].
     SafeTensorsDataset,
+    /// CIFAR's binary format.
+    Cifar(CifarVariant),
+    /// A folder with one folder of images per class.
+    ImageFolder {
+        /// Where the path ends in `test` and nothing lies there, `val` in its place will do.
+        or_val: bool,
+    },
     /// A state dict.
     Checkpoint(CheckpointFormat),
 }
@@ -52,7 +59,7 @@ pub struct FileRequest {
 /// What was found in a file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FileFacts {
-    /// SHA-256 of the file as it lies on disk.
+    /// SHA-256 of the file as it lies on disk; of the manifest, for a folder.
     pub digest: Digest,
     /// What it holds.
     pub content: FileContent,
@@ -90,6 +97,18 @@ pub enum FileContent {
         /// The largest label.
         max_label: u32,
     },
+    /// Labelled images of 32×32, RGB.
+    Cifar {
+        /// Their count.
+        examples: u32,
+        /// How they are laid out.
+        variant: CifarVariant,
+    },
+    /// Images, RGB, of varying size.
+    ImageFolder {
+        /// The classes in the order of their labels: by the bytes of their names.
+        classes: Vec<FolderClass>,
+    },
     /// Weights, all finite.
     Checkpoint {
         /// Names and shapes of the tensors, sorted by name.
@@ -97,6 +116,15 @@ pub enum FileContent {
         /// Values of those that may be a normalisation.
         moments: Vec<MomentTensor>,
     },
+}
+
+/// A folder of images.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FolderClass {
+    /// The folder's name.
+    pub name: String,
+    /// How many images lie in it, at any depth.
+    pub examples: u32,
 }
 
 /// What is known of each file a sweep names.

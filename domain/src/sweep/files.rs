@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::place::Located;
-use super::sections::{DatasetRef, DatasetSection, IdxFiles, InitStart, Origin, Sweep};
+use super::sections::{DatasetRef, DatasetSection, FolderFiles, IdxFiles, InitStart, Origin, Sweep};
 use super::usage::{SplitUse, Usage};
 use super::{FilePlace, FileRequest, FileRole};
 
@@ -46,7 +46,7 @@ impl Files {
         let labels_needed = section.classes.is_none();
         match &section.origin {
             Origin::Glyphs(_) => {}
-            Origin::Idx { train, test } => {
+            Origin::Idx { train, test, variant: _ } => {
                 self.idx(train.as_ref(), splits.train, labels_needed);
                 self.idx(test.as_ref(), splits.test, labels_needed);
             }
@@ -54,6 +54,24 @@ impl Files {
                 for (file, used) in [(train, splits.train), (test, splits.test)] {
                     if let Some(file) = file.as_ref().filter(|_| used || labels_needed) {
                         self.file(file, FileRole::SafeTensorsDataset);
+                    }
+                }
+            }
+            // The format tells the number of classes.
+            Origin::Cifar { train, test, variant } => {
+                for (files, used) in [(train, splits.train), (test, splits.test)] {
+                    for file in files.iter().filter(|_| used) {
+                        self.file(file, FileRole::Cifar(*variant));
+                    }
+                }
+            }
+            Origin::Folder(FolderFiles::HeldOut(held_out)) => {
+                self.file(&held_out.folder, FileRole::ImageFolder { or_val: false });
+            }
+            Origin::Folder(FolderFiles::Splits { train, test, or_val }) => {
+                for (folder, used, or_val) in [(train, splits.train, false), (test, splits.test, *or_val)] {
+                    if let Some(folder) = folder.as_ref().filter(|_| used || labels_needed) {
+                        self.file(folder, FileRole::ImageFolder { or_val });
                     }
                 }
             }

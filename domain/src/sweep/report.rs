@@ -36,6 +36,11 @@ impl Report {
         self.push(at.mistake(message).with_help(help));
     }
 
+    /// Whether what is said from here on is only counted.
+    pub(super) fn is_full(&self) -> bool {
+        self.found.borrow().len() >= LIMIT
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.found.borrow().is_empty()
     }

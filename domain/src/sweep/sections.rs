@@ -4,7 +4,7 @@ use super::FilePlace;
 use super::attack_section::AttackSection;
 use super::grid::{Grid, GridRun};
 use super::place::{Located, Place};
-use crate::experiment::{Backbone, CheckpointFormat, Fit, Recipe, Stem};
+use crate::experiment::{Backbone, CheckpointFormat, CifarVariant, Fit, IdxVariant, Recipe, Stem};
 
 /// A sweep file, read and checked by [`parse`](super::parse).
 #[derive(Debug, Clone, PartialEq)]
@@ -91,6 +91,8 @@ pub enum Origin {
         train: Option<IdxFiles>,
         /// For measuring.
         test: Option<IdxFiles>,
+        /// How they depart from MNIST's.
+        variant: IdxVariant,
     },
     /// `.safetensors` files.
     SafeTensors {
@@ -99,8 +101,46 @@ pub enum Origin {
         /// For measuring.
         test: Option<Located<FilePlace>>,
     },
+    /// CIFAR's binary files: the user's or the catalogue's.
+    Cifar {
+        /// For fitting.
+        train: Vec<Located<FilePlace>>,
+        /// For measuring.
+        test: Vec<Located<FilePlace>>,
+        /// Layout of a record.
+        variant: CifarVariant,
+    },
+    /// Folders of image files.
+    Folder(FolderFiles),
     /// Drawn letters.
     Glyphs(GlyphSection),
+}
+
+/// Where the images of a data set of files lie.
+#[derive(Debug, Clone, PartialEq)]
+pub enum FolderFiles {
+    /// A folder of classes for each split.
+    Splits {
+        /// For fitting.
+        train: Option<Located<FilePlace>>,
+        /// For measuring.
+        test: Option<Located<FilePlace>>,
+        /// Whether `val` will do where there is no `test`.
+        or_val: bool,
+    },
+    /// One folder of classes, split by a seed.
+    HeldOut(HeldOut),
+}
+
+/// A folder of which a share of each class is the test split.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HeldOut {
+    /// The folder of classes.
+    pub folder: Located<FilePlace>,
+    /// Share of each class, in (0,1).
+    pub test_share: f64,
+    /// Seed of the split.
+    pub seed: u64,
 }
 
 /// The two files of a split.

@@ -317,6 +317,11 @@ impl<'a> Arena<'a> {
         Ok(Answer { logits, losses: None, gradient: None, fooled, stay: self.all() })
     }
 
+    /// Looks at the gradients, f32 \[n,C,H,W\], that an attack took by itself at points of all examples in play.
+    pub(super) fn took_gradient(&mut self, gradient: &Tensor) -> Result<(), LabError> {
+        self.count_zeros(gradient, &self.all())
+    }
+
     /// Counts first gradients of nothing but zeros; those of examples that leave are not used and not looked at.
     fn count_zeros(&mut self, gradient: &Tensor, stay: &[i64]) -> Result<(), LabError> {
         let slots = &self.active.slots;

@@ -205,6 +205,9 @@ impl CarliniWagner {
         let excess = self.excess(&pass.logits(), &descent.classes, targeted)?;
         let hinge = |output: &Output| self.excess(&output.logits, &descent.classes, targeted)?.f_clamp_min(0.0);
         let (hinges, gradient) = arena.oracle().gradient(pass, &hinge, points.size()[0] as usize)?;
+        if number == 0 {
+            arena.took_gradient(&gradient)?;
+        }
         let away = points.f_sub(&descent.shrunk)?;
         let squares = away.f_square()?.f_flatten(1, -1)?.f_sum_dim_intlist([1i64].as_slice(), false, Kind::Float)?;
         let losses = hinges.f_mul(&descent.constants)?.f_add(&squares)?;

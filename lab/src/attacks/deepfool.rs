@@ -31,6 +31,8 @@ impl Attack for DeepFool {
         let (originals, labels) = (arena.originals().shallow_clone(), arena.labels().shallow_clone());
         let norm = arena.rules().norm;
         let points = self.perturb(arena.oracle(), &originals, &labels, norm)?;
+        // Only without a gradient does a step lead nowhere.
+        arena.took_gradient(&points.f_sub(&originals)?)?;
         arena.conclude_nearest(&points)
     }
 }

@@ -64,15 +64,17 @@ impl Fab {
     /// Classes to lead to, i64 \[n,m\]: the one of this rank among the wrong logits, or all wrong ones; none if there are not so many.
     fn others(&self, arena: &mut Arena<'_>, rank: u32) -> Result<Option<Tensor>, LabError> {
         let (originals, labels) = (arena.originals().shallow_clone(), arena.labels().f_unsqueeze(1)?);
-        let logits = arena.oracle().clean(&originals)?;
-        let classes = logits.size()[1];
-        if self.targeted {
-            let ranked = logits.f_scatter_value(1, &labels, f64::NEG_INFINITY)?.f_argsort(1, true)?;
-            let rank = i64::from(rank);
-            return Ok(if rank + 1 < classes { Some(ranked.f_narrow(1, rank, 1)?) } else { None });
+        let (rank, classes) = (i64::from(rank), i64::from(arena.oracle().classes()));
+        if !self.targeted {
+            let further = Tensor::f_arange_start(1, classes, (Kind::Int64, labels.device()))?;
+            return Ok(Some(labels.f_add(&further)?.f_remainder(classes)?));
         }
-        let further = Tensor::f_arange_start(1, classes, (Kind::Int64, labels.device()))?;
-        Ok(Some(labels.f_add(&further)?.f_remainder(classes)?))
+        if rank + 1 >= classes {
+            return Ok(None);
+        }
+        let logits = arena.oracle().clean(&originals)?;
+        let ranked = logits.f_scatter_value(1, &labels, f64::NEG_INFINITY)?.f_argsort(1, true)?;
+        Ok(Some(ranked.f_narrow(1, rank, 1)?))
     }
 
     /// One step of all rows. Says whether any are left in play.
@@ -81,6 +83,7 @@ impl Fab {
         let pass = arena.oracle().pass(&run.points)?;
         let boundary = nearest_boundary(arena.oracle(), &pass, &run.labels, &run.others, norm)?;
         drop(pass);
+        arena.took_gradient(&boundary.gradient)?;
         run.points = self.towards(run, &boundary, norm)?;
         let logits = arena.oracle().ask(&run.points)?;
         let fooled = logits.f_argmax(1, false)?.f_ne_tensor(&run.labels)?;

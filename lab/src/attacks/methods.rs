@@ -30,7 +30,7 @@ pub(super) fn attack<'a>(method: &AttackMethod, evaluation: &Evaluation<'a>) -> 
             Box::new(Pgd { steps: *steps, step_size: *step_size, random_start: *random_start, restarts: *restarts })
         }
         AttackMethod::Cw { confidence, steps, learning_rate, initial_const, binary_search_steps } => {
-            allow(config, &[Norm::L2], true)?;
+            allow(method, config, &[Norm::L2], true)?;
             Box::new(CarliniWagner {
                 confidence: *confidence,
                 steps: *steps,
@@ -41,11 +41,11 @@ pub(super) fn attack<'a>(method: &AttackMethod, evaluation: &Evaluation<'a>) -> 
             })
         }
         AttackMethod::DeepFool { steps, overshoot, candidates } => {
-            allow(config, &[Norm::Linf, Norm::L2], false)?;
+            allow(method, config, &[Norm::Linf, Norm::L2], false)?;
             Box::new(DeepFool { steps: *steps, overshoot: *overshoot, candidates: *candidates })
         }
         AttackMethod::Fab { targeted, steps, restarts, target_classes, alpha_max, beta, eta } => {
-            allow(config, &Norm::ALL, false)?;
+            allow(method, config, &Norm::ALL, false)?;
             Box::new(Fab {
                 targeted: *targeted,
                 steps: *steps,
@@ -84,7 +84,7 @@ pub(super) fn attack<'a>(method: &AttackMethod, evaluation: &Evaluation<'a>) -> 
             first_start: 0,
         }),
         AttackMethod::AutoAttack { version } => {
-            allow(config, &Norm::ALL, false)?;
+            allow(method, config, &Norm::ALL, false)?;
             Box::new(AutoAttack::new(*version, config.norm, evaluation.model.classes())?)
         }
         AttackMethod::Square { queries, p_init, restarts } => {
@@ -126,8 +126,8 @@ fn lacks(what: &str) -> LabError {
 }
 
 /// Whether the method knows the norm and, if there is one, can lead to a target. The sweep reader checks the same; this is the last line.
-fn allow(config: &AttackConfig, norms: &[Norm], targeted: bool) -> Result<(), LabError> {
-    let name = config.method.name();
+fn allow(method: &AttackMethod, config: &AttackConfig, norms: &[Norm], targeted: bool) -> Result<(), LabError> {
+    let name = method.name();
     if !norms.contains(&config.norm) {
         return Err(LabError::Spec(format!("the attack `{name}` does not know the norm {}", config.norm)));
     }

@@ -11,6 +11,8 @@
 //!   AutoAttack counts so too), and leaves the batch. Without, every step is done and the last iterate of each restart is judged, as torchattacks does.
 //! * A targeted attack succeeds when the model says the target class. AAI stays the share that is right before and after.
 //! * A minimum-norm attack has no ball: the nearest point that fools is its output, and an example that it never fools has an infinite distance.
+//!   `early_stop` says there whether Carlini & Wagner's search may give up on a constant that makes no progress. With a ball, as a part of an ensemble,
+//!   a minimum-norm attack fools what it finds in it, and leaves the output of all else as it was.
 //! * Of several restarts (draws, for noise) the first that succeeds counts, and the example takes no part in the later ones.
 //! * The output of an example that no try fooled is the last iterate of the last try (APGD: its point of the highest loss); the adversarial loss is
 //!   taken there.

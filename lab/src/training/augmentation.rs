@@ -49,7 +49,7 @@ mod tests {
         image[4 * 9 + 4] = 1.0;
         let images = Tensor::from_slice(&image).view([1, 1, 9, 9]).repeat([40, 1, 1, 1]);
         let examples: Vec<i64> = (0..40).collect();
-        let augmentation = Augmentation { shift: 2, flip: true };
+        let augmentation = Augmentation { shift: 2, flip: true, crop: None };
         let places = |epoch| -> Vec<i64> {
             let moved = augment(&images, &examples, &augmentation, 0, epoch).unwrap();
             assert_eq!(moved.sum(Kind::Float).double_value(&[]), 40.0);

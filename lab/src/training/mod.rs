@@ -1,6 +1,7 @@
 //! Training: objectives, optimisers, augmentation, the loop and its resumable checkpoints.
 
 mod augmentation;
+mod batches;
 mod ema;
 mod inner;
 mod learner;
@@ -15,6 +16,7 @@ mod step;
 mod validation;
 
 pub use augmentation::augment;
+pub use batches::{Batches, Changes};
 pub use ema::Average;
 pub use inner::{Draws, Target, craft};
 pub use learner::{Branch, Learner};

@@ -10,7 +10,7 @@ use gauntlet_domain::TaskId;
 use gauntlet_domain::experiment::{EpochMetrics, Recipe, Steps, TrainSpec};
 use tch::{Device, Tensor};
 
-use super::augmentation::augment;
+use super::batches::{Batches, Changes};
 use super::ema::{Average, assign, copies};
 use super::inner::Draws;
 use super::learner::Learner;
@@ -21,7 +21,7 @@ use super::state::{self, Saved, Section, Standing};
 use super::step::gradients;
 use super::validation::{Parts, score, validate};
 use crate::error::LabError;
-use crate::examples::Examples;
+use crate::examples::{Batch, Examples};
 use crate::models::{Model, computing_in};
 use crate::random::{Purpose, Stream};
 
@@ -204,12 +204,23 @@ impl<'a> Run<'a> {
     /// The rest of an epoch.
     fn epoch(&mut self, observe: &mut dyn FnMut(&Observation<'_>) -> Wish) -> Result<(), LabError> {
         let (epoch, Steps { per_epoch, .. }) = (self.standing.epoch, self.steps());
-        let shuffle = Stream::new(self.training.spec.seed, Purpose::Shuffle { epoch });
-        let (order, replays) = (shuffle.into_order(&self.parts.training), self.phase.replays as usize);
-        let minibatches = order.chunks_exact(self.plan.batch_size).take(self.plan.batches_per_epoch as usize);
-        let batches = minibatches.flat_map(|minibatch| iter::repeat_n(minibatch, replays));
-        for batch in batches.skip(self.standing.sums.steps as usize) {
-            self.step(batch)?;
+        let Training { spec, examples, .. } = *self.training;
+        let order = Stream::new(spec.seed, Purpose::Shuffle { epoch }).into_order(&self.parts.training);
+        let (batch_size, replays) = (self.plan.batch_size, self.phase.replays as usize);
+        let done = self.standing.sums.steps as usize;
+        let minibatches = order.chunks_exact(batch_size).take(self.plan.batches_per_epoch as usize);
+        let minibatches = minibatches.flat_map(|minibatch| iter::repeat_n(minibatch, replays)).enumerate().skip(done);
+        let rest = order.get(done / replays.max(1) * batch_size..).unwrap_or_default();
+        let changes = Changes { augmentation: &spec.recipe.augmentation, seed: spec.seed, epoch };
+        let mut batches = Batches::new(examples, rest, batch_size, changes)?;
+        let mut shown = None;
+        for (number, minibatch) in minibatches {
+            let batch = match shown.take() {
+                Some(batch) if number % replays != 0 => batch,
+                _ => batches.next(minibatch)?,
+            };
+            self.step(minibatch, &batch)?;
+            shown = Some(batch);
             let wish = observe(&Observation::Step(self.standing.iteration, self.plan.steps));
             let ends = self.standing.iteration >= self.phase.end() || self.standing.sums.steps >= per_epoch;
             if ends {
@@ -283,11 +294,9 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn step(&mut self, indices: &[i64]) -> Result<(), LabError> {
-        let Training { spec, model, examples, .. } = self.training;
+    fn step(&mut self, indices: &[i64], batch: &Batch) -> Result<(), LabError> {
+        let Training { spec, model, .. } = self.training;
         let (recipe, iteration, phase) = (&spec.recipe, self.standing.iteration, self.phase);
-        let mut batch = examples.select(indices)?;
-        batch.pixels = augment(&batch.pixels, indices, &recipe.augmentation, spec.seed, self.standing.epoch)?;
         let done = iteration - phase.first;
         let rate = |peak| recipe.schedule.learning_rate(peak, done, self.steps());
         let [learning_rate, head_rate] = [phase.learning_rate, phase.head_learning_rate].map(rate);
@@ -301,7 +310,7 @@ impl<'a> Run<'a> {
             first_row: 0,
         };
         let trained: Vec<&Tensor> = self.parameters.iter().map(|(_, parameter)| parameter).collect();
-        let mut step = computing_in(recipe.precision, || gradients(&whole, &batch, recipe.micro_batch_size, &trained))?;
+        let mut step = computing_in(recipe.precision, || gradients(&whole, batch, recipe.micro_batch_size, &trained))?;
         if !step.loss.is_finite() {
             let (epoch, iteration, loss) = (self.standing.epoch + 1, iteration + 1, step.loss);
             return Err(LabError::Diverged { epoch, iteration, learning_rate, loss });

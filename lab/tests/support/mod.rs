@@ -188,7 +188,7 @@ impl Bench {
             precision: Precision::F32,
             ema: None,
             validation: None,
-            augmentation: Augmentation { shift: 1, flip: false },
+            augmentation: Augmentation { shift: 1, ..Augmentation::default() },
         }
     }
 

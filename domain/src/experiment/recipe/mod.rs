@@ -11,7 +11,7 @@ mod validation;
 use serde::{Deserialize, Serialize};
 
 pub use adversary::{EpsilonSchedule, InnerAttack, Start};
-pub use augmentation::Augmentation;
+pub use augmentation::{Augmentation, RandomCrop};
 pub use objective::Objective;
 pub use optimizer::Optimizer;
 pub use parts::{Frozen, HeadFirst};

@@ -1,13 +1,13 @@
 //! `[[dataset]]`.
 
+use super::files::{CIFAR_KEYS, FOLDER_KEYS, catalogue_origin, cifar, folder, folder_fit, idx_files, path};
 use super::names::required_name;
-use crate::catalogue::{self, DatasetEntry, GLYPH_CLASSES, PLANNED_FORMATS, defaults};
-use crate::experiment::{Fit, Split};
-use crate::sweep::FilePlace;
+use crate::catalogue::{self, CatalogueSource, DatasetEntry, GLYPH_CLASSES, defaults};
+use crate::experiment::{Fit, IdxVariant};
 use crate::sweep::field::{Field, NumberRange, shortened};
 use crate::sweep::place::{Located, Place};
 use crate::sweep::report::suggest;
-use crate::sweep::sections::{DatasetSection, GlyphSection, IdxFiles, Origin};
+use crate::sweep::sections::{DatasetSection, GlyphSection, Origin};
 use crate::sweep::table::Table;
 
 /// Counts of examples must fit into every table they are stored in.
@@ -23,24 +23,31 @@ const GLYPH_KEYS: [&str; 6] = ["glyph_seed", "rotation_degrees", "min_size", "ma
 enum Format {
     Idx,
     SafeTensors,
+    Cifar,
+    Folder,
     Glyphs,
     Catalogue(&'static str),
 }
 
-const FORMATS: [(&str, Format); 6] = [
-    ("idx", Format::Idx),
-    ("safetensors", Format::SafeTensors),
-    ("glyphs", Format::Glyphs),
-    ("fashion-mnist", Format::Catalogue("fashion-mnist")),
-    ("mnist", Format::Catalogue("mnist")),
-    ("mnist-10k", Format::Catalogue("mnist-10k")),
-];
+/// The formats of the user's own files, and the names of the catalogue.
+fn formats() -> Vec<(&'static str, Format)> {
+    let mut formats = vec![
+        ("idx", Format::Idx),
+        ("safetensors", Format::SafeTensors),
+        ("cifar", Format::Cifar),
+        ("folder", Format::Folder),
+        ("glyphs", Format::Glyphs),
+    ];
+    let named = catalogue::datasets().into_iter().filter(|entry| entry.source != CatalogueSource::Drawn);
+    formats.extend(named.map(|entry| (entry.name, Format::Catalogue(entry.name))));
+    formats
+}
 
 /// Reads a data set.
 pub(super) fn read(mut table: Table<'_>) -> Option<DatasetSection> {
     let name = required_name(&mut table, "fashion-mnist");
     let format = match table.field("format") {
-        Some(field) => field.one_of_or_planned("format", &FORMATS, &PLANNED_FORMATS),
+        Some(field) => field.one_of("format", &formats()),
         None => format_of_name(&table),
     };
     let Some(format) = format else {
@@ -49,6 +56,11 @@ pub(super) fn read(mut table: Table<'_>) -> Option<DatasetSection> {
         return None;
     };
     let at = table.at.clone();
+    let entry = match format {
+        Format::Catalogue(name) => catalogue::dataset(name),
+        Format::Glyphs => catalogue::dataset("glyphs"),
+        Format::Idx | Format::SafeTensors | Format::Cifar | Format::Folder => None,
+    };
     let origin = origin(&mut table, format);
     let most_examples = if matches!(format, Format::Glyphs) { MOST_GLYPHS } else { MOST_EXAMPLES };
     let mut section = common(&mut table, most_examples);
@@ -57,24 +69,25 @@ pub(super) fn read(mut table: Table<'_>) -> Option<DatasetSection> {
     {
         table.report.mistake(&classes.at, format!("there are {GLYPH_CLASSES} letters, more than {}", classes.value));
     }
+    complete(&mut section, entry.as_ref(), &at);
+    let of_folder = match &entry {
+        Some(entry) => matches!(entry.source, CatalogueSource::Folder { .. }),
+        None => matches!(format, Format::Folder),
+    };
+    section.fit = if of_folder { folder_fit(&mut table, section.image_size.as_ref())? } else { fit(&mut table) };
     table.finish();
-    match format {
-        Format::Catalogue(entry) => complete(&mut section, catalogue::dataset(entry).as_ref(), &at),
-        Format::Glyphs => complete(&mut section, catalogue::dataset("glyphs").as_ref(), &at),
-        Format::Idx | Format::SafeTensors => {}
-    }
     Some(DatasetSection { name: name?, origin: origin?, ..section })
 }
 
 /// The section that a catalogue name alone stands for.
 pub(super) fn from_catalogue(field: &Field<'_>, name: &str) -> Option<DatasetSection> {
     let entry = catalogue::dataset(name)?;
-    let origin = match entry.files {
-        Some(_) => catalogue_files(&entry, &field.at)?,
-        None => Origin::Glyphs(default_glyphs()),
-    };
+    let origin = catalogue_origin(&entry, &field.at).unwrap_or_else(|| Origin::Glyphs(default_glyphs()));
     let mut section = empty(&field.at);
     complete(&mut section, Some(&entry), &field.at);
+    if let (CatalogueSource::Folder { .. }, Some(size)) = (&entry.source, &section.image_size) {
+        section.fit = super::files::usual_crop(size.value);
+    }
     Some(DatasetSection { name: name.to_owned(), origin, ..section })
 }
 
@@ -82,23 +95,28 @@ pub(super) fn from_catalogue(field: &Field<'_>, name: &str) -> Option<DatasetSec
 fn format_of_name(table: &Table<'_>) -> Option<Format> {
     let field = table.peek("name")?;
     let name = name_text_silently(&field)?;
-    let found = FORMATS
-        .iter()
+    let found = formats()
+        .into_iter()
         .find(|(known, format)| *known == name && matches!(format, Format::Glyphs | Format::Catalogue(_)));
     if found.is_none() {
         unknown(&field, name, &[]);
     }
-    found.map(|(_, format)| *format)
+    found.map(|(_, format)| format)
 }
 
 /// Says that `name` is neither declared nor in the catalogue.
 pub(super) fn unknown(field: &Field<'_>, name: &str, declared: &[&str]) {
+    let message = format!("unknown data set `{}`: it is not in the catalogue and has no `format`", shortened(name));
+    if field.report.is_full() {
+        field.report.mistake(&field.at, message);
+        return;
+    }
     let catalogue = catalogue::datasets();
     let others = catalogue.iter().map(|entry| entry.name).filter(|name| !declared.contains(name));
     let known: Vec<&str> = declared.iter().copied().chain(others).collect();
-    let message = format!("unknown data set `{}`: it is not in the catalogue and has no `format`", shortened(name));
-    let help = suggest(name, "known", &known)
-        .map(|help| format!("{help}; for your own files say format = \"idx\" or \"safetensors\""));
+    let help = suggest(name, "known", &known).map(|help| {
+        format!("{help}; for your own files say format = \"folder\", \"idx\", \"cifar\" or \"safetensors\"")
+    });
     field.report.push(field.at.mistake(message).with_optional_help(help));
 }
 
@@ -108,39 +126,47 @@ fn name_text_silently<'a>(field: &Field<'a>) -> Option<&'a str> {
 
 fn origin(table: &mut Table<'_>, format: Format) -> Option<Origin> {
     let own_files = ["train", "test"];
+    if !matches!(format, Format::Folder) {
+        table.refuse(&FOLDER_KEYS, "belongs to format = \"folder\"");
+    }
+    if !matches!(format, Format::Cifar) {
+        table.refuse(&CIFAR_KEYS, "belongs to format = \"cifar\"");
+    }
+    if !matches!(format, Format::Glyphs) {
+        table.refuse(&GLYPH_KEYS, "belongs to format = \"glyphs\"");
+    }
     match format {
         Format::Glyphs => {
             table.refuse(&own_files, "names files, and glyphs are drawn");
             Some(Origin::Glyphs(glyphs(table)))
         }
         Format::Catalogue(name) => {
-            table.refuse(&own_files, "names your own files: say format = \"idx\" or \"safetensors\" with it");
-            table.refuse(&GLYPH_KEYS, "belongs to format = \"glyphs\"");
+            table.refuse(&own_files, "names your own files: say with it the `format` they have");
             let named = table.peek("format").or_else(|| table.peek("name"));
             let at = named.map_or_else(|| table.at.clone(), |field| field.at);
-            catalogue::dataset(name).and_then(|entry| catalogue_files(&entry, &at))
+            catalogue::dataset(name).and_then(|entry| catalogue_origin(&entry, &at))
         }
         Format::Idx => {
-            table.refuse(&GLYPH_KEYS, "belongs to format = \"glyphs\"");
             let [train, test] = own_files.map(|key| table.field(key).map(|field| idx_files(&field)));
             require_a_split(table, train.is_some() || test.is_some());
-            Some(Origin::Idx { train: swap(train)?, test: swap(test)? })
+            Some(Origin::Idx { train: swap(train)?, test: swap(test)?, variant: IdxVariant::Mnist })
         }
         Format::SafeTensors => {
-            table.refuse(&GLYPH_KEYS, "belongs to format = \"glyphs\"");
             let [train, test] = own_files.map(|key| table.field(key).map(|field| path(&field)));
             require_a_split(table, train.is_some() || test.is_some());
             Some(Origin::SafeTensors { train: swap(train)?, test: swap(test)? })
         }
+        Format::Cifar => cifar(table),
+        Format::Folder => folder(table),
     }
 }
 
 /// A split that is there and could not be read makes the data set unreadable.
-fn swap<T>(split: Option<Option<T>>) -> Option<Option<T>> {
+pub(super) fn swap<T>(split: Option<Option<T>>) -> Option<Option<T>> {
     split.map_or(Some(None), |split| split.map(Some))
 }
 
-fn require_a_split(table: &Table<'_>, found: bool) {
+pub(super) fn require_a_split(table: &Table<'_>, found: bool) {
     if !found {
         let at = table.at.clone();
         table.report.mistake_with_help(
@@ -149,32 +175,6 @@ fn require_a_split(table: &Table<'_>, found: bool) {
             "an attack needs `test`, a training `train`",
         );
     }
-}
-
-/// A path relative to the sweep file.
-pub(super) fn path(field: &Field<'_>) -> Option<Located<FilePlace>> {
-    let text = field.text("a path")?;
-    if text.is_empty() || text.contains('\0') {
-        return field.expected("a path");
-    }
-    Some(field.located(FilePlace::Sweep(text.to_owned())))
-}
-
-fn idx_files(field: &Field<'_>) -> Option<IdxFiles> {
-    let example = "{ images = \"…\", labels = \"…\" }";
-    let mut table = field.table(example)?;
-    let [images, labels] = ["images", "labels"].map(|key| table.required(key, example).and_then(|field| path(&field)));
-    table.finish();
-    Some(IdxFiles { images: images?, labels: labels? })
-}
-
-fn catalogue_files(entry: &DatasetEntry, at: &Place) -> Option<Origin> {
-    let files = |split: Split| {
-        let files = entry.files.as_ref()?.iter().find(|files| files.split == split)?;
-        let place = |path: &str| Located { value: FilePlace::Data(path.to_owned()), at: at.clone() };
-        Some(IdxFiles { images: place(&files.images.path), labels: place(&files.labels.path) })
-    };
-    Some(Origin::Idx { train: Some(files(Split::Train)?), test: Some(files(Split::Test)?) })
 }
 
 const fn default_glyphs() -> GlyphSection {
@@ -232,9 +232,14 @@ fn common(table: &mut Table<'_>, most_examples: u32) -> DatasetSection {
         classes: table.optional_count("classes", 2, MOST_CLASSES),
         image_size: table.optional_count("image_size", 1, LARGEST_IMAGE),
         channels: channels(table),
-        fit: table.one_of("fit", Fit::Resize, "fit", &[("resize", Fit::Resize), ("pad", Fit::Pad)]),
         ..empty(&table.at)
     }
+}
+
+/// How images of one size come to another.
+fn fit(table: &mut Table<'_>) -> Fit {
+    table.refuse(&["resize"], "belongs to format = \"folder\" and fit = \"crop\"");
+    table.one_of("fit", Fit::Resize, "fit", &[("resize", Fit::Resize), ("pad", Fit::Pad)])
 }
 
 /// 1 or 3.
@@ -251,10 +256,20 @@ pub(super) fn channels(table: &mut Table<'_>) -> Option<Located<u32>> {
 fn complete(section: &mut DatasetSection, entry: Option<&DatasetEntry>, at: &Place) {
     let Some(entry) = entry else { return };
     let located = |value| Some(Located { value, at: at.clone() });
-    section.classes = section.classes.take().or_else(|| located(entry.classes));
-    if entry.files.is_none() {
+    let (drawn, folder) = match &entry.source {
+        CatalogueSource::Drawn => (true, false),
+        CatalogueSource::Folder { .. } => (false, true),
+        CatalogueSource::Idx { .. } | CatalogueSource::Cifar { .. } => (false, false),
+    };
+    // The folders tell the number of classes: of NICO there are several editions.
+    if !folder {
+        section.classes = section.classes.take().or_else(|| located(entry.classes));
+    }
+    if drawn {
         section.train_examples = section.train_examples.take().or_else(|| located(entry.train_examples));
         section.test_examples = section.test_examples.take().or_else(|| located(entry.test_examples));
+    }
+    if drawn || folder {
         section.image_size = section.image_size.take().or_else(|| located(entry.image.height));
         section.channels = section.channels.take().or_else(|| located(entry.image.channels));
     }

@@ -1,7 +1,7 @@
 //! `[[init]]`.
 
 use super::names::{AxisNames, required_name};
-use super::{dataset, recipe};
+use super::{dataset, files, recipe};
 use crate::catalogue;
 use crate::experiment::CheckpointFormat;
 use crate::sweep::FilePlace;
@@ -49,7 +49,7 @@ fn checkpoint(field: &Field<'_>) -> Option<InitStart> {
     if field.value.is_table() {
         return from_catalogue(field);
     }
-    let file = dataset::path(field)?;
+    let file = files::path(field)?;
     let extension = field.value.as_str()?.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase());
     let format = match extension.as_deref() {
         Some("safetensors") => CheckpointFormat::SafeTensors,

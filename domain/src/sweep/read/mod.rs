@@ -4,6 +4,7 @@ mod attack;
 mod dataset;
 mod document;
 mod epsilon;
+mod files;
 mod init;
 mod model;
 mod names;

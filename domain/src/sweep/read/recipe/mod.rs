@@ -1,5 +1,6 @@
 //! `[[recipe]]`.
 
+mod augmentation;
 mod inner;
 mod method;
 mod objective;
@@ -11,10 +12,11 @@ mod validation;
 
 use super::names::{name_text, required_name};
 use crate::catalogue::defaults;
-use crate::experiment::{Augmentation, EpsilonSchedule, Frozen, Length, Objective, Optimizer, Recipe};
+use crate::experiment::{EpsilonSchedule, Frozen, Length, Objective, Optimizer, Recipe};
 use crate::sweep::field::NumberRange;
 use crate::sweep::sections::RecipeSection;
 use crate::sweep::table::Table;
+use augmentation::augmentation;
 use method::{METHODS, Method};
 use optimizer::OptimizerKeys;
 
@@ -42,7 +44,6 @@ const TRAINING_KEYS: [&str; 21] = [
     "replays",
 ];
 const MOST_STEPS: u32 = i32::MAX as u32;
-const LARGEST_SHIFT: u32 = 1024;
 
 /// Reads a recipe.
 pub(super) fn read(mut table: Table<'_>) -> Option<RecipeSection> {
@@ -133,15 +134,4 @@ fn length(table: &mut Table<'_>, default: Length) -> Length {
         (Some(epochs), None) => Length::Epochs(epochs.value),
         (None, None) => default,
     }
-}
-
-fn augmentation(table: &mut Table<'_>) -> Augmentation {
-    let field = table.field("augment");
-    let Some(mut table) = field.and_then(|field| field.table("{ shift = …, flip = … }")) else {
-        return Augmentation::default();
-    };
-    let augmentation =
-        Augmentation { shift: table.count("shift", 0, 0, LARGEST_SHIFT), flip: table.boolean("flip", false) };
-    table.finish();
-    augmentation
 }

@@ -1,7 +1,7 @@
 //! How fast attacks are: one model, one set of images, one attack after the other, each told as a line of JSON.
 //!
 //! `scripts/bench/attacks.py` makes the model and the images, runs this beside the peers, and compares.
-#![allow(clippy::unwrap_used, reason = "a bench may stop at once")]
+#![allow(clippy::unwrap_used, reason = "a measurement may stop at once")]
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -36,11 +36,7 @@ struct Named {
 }
 
 fn main() {
-    // `cargo bench` and `cargo test --benches` add arguments of their own.
-    let Some(path) = std::env::args().skip(1).find(|argument| argument.ends_with(".json")) else {
-        println!("give the path of a job in JSON");
-        return;
-    };
+    let path = std::env::args().nth(1).expect("the path of a job in JSON");
     let job: Job = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
     tch::set_num_threads(job.threads);
     let (model, examples) = (model(&job), examples(&job));
