@@ -19,7 +19,7 @@ mod vit;
 mod weights;
 
 use gauntlet_domain::experiment::{Backbone, Family, ModelSpec, Stage, Stem, VitB16};
-use tch::{Device, Kind, TchError, Tensor};
+use tch::{Device, TchError, Tensor};
 
 use crate::error::LabError;
 use alexnet::AlexNet;
@@ -31,6 +31,7 @@ use network::Network;
 pub use parameters::Parameters;
 use preact::PreActResNet;
 pub use precision::computing_in;
+use precision::widened;
 use resnet::ResNet;
 use vgg::Vgg;
 use vit::VisionTransformer;
@@ -211,8 +212,8 @@ impl Model {
     /// # Errors
     /// An input of another shape; no memory.
     pub fn head(&self, last: &Tensor, mode: Mode) -> tch::Result<Output> {
-        let features = self.network.features(last, mode)?.f_to_kind(Kind::Float)?;
-        let logits = self.network.logits(&features, mode)?.f_to_kind(Kind::Float)?;
+        let features = widened(&self.network.features(last, mode)?)?;
+        let logits = widened(&self.network.logits(&features, mode)?)?;
         Ok(Output { features, logits })
     }
 

@@ -34,6 +34,11 @@ pub(super) fn operand(x: &Tensor) -> tch::Result<Tensor> {
     }
 }
 
+/// What comes out of a model in 16 bits, in 32.
+pub(super) fn widened(x: &Tensor) -> tch::Result<Tensor> {
+    if x.kind() == Kind::BFloat16 { x.f_to_kind(Kind::Float) } else { Ok(x.shallow_clone()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
