@@ -155,7 +155,8 @@ mod tests {
         }
         let mean = areas.iter().sum::<f64>() / areas.len() as f64;
         let smallest = areas.iter().copied().fold(1.0, f64::min);
-        assert!((0.07..0.1).contains(&smallest) && (0.45..0.57).contains(&mean), "{smallest} {mean}");
+        // torchvision's mean over 8,000 draws is 0.432: large parts seldom fit.
+        assert!((0.07..0.1).contains(&smallest) && (0.415..0.45).contains(&mean), "{smallest} {mean}");
     }
 
     #[test]
