@@ -10,6 +10,7 @@ mod image_folders;
 mod places;
 mod resample;
 mod safetensors;
+mod subsets;
 mod support;
 mod torch;
 mod torch_hostile;
