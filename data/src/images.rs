@@ -14,7 +14,7 @@ use crate::glyphs;
 use crate::idx::{IdxFile, IdxKind};
 use crate::labelled_tensors::LabelledTensors;
 use crate::parallel;
-use crate::subset::{choose, gather, last_needed};
+use crate::subset::{choose, gather};
 
 /// Labelled images of one split, as a spec wants them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -180,12 +180,16 @@ fn load_idx(
     let image_file = IdxFile::open(&image_bytes, IdxKind::Images).in_file(images_path)?;
     let [count, height, width] = [0, 1, 2].map(|axis| image_file.axes.0[axis]);
     enough(count, spec.examples).in_file(images_path)?;
+    let needed = if spec.subset.is_all() { spec.examples } else { count };
+    let image_bytes = height as usize * width as usize;
+    let mut pixels = Vec::new();
+    let needed_bytes = u64::from(needed) * u64::from(height) * u64::from(width);
+    image_file.read(|chunk| keep(&mut pixels, chunk, needed_bytes)).in_file(images_path)?;
 
     let label_file = IdxFile::open(&label_bytes, IdxKind::Labels).in_file(labels_path)?;
     paired(count.into(), label_file.axes.0[0].into()).in_file(labels_path)?;
     let mut kept = Vec::new();
-    let labels_needed = if spec.subset.is_all() { spec.examples } else { count };
-    label_file.read(|chunk| keep(&mut kept, chunk, labels_needed.into())).in_file(labels_path)?;
+    label_file.read(|chunk| keep(&mut kept, chunk, needed.into())).in_file(labels_path)?;
 
     let first = variant.first_label();
     let class = |(index, found): (usize, u8)| {
@@ -195,11 +199,6 @@ fn load_idx(
     let labels: Result<Vec<u32>, DatasetProblem> = kept.into_iter().enumerate().map(class).collect();
     let labels = labels.in_file(labels_path)?;
     let chosen = choose(labels, spec).in_file(labels_path)?;
-
-    let image_bytes = height as usize * width as usize;
-    let needed = last_needed(&chosen) as u64 * image_bytes as u64;
-    let mut pixels = Vec::new();
-    image_file.read(|chunk| keep(&mut pixels, chunk, needed)).in_file(images_path)?;
     let (pixels, labels) = gather(pixels, image_bytes, &chosen);
     let shape = ImageShape { channels: 1, height, width };
     let (pixels, shape) = if variant.is_mnist() {

@@ -44,10 +44,11 @@ pub(crate) fn last_needed(chosen: &[Chosen]) -> usize {
     chosen.last().map_or(0, |last| last.index + 1)
 }
 
-/// The images \[N,…\] of the examples, and their labels.
-pub(crate) fn gather(pixels: Vec<u8>, image_bytes: usize, chosen: &[Chosen]) -> (Vec<u8>, Vec<u32>) {
+/// The images \[N,…\] of the examples, and their labels, out of the first images of the source.
+pub(crate) fn gather(mut pixels: Vec<u8>, image_bytes: usize, chosen: &[Chosen]) -> (Vec<u8>, Vec<u32>) {
     let labels = chosen.iter().map(|example| example.label).collect();
     if last_needed(chosen) == chosen.len() {
+        pixels.truncate(chosen.len() * image_bytes);
         return (pixels, labels);
     }
     let mut kept = Vec::with_capacity(chosen.len() * image_bytes);

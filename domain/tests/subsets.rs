@@ -13,7 +13,7 @@ use gauntlet_domain::sweep::{Facts, FileContent, FolderClass};
 fn sweep(dataset: &str) -> String {
     format!(
         "name = \"t\"\n[[dataset]]\n{dataset}\n[[model]]\nbackbone = \"resnet18-w16\"\n[[init]]\nname = \"scratch\"\n\
-         [[recipe]]\nname = \"standard\"\nepochs = 1\n[[attack]]\nname = \"fgsm\"\nmethod = \"fgsm\"\neps = \"1/255\"\n"
+         [[recipe]]\nname = \"standard\"\nmethod = \"standard\"\nepochs = 1\n[[attack]]\nname = \"fgsm\"\nmethod = \"fgsm\"\neps = \"1/255\"\n"
     )
 }
 
