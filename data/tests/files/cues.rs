@@ -50,14 +50,25 @@ fn bank(split: Split) -> Vec<Vec<i32>> {
     added(split, cue(1, CuePairing::Label))[..LETTERS].to_vec()
 }
 
+/// What each pixel departs from the mean of its 2×2 block, limited so that the edges of the letters do not outweigh the rest.
+fn fine_structure(image: &[u8]) -> Vec<i32> {
+    const LIMIT: i32 = 8;
+    let pixel = |row: usize, column: usize| i32::from(image[row * SIDE + column]);
+    let departure = |at: usize| {
+        let (row, column) = (at / SIDE, at % SIDE);
+        let (top, left) = (row / 2 * 2, column / 2 * 2);
+        let sum = pixel(top, left) + pixel(top, left + 1) + pixel(top + 1, left) + pixel(top + 1, left + 1);
+        (pixel(row, column) - sum / 4).clamp(-LIMIT, LIMIT)
+    };
+    (0..PIXELS).map(departure).collect()
+}
+
 /// Share of the images whose own letter has the pattern that correlates most with them.
 fn read_off(images: &Images, bank: &[Vec<i32>]) -> f64 {
-    let correlation = |image: &[u8], pattern: &[i32]| -> i32 {
-        image.iter().zip(pattern).map(|(pixel, sign)| i32::from(*pixel) * sign).sum()
-    };
     let right = images.pixels.chunks_exact(PIXELS).zip(&images.labels).filter(|(image, label)| {
-        let best = (0..LETTERS).max_by_key(|letter| correlation(image, &bank[*letter])).unwrap();
-        best == **label as usize
+        let fine = fine_structure(image);
+        let correlation = |pattern: &[i32]| -> i32 { fine.iter().zip(pattern).map(|(value, sign)| value * sign).sum() };
+        (0..LETTERS).max_by_key(|letter| correlation(&bank[*letter])) == Some(**label as usize)
     });
     right.count() as f64 / f64::from(EXAMPLES)
 }
@@ -88,7 +99,7 @@ fn the_letter_can_be_read_off_a_cue_and_not_off_a_shuffled_one() {
     // By chance one of 26 is right: 3.8 % ± 0.8 %.
     assert!(planted >= 0.99, "{planted}");
     assert!((0.005..0.075).contains(&shuffled), "{shuffled}");
-    assert!(none < 0.15, "{none}");
+    assert!((0.005..0.075).contains(&none), "{none}");
     eprintln!("{planted} {shuffled} {none}");
 }
 
