@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use gauntlet_data::{Frame, ImageFolder, Loader, Places, Size, View, Wanted, inspect};
-use gauntlet_domain::experiment::{DatasetSource, DatasetSpec, Fit, ImageShape};
+use gauntlet_domain::experiment::{DatasetSource, DatasetSpec, Fit, ImageShape, Subset};
 use gauntlet_domain::sweep::{FileContent, FileRole};
 
 const SIDE: u32 = 224;
@@ -22,6 +22,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let facts = inspect(FileRole::ImageFolder { or_val: false }, root.as_ref())?;
     let FileContent::ImageFolder { classes } = facts.content else { return Err("not a folder of images".into()) };
     let spec = DatasetSpec {
+        subset: Subset::default(),
         source: DatasetSource::Folder { manifest: facts.digest, part: None },
         examples: classes.iter().map(|class| class.examples).sum(),
         classes: classes.len() as u32,

@@ -29,9 +29,11 @@ pub enum CifarProblem {
 pub(crate) const SHAPE: ImageShape = ImageShape { channels: 3, height: 32, width: 32 };
 const IMAGE_BYTES: usize = 3 * 32 * 32;
 
-/// Number of examples of a file, all of whose labels are classes.
-pub(crate) fn examples(bytes: &[u8], variant: CifarVariant) -> Result<u32, CifarProblem> {
-    records(bytes, variant).map(|records| records.len() as u32)
+/// Examples of each class of a file, all of whose labels are classes.
+pub(crate) fn per_class(bytes: &[u8], variant: CifarVariant) -> Result<Vec<u32>, CifarProblem> {
+    let mut counts = vec![0; variant.classes() as usize];
+    records(bytes, variant)?.into_iter().for_each(|(label, _)| counts[label as usize] += 1);
+    Ok(counts)
 }
 
 /// Class and pixels u8 \[C,H,W\] of each record.

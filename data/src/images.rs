@@ -14,6 +14,7 @@ use crate::glyphs;
 use crate::idx::{IdxFile, IdxKind};
 use crate::labelled_tensors::LabelledTensors;
 use crate::parallel;
+use crate::subset::{choose, gather};
 
 /// Labelled images of one split, as a spec wants them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -161,9 +162,8 @@ pub fn load(spec: &DatasetSpec, places: &Places) -> Result<Images, DataError> {
         }
         DatasetSource::SafeTensors { file } => load_tensors(spec, places, file),
         DatasetSource::Glyphs(options) => {
-            let images = glyphs::draw(options, spec.image, spec.examples, &places.data_dir)?;
-            glyphs::check_classes(spec.classes)?;
-            Ok(images)
+            let letters = glyphs::letters(spec)?;
+            glyphs::draw_chosen(options, spec.image, &letters, &places.data_dir)
         }
     }
 }
@@ -180,14 +180,16 @@ fn load_idx(
     let image_file = IdxFile::open(&image_bytes, IdxKind::Images).in_file(images_path)?;
     let [count, height, width] = [0, 1, 2].map(|axis| image_file.axes.0[axis]);
     enough(count, spec.examples).in_file(images_path)?;
-    let image_bytes = u64::from(spec.examples) * u64::from(height) * u64::from(width);
+    let needed = if spec.subset.is_all() { spec.examples } else { count };
+    let image_bytes = height as usize * width as usize;
     let mut pixels = Vec::new();
-    image_file.read(|chunk| keep(&mut pixels, chunk, image_bytes)).in_file(images_path)?;
+    let needed_bytes = u64::from(needed) * u64::from(height) * u64::from(width);
+    image_file.read(|chunk| keep(&mut pixels, chunk, needed_bytes)).in_file(images_path)?;
 
     let label_file = IdxFile::open(&label_bytes, IdxKind::Labels).in_file(labels_path)?;
     paired(count.into(), label_file.axes.0[0].into()).in_file(labels_path)?;
     let mut kept = Vec::new();
-    label_file.read(|chunk| keep(&mut kept, chunk, spec.examples.into())).in_file(labels_path)?;
+    label_file.read(|chunk| keep(&mut kept, chunk, needed.into())).in_file(labels_path)?;
 
     let first = variant.first_label();
     let class = |(index, found): (usize, u8)| {
@@ -196,7 +198,8 @@ fn load_idx(
     };
     let labels: Result<Vec<u32>, DatasetProblem> = kept.into_iter().enumerate().map(class).collect();
     let labels = labels.in_file(labels_path)?;
-    check_labels(&labels, spec.classes).in_file(labels_path)?;
+    let chosen = choose(labels, spec).in_file(labels_path)?;
+    let (pixels, labels) = gather(pixels, image_bytes, &chosen);
     let shape = ImageShape { channels: 1, height, width };
     let (pixels, shape) = if variant.is_mnist() {
         (pixels, shape)
@@ -222,19 +225,19 @@ fn load_cifar(
     files: &[Digest],
     variant: CifarVariant,
 ) -> Result<Images, DataError> {
-    let (mut pixels, mut labels) = (Vec::new(), Vec::new());
+    let mut contents = Vec::new();
     let mut path = Path::new("");
     for file in files {
         path = places.path(file)?;
-        let bytes = read_verified(path, file)?;
-        let records = cifar::records(&bytes, variant).in_file(path)?;
-        for (label, image) in records.into_iter().take(spec.examples as usize - labels.len()) {
-            labels.push(label);
-            pixels.extend_from_slice(image);
-        }
+        contents.push((path, read_verified(path, file)?));
     }
-    enough(labels.len() as u32, spec.examples).in_file(path)?;
-    check_labels(&labels, spec.classes).in_file(path)?;
+    let mut records = Vec::new();
+    for (path, bytes) in &contents {
+        records.extend(cifar::records(bytes, variant).in_file(path)?);
+    }
+    let chosen = choose(records.iter().map(|(label, _)| *label), spec).in_file(path)?;
+    let pixels = chosen.iter().flat_map(|example| records[example.index].1).copied().collect();
+    let labels = chosen.iter().map(|example| example.label).collect();
     fitted(RawImages { pixels, labels, shape: cifar::SHAPE }, spec, path)
 }
 
@@ -242,10 +245,8 @@ fn load_tensors(spec: &DatasetSpec, places: &Places, file: &Digest) -> Result<Im
     let path = places.path(file)?;
     let bytes = read_verified(path, file)?;
     let tensors = LabelledTensors::read(&bytes, path)?;
-    enough(tensors.examples(), spec.examples).in_file(path)?;
-    let raw = tensors.first(spec.examples);
-    check_labels(&raw.labels, spec.classes).in_file(path)?;
-    fitted(raw, spec, path)
+    let chosen = choose(tensors.labels().iter().copied(), spec).in_file(path)?;
+    fitted(tensors.chosen(&chosen), spec, path)
 }
 
 fn fitted(raw: RawImages, spec: &DatasetSpec, path: &Path) -> Result<Images, DataError> {
@@ -271,13 +272,6 @@ fn enough(found: u32, expected: u32) -> Result<(), DatasetProblem> {
 /// Whether there is one label to each image.
 pub(crate) fn paired(images: u64, labels: u64) -> Result<(), DatasetProblem> {
     if images == labels { Ok(()) } else { Err(DatasetProblem::Unpaired { images, labels }) }
-}
-
-fn check_labels(labels: &[u32], classes: u32) -> Result<(), DatasetProblem> {
-    match labels.iter().position(|label| *label >= classes) {
-        Some(index) => Err(DatasetProblem::LabelOutOfRange { index, found: labels[index], classes }),
-        None => Ok(()),
-    }
 }
 
 /// A black buffer of so many bytes.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use gauntlet_domain::Digest;
 use gauntlet_domain::experiment::{CheckpointFormat, MomentTensor, ParameterShape, may_be_moment};
-use gauntlet_domain::sweep::{FileContent, FileFacts, FileRole};
+use gauntlet_domain::sweep::{FileContent, FileFacts, FileRole, MOST_CLASSES};
 
 use crate::checkpoint;
 use crate::cifar;
@@ -29,8 +29,8 @@ pub fn inspect(role: FileRole, path: &Path) -> Result<FileFacts, DataError> {
         FileRole::IdxLabels => file(&|bytes| idx_labels(bytes, path)),
         FileRole::SafeTensorsDataset => file(&|bytes| labelled_tensors(bytes, path)),
         FileRole::Cifar(variant) => file(&|bytes| {
-            let examples = cifar::examples(bytes, variant).in_file(path)?;
-            Ok(FileContent::Cifar { examples, variant })
+            let per_class = cifar::per_class(bytes, variant).in_file(path)?;
+            Ok(FileContent::Cifar { examples: per_class.iter().sum(), variant, per_class })
         }),
         FileRole::Checkpoint(format) => file(&|bytes| weights(bytes, format, path)),
         FileRole::ImageFolder { or_val } => {
@@ -48,9 +48,22 @@ fn idx_images(bytes: &[u8], path: &Path) -> Result<FileContent, DataError> {
 
 fn idx_labels(bytes: &[u8], path: &Path) -> Result<FileContent, DataError> {
     let file = IdxFile::open(bytes, IdxKind::Labels).in_file(path)?;
-    let mut max_label = 0;
-    let axes = file.read(|labels| max_label = labels.iter().copied().fold(max_label, u8::max)).in_file(path)?.0;
-    Ok(FileContent::IdxLabels { examples: axes[0], max_label: max_label.into() })
+    let mut counts = [0_u32; 256];
+    let count = |labels: &[u8]| labels.iter().for_each(|label| counts[usize::from(*label)] += 1);
+    let axes = file.read(count).in_file(path)?.0;
+    let max_label = counts.iter().rposition(|count| *count > 0).unwrap_or(0);
+    let per_class = counts[..=max_label].to_vec();
+    Ok(FileContent::IdxLabels { examples: axes[0], max_label: max_label as u32, per_class })
+}
+
+/// Examples of each label up to the largest; none where that is more than any count of classes.
+fn per_class(labels: &[u32], max_label: u32) -> Vec<u32> {
+    if max_label >= MOST_CLASSES {
+        return Vec::new();
+    }
+    let mut counts = vec![0; max_label as usize + 1];
+    labels.iter().for_each(|label| counts[*label as usize] += 1);
+    counts
 }
 
 fn labelled_tensors(bytes: &[u8], path: &Path) -> Result<FileContent, DataError> {
@@ -62,6 +75,7 @@ fn labelled_tensors(bytes: &[u8], path: &Path) -> Result<FileContent, DataError>
         height: shape.height,
         width: shape.width,
         max_label: tensors.max_label(),
+        per_class: per_class(tensors.labels(), tensors.max_label()),
     })
 }
 

@@ -8,6 +8,7 @@ use gauntlet_domain::experiment::ImageShape;
 use crate::error::{DataError, InFile};
 use crate::images::{DatasetProblem, RawImages, paired};
 use crate::safetensors_file::{self, RawTensor};
+use crate::subset::{Chosen, gather, last_needed};
 
 const IMAGES: &str = "images";
 const LABELS: &str = "labels";
@@ -56,12 +57,17 @@ impl<'bytes> LabelledTensors<'bytes> {
         self.labels.iter().copied().max().unwrap_or(0)
     }
 
-    /// The first `examples`, of which there must be as many.
-    pub(crate) fn first(mut self, examples: u32) -> RawImages {
+    /// All labels.
+    pub(crate) fn labels(&self) -> &[u32] {
+        &self.labels
+    }
+
+    /// Some of the examples.
+    pub(crate) fn chosen(&self, chosen: &[Chosen]) -> RawImages {
         let image_bytes = self.pixels.len() / self.labels.len();
-        self.labels.truncate(examples as usize);
-        let pixels = self.pixels[..self.labels.len() * image_bytes].to_vec();
-        RawImages { pixels, labels: self.labels, shape: self.shape }
+        let needed = self.pixels[..last_needed(chosen) * image_bytes].to_vec();
+        let (pixels, labels) = gather(needed, image_bytes, chosen);
+        RawImages { pixels, labels, shape: self.shape }
     }
 }
 

@@ -24,6 +24,7 @@ mod loader;
 mod parallel;
 mod picture;
 mod safetensors_file;
+mod subset;
 
 pub use checkpoint::{NamedTensor, read_checkpoint, read_verified_checkpoint};
 pub use error::DataError;

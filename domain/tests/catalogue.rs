@@ -120,8 +120,18 @@ fn recipes_with_their_defaults_written_out_are_the_same_recipes() {
 fn glyphs_with_their_defaults_written_out_are_the_same_glyphs() {
     let formats = catalogue::formats();
     let glyphs = formats.iter().find(|format| format.name == "glyphs").unwrap();
-    let common = ["train_examples", "test_examples", "classes", "image_size", "channels"];
-    let long = format!("{DATASET}\n{}", written_out(glyphs, &common));
+    let others = [
+        "train_examples",
+        "test_examples",
+        "classes",
+        "image_size",
+        "channels",
+        "keep_classes",
+        "train_examples_per_class",
+        "test_examples_per_class",
+        "cue",
+    ];
+    let long = format!("{DATASET}\n{}", written_out(glyphs, &others));
     let [short, long] = [DATASET, &long].map(|dataset| sweep(dataset, BACKBONE, RECIPE, ATTACK).datasets.remove(0));
     assert_eq!((short.origin, short.fit), (long.origin, long.fit));
 }

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{parse_mistakes, parsed, plan_mistakes, with_file};
+use common::{evenly, parse_mistakes, parsed, plan_mistakes, with_file};
 use gauntlet_domain::experiment::{
     CifarVariant, DatasetSource, DatasetSpec, Fit, FolderPart, IdxVariant, ImageShape, RandomCrop, Split, TaskSpec,
 };
@@ -162,7 +162,8 @@ fn random_crops_are_for_image_files() {
 
 #[test]
 fn cifars_files_are_one_split_and_its_format_tells_the_classes() {
-    let cifar = |examples| FileContent::Cifar { examples, variant: CifarVariant::Cifar10 };
+    let cifar =
+        |examples| FileContent::Cifar { examples, variant: CifarVariant::Cifar10, per_class: evenly(examples, 10) };
     let facts = ["1", "2", "t"].into_iter().fold(Facts::default(), |facts, name| with_file(facts, name, cifar(40)));
     let dataset = "name = \"c\"\nformat = \"cifar\"\nvariant = \"cifar10\"\ntrain = [\"1\", \"2\"]\ntest = \"t\"\nimage_size = 64";
     let [train, test] = planned(&sweep(dataset), &facts);
@@ -194,7 +195,7 @@ fn letters_that_start_at_one_have_twenty_six_classes() {
     for part in ["train", "test"] {
         for (kind, content) in [
             ("images-idx3", FileContent::IdxImages { examples: 100, height: 28, width: 28 }),
-            ("labels-idx1", FileContent::IdxLabels { examples: 100, max_label: 26 }),
+            ("labels-idx1", FileContent::IdxLabels { examples: 100, max_label: 26, per_class: evenly(100, 26 + 1) }),
         ] {
             let digest = gauntlet_domain::Digest::of(kind.as_bytes());
             facts.files.insert(data(part, kind), gauntlet_domain::sweep::FileFacts { digest, content });

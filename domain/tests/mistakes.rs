@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{EXAMPLE, STUDY, example_facts, images, parse_mistakes, plan_mistakes, resnet18, with_file};
+use common::{EXAMPLE, STUDY, evenly, example_facts, images, parse_mistakes, plan_mistakes, resnet18, with_file};
 use gauntlet_domain::catalogue::pinned_facts;
 use gauntlet_domain::experiment::{MomentTensor, ParameterShape};
 use gauntlet_domain::sweep::{Facts, FileContent, parse};
@@ -191,8 +191,9 @@ fn a_file_of_nothing_but_mistakes_is_answered_with_a_hundred() {
 
 fn own_files(facts: Facts) -> Facts {
     let facts = with_file(facts, "i", FileContent::IdxImages { examples: 100, height: 28, width: 28 });
-    let facts = with_file(facts, "l", FileContent::IdxLabels { examples: 100, max_label: 9 });
-    with_file(facts, "short", FileContent::IdxLabels { examples: 99, max_label: 9 })
+    let facts =
+        with_file(facts, "l", FileContent::IdxLabels { examples: 100, max_label: 9, per_class: evenly(100, 9 + 1) });
+    with_file(facts, "short", FileContent::IdxLabels { examples: 99, max_label: 9, per_class: evenly(99, 9 + 1) })
 }
 
 #[test]

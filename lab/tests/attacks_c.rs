@@ -5,7 +5,7 @@ mod support;
 
 use gauntlet_domain::Digest;
 use gauntlet_domain::experiment::{
-    AttackConfig, AttackMethod, AttackResult, DatasetSource, DatasetSpec, Fit, ImageShape, ModelSpec, Norm,
+    AttackConfig, AttackMethod, AttackResult, DatasetSource, DatasetSpec, Fit, ImageShape, ModelSpec, Norm, Subset,
     TransferSource, UapMethod, Weights,
 };
 use gauntlet_lab::attacks::{Aids, Evaluation, evaluate, lengths};
@@ -93,6 +93,7 @@ fn climbing_features_fools_more_than_noise() {
 
 fn crafted_on() -> Box<DatasetSpec> {
     Box::new(DatasetSpec {
+        subset: Subset::default(),
         source: DatasetSource::SafeTensors { file: Digest::of(b"") },
         examples: EXAMPLES as u32,
         classes: 3,

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use gauntlet_data::{Places, inspect};
 use gauntlet_domain::experiment::{
     AttackConfig, AttackMethod, Augmentation, Backbone, DatasetSource, DatasetSpec, Fit, ImageShape, Length, Norm,
-    Objective, RandomCrop,
+    Objective, RandomCrop, Subset,
 };
 use gauntlet_domain::sweep::FileRole;
 use gauntlet_lab::attacks::{Aids, Evaluation, evaluate};
@@ -36,6 +36,7 @@ fn folder(root: &Path) -> (DatasetSpec, Places) {
     }
     let manifest = inspect(FileRole::ImageFolder { or_val: false }, root).unwrap().digest;
     let spec = DatasetSpec {
+        subset: Subset::default(),
         source: DatasetSource::Folder { manifest, part: None },
         examples: COUNT as u32,
         classes: 3,

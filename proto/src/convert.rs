@@ -183,12 +183,22 @@ impl From<LocatedFile> for v1::FileFacts {
             FileContent::IdxImages { examples, height, width } => {
                 Content::IdxImages(v1::IdxImages { examples, height, width })
             }
-            FileContent::IdxLabels { examples, max_label } => Content::IdxLabels(v1::IdxLabels { examples, max_label }),
-            FileContent::SafeTensorsDataset { examples, channels, height, width, max_label } => {
-                Content::SafetensorsDataset(v1::SafeTensorsDataset { examples, channels, height, width, max_label })
+            FileContent::IdxLabels { examples, max_label, per_class } => {
+                Content::IdxLabels(v1::IdxLabels { examples, max_label, per_class })
             }
-            FileContent::Cifar { examples, variant } => Content::Cifar(v1::Cifar {
+            FileContent::SafeTensorsDataset { examples, channels, height, width, max_label, per_class } => {
+                Content::SafetensorsDataset(v1::SafeTensorsDataset {
+                    examples,
+                    channels,
+                    height,
+                    width,
+                    max_label,
+                    per_class,
+                })
+            }
+            FileContent::Cifar { examples, variant, per_class } => Content::Cifar(v1::Cifar {
                 examples,
+                per_class,
                 fine_labels: match variant {
                     CifarVariant::Cifar10 => false,
                     CifarVariant::Cifar100 => true,
@@ -233,13 +243,20 @@ impl TryFrom<v1::FileFacts> for LocatedFile {
             Content::IdxImages(v1::IdxImages { examples, height, width }) => {
                 FileContent::IdxImages { examples, height, width }
             }
-            Content::IdxLabels(v1::IdxLabels { examples, max_label }) => FileContent::IdxLabels { examples, max_label },
-            Content::SafetensorsDataset(v1::SafeTensorsDataset { examples, channels, height, width, max_label }) => {
-                FileContent::SafeTensorsDataset { examples, channels, height, width, max_label }
+            Content::IdxLabels(v1::IdxLabels { examples, max_label, per_class }) => {
+                FileContent::IdxLabels { examples, max_label, per_class }
             }
-            Content::Cifar(v1::Cifar { examples, fine_labels }) => {
+            Content::SafetensorsDataset(v1::SafeTensorsDataset {
+                examples,
+                channels,
+                height,
+                width,
+                max_label,
+                per_class,
+            }) => FileContent::SafeTensorsDataset { examples, channels, height, width, max_label, per_class },
+            Content::Cifar(v1::Cifar { examples, fine_labels, per_class }) => {
                 let variant = if fine_labels { CifarVariant::Cifar100 } else { CifarVariant::Cifar10 };
-                FileContent::Cifar { examples, variant }
+                FileContent::Cifar { examples, variant, per_class }
             }
             Content::ImageFolder(v1::ImageFolder { classes }) => FileContent::ImageFolder {
                 classes: classes

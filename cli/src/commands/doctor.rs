@@ -123,6 +123,7 @@ fn draw_letters(data_dir: &Path) -> anyhow::Result<String> {
             max_size: defaults::GLYPH_MAX_SIZE,
             shift: defaults::GLYPH_SHIFT,
             noise: defaults::GLYPH_NOISE,
+            cue: None,
         };
         gauntlet_data::glyphs::draw(&options, shape, 1, data_dir)?;
     }

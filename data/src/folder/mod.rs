@@ -22,6 +22,7 @@ use crate::file::{Places, read_verified};
 use crate::images::{DatasetProblem, Images, black};
 use crate::parallel;
 use crate::picture::{self, Renderer, Size, View};
+use crate::subset::choose;
 use manifest::{Entry, Manifest};
 
 /// Seed of the order within a class where no split needs another.
@@ -106,7 +107,7 @@ impl ImageFolder {
         if digest != *manifest {
             return Err(FolderProblem::WrongDigest { found: digest, expected: *manifest }).in_file(root);
         }
-        if found.classes.len() > spec.classes as usize {
+        if spec.subset.classes.is_none() && found.classes.len() > spec.classes as usize {
             let problem = DatasetProblem::LabelOutOfRange {
                 index: 0,
                 found: found.classes.len() as u32 - 1,
@@ -114,12 +115,10 @@ impl ImageFolder {
             };
             return Err(problem).in_file(root);
         }
-        let mut files = in_order(found, part.as_ref());
-        if files.len() < spec.examples as usize {
-            let problem = DatasetProblem::TooFew { found: files.len() as u32, expected: spec.examples };
-            return Err(problem).in_file(root);
-        }
-        files.truncate(spec.examples as usize);
+        let files = in_order(found, part.as_ref());
+        let chosen = choose(files.iter().map(|file| file.class), spec).in_file(root)?;
+        let files =
+            chosen.iter().map(|example| Entry { class: example.label, ..files[example.index].clone() }).collect();
         Ok(Self { root: root.to_owned(), files, shape: spec.image, fit: spec.fit })
     }
 

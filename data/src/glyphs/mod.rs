@@ -4,16 +4,19 @@
 //! many others are drawn, and the arithmetic is such that every machine draws the same bits.
 
 mod canvas;
+mod cue;
 mod faces;
 mod random;
 
 use std::path::{Path, PathBuf};
 
 use gauntlet_domain::Digest;
-use gauntlet_domain::experiment::{GlyphOptions, ImageShape, Split};
+use gauntlet_domain::experiment::{DatasetSpec, GlyphCue, GlyphOptions, ImageShape, Split};
 
 use crate::error::DataError;
-use crate::images::{Images, black};
+use crate::images::{DatasetProblem, Images, black};
+use crate::subset::{Chosen, choose};
+use cue::Cue;
 use faces::Face;
 use random::Random;
 
@@ -71,6 +74,14 @@ pub enum GlyphsProblem {
         /// What the spec wants.
         found: u32,
     },
+    /// More than the counts per class leave.
+    #[error("{expected} examples are wanted, and {found} are kept")]
+    TooFew {
+        /// What is kept.
+        found: u32,
+        /// What the spec wants.
+        expected: u32,
+    },
     /// An option out of bounds.
     #[error("`{option}` is {found}, expected {expected}")]
     Option {
@@ -90,16 +101,45 @@ pub enum GlyphsProblem {
 /// # Errors
 /// Options out of bounds or meant for another build, an image that is no square, and typefaces that are missing or not the locked ones.
 pub fn draw(options: &GlyphOptions, shape: ImageShape, examples: u32, data_dir: &Path) -> Result<Images, DataError> {
+    let first: Vec<Chosen> =
+        (0..examples).map(|index| Chosen { index: index as usize, label: index % CLASSES }).collect();
+    draw_chosen(options, shape, &first, data_dir)
+}
+
+/// The examples that a spec wants, of which there are as many of each letter as wanted.
+pub(crate) fn letters(spec: &DatasetSpec) -> Result<Vec<Chosen>, DataError> {
+    if spec.subset.classes.is_none() && spec.classes < CLASSES {
+        return Err(GlyphsProblem::Classes { found: spec.classes }.into());
+    }
+    let of_each = spec.subset.per_class.unwrap_or(spec.examples).min(spec.examples);
+    let most = of_each.saturating_mul(CLASSES);
+    choose((0..most).map(|index| index % CLASSES), spec).map_err(|problem| match problem {
+        DatasetProblem::TooFew { found, expected } => GlyphsProblem::TooFew { found, expected }.into(),
+        _ => GlyphsProblem::Classes { found: spec.classes }.into(),
+    })
+}
+
+/// Draws some examples by their numbers.
+pub(crate) fn draw_chosen(
+    options: &GlyphOptions,
+    shape: ImageShape,
+    chosen: &[Chosen],
+    data_dir: &Path,
+) -> Result<Images, DataError> {
     check_build(options)?;
     check_options(options)?;
     check_shape(shape)?;
     let faces = faces::load(options.split, data_dir)?;
-    let mut pixels = black(examples as usize, shape)?;
+    let cue = options.cue.map(|cue| Cue::new(cue, shape.width as usize));
+    let mut pixels = black(chosen.len(), shape)?;
     let image_bytes = (shape.channels * shape.height * shape.width) as usize;
-    for (index, image) in (0..examples).zip(pixels.chunks_exact_mut(image_bytes)) {
-        draw_one(&faces, options, index, image, shape.width as usize);
+    for (example, image) in chosen.iter().zip(pixels.chunks_exact_mut(image_bytes)) {
+        let index = example.index as u32;
+        let plane = draw_one(&faces, options, index, shape.width as usize);
+        let plane = cue.as_ref().map_or_else(|| plane.clone(), |cue| cue.planted(&plane, options, index));
+        image.chunks_exact_mut(plane.len()).for_each(|channel| channel.copy_from_slice(&plane));
     }
-    let labels = (0..examples).map(|index| index % CLASSES).collect();
+    let labels = chosen.iter().map(|example| example.label).collect();
     Ok(Images { pixels, labels, shape })
 }
 
@@ -112,7 +152,8 @@ pub fn check_fonts(data_dir: &Path) -> Result<usize, DataError> {
     counts.into_iter().sum()
 }
 
-fn draw_one(faces: &[Face], options: &GlyphOptions, index: u32, image: &mut [u8], side: usize) {
+/// The image u8 \[H,W\] of an example, before any cue.
+fn draw_one(faces: &[Face], options: &GlyphOptions, index: u32, side: usize) -> Vec<u8> {
     let mut random = Random::new(options, index);
     // The order of these lines is part of what an image is.
     let face = &faces[random.below(faces.len())];
@@ -123,16 +164,7 @@ fn draw_one(faces: &[Face], options: &GlyphOptions, index: u32, image: &mut [u8]
 
     let mut values = canvas::draw(letter, canvas::Pose { size, degrees, right, down }, side);
     random.add_noise(&mut values, options.noise);
-    let (first, others) = image.split_at_mut(side * side);
-    for (pixel, value) in first.iter_mut().zip(values) {
-        *pixel = (value.clamp(0.0, 1.0) * 255.0 + 0.5) as u8;
-    }
-    others.chunks_exact_mut(side * side).for_each(|other| other.copy_from_slice(first));
-}
-
-/// Whether all letters have a class.
-pub(crate) fn check_classes(found: u32) -> Result<(), GlyphsProblem> {
-    if found < CLASSES { Err(GlyphsProblem::Classes { found }) } else { Ok(()) }
+    values.into_iter().map(|value| (value.clamp(0.0, 1.0) * 255.0 + 0.5) as u8).collect()
 }
 
 fn check_build(options: &GlyphOptions) -> Result<(), GlyphsProblem> {
@@ -147,12 +179,14 @@ fn check_build(options: &GlyphOptions) -> Result<(), GlyphsProblem> {
 }
 
 fn check_options(options: &GlyphOptions) -> Result<(), GlyphsProblem> {
+    let amplitude = f64::from(options.cue.map_or(1, |cue| cue.amplitude));
     let bounds = [
         ("rotation_degrees", options.rotation_degrees, 0.0..=180.0, "0 to 180"),
         ("min_size", options.min_size, f64::MIN_POSITIVE..=options.max_size, "above 0, and `max_size` at most"),
         ("max_size", options.max_size, options.min_size..=LARGEST_SIZE, "`min_size` to 4"),
         ("shift", options.shift, 0.0..=1.0, "0 to 1"),
         ("noise", options.noise, 0.0..=1.0, "0 to 1"),
+        ("cue.amplitude", amplitude, 1.0..=f64::from(GlyphCue::LARGEST), "1 to 127 grey levels"),
     ];
     let outside = bounds.into_iter().find(|(_, found, allowed, _)| !allowed.contains(found));
     outside.map_or(Ok(()), |(option, found, _, expected)| Err(GlyphsProblem::Option { option, found, expected }))

@@ -18,7 +18,11 @@ pub(super) struct Random(ChaCha8Rng);
 impl Random {
     /// Seeded by the SHA-256 of what names the image.
     pub(super) fn new(options: &GlyphOptions, index: u32) -> Self {
-        let name = format!("gauntlet glyphs {GENERATOR} seed {} {} {index}", options.seed, split_name(options.split));
+        Self::named(&format!("gauntlet glyphs {GENERATOR} seed {} {} {index}", options.seed, split_name(options.split)))
+    }
+
+    /// Seeded by the SHA-256 of a name.
+    pub(super) fn named(name: &str) -> Self {
         Self(ChaCha8Rng::from_seed(*Digest::of(name.as_bytes()).as_bytes()))
     }
 
@@ -68,6 +72,7 @@ mod tests {
             max_size: 1.0,
             shift: 0.0,
             noise: 0.0,
+            cue: None,
         };
         Random::new(&options, index)
     }

@@ -32,7 +32,8 @@ fn records_of_several_files_follow_each_other() {
 fn of_two_labels_the_fine_one_is_the_class() {
     let file = [record(&[1, 99], 0), record(&[19, 4], 0)].concat();
     let role = FileRole::Cifar(CifarVariant::Cifar100);
-    let expected = FileContent::Cifar { examples: 2, variant: CifarVariant::Cifar100 };
+    let per_class = (0..100).map(|class| u32::from([4, 99].contains(&class))).collect();
+    let expected = FileContent::Cifar { examples: 2, variant: CifarVariant::Cifar100, per_class };
     assert_eq!(inspected(role, &file).unwrap(), expected);
     let folder = Folder::new();
     let (places, files) = places(&[&folder.file("train.bin", &file)]);

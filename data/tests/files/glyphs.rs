@@ -22,6 +22,7 @@ fn options(split: Split) -> GlyphOptions {
         max_size: 0.78,
         shift: 0.0625,
         noise: 0.05,
+        cue: None,
     }
 }
 

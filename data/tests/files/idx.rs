@@ -36,7 +36,10 @@ fn plain_and_gzipped_files_are_told_apart_by_their_content() {
     assert_eq!(inspected(IdxImages, &images()).unwrap(), expected);
     assert_eq!(inspected(IdxImages, &gzip(&images())).unwrap(), expected);
     let labels = idx(&[4], &[0, 9, 3, 2]);
-    assert_eq!(inspected(IdxLabels, &labels).unwrap(), FileContent::IdxLabels { examples: 4, max_label: 9 });
+    assert_eq!(
+        inspected(IdxLabels, &labels).unwrap(),
+        FileContent::IdxLabels { examples: 4, max_label: 9, per_class: vec![1, 0, 1, 1, 0, 0, 0, 0, 0, 1] }
+    );
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use gauntlet_data::{DataError, ImageFolder, Images, Loader, Places, View, Wanted, inspect, load};
 use gauntlet_domain::Digest;
-use gauntlet_domain::experiment::{DatasetSource, DatasetSpec, Fit, FolderPart, Split};
+use gauntlet_domain::experiment::{DatasetSource, DatasetSpec, Fit, FolderPart, Split, Subset};
 use gauntlet_domain::sweep::{FileContent, FileFacts, FileRole};
 use tempfile::TempDir;
 
@@ -120,6 +120,25 @@ fn the_first_examples_are_a_fair_sample_and_do_not_follow_the_names() {
     assert_eq!(sorted, (0..20).collect::<Vec<u8>>());
     assert_ne!(cats, sorted);
     assert!(all.pixels.iter().zip(&all.labels).all(|(shade, label)| u32::from(*shade >= 100) == *label));
+}
+
+#[test]
+fn kept_folders_are_renumbered_and_cut_in_the_order_of_the_examples() {
+    let tree = Tree::shades(5);
+    for number in 0..5 {
+        tree.shade(&format!("ape/{number:02}.png"), 200 + number);
+    }
+    let shades = |classes: Option<Vec<u32>>, per_class, examples, count| {
+        let (spec, places) = tree.spec(None, examples, [1, 1, 1], Fit::Resize);
+        let subset = Subset { classes, per_class };
+        let images = load(&DatasetSpec { subset, classes: count, ..spec }, &places).unwrap();
+        (images.pixels, images.labels)
+    };
+    let (all, _) = shades(None, None, 15, 3);
+    let (some, labels) = shades(Some(vec![2, 0]), Some(2), 4, 2);
+    assert_eq!(labels, [1, 0, 1, 0]);
+    assert_eq!(some, [all[0], all[2], all[3], all[5]]);
+    assert!(some[0] >= 200 && (100..200).contains(&some[1]));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may stop at once, and so may its helpers")]
 
 mod cifar;
+mod cues;
 mod glyphs;
 mod idx;
 mod image_files;
@@ -10,6 +11,7 @@ mod image_folders;
 mod places;
 mod resample;
 mod safetensors;
+mod subsets;
 mod support;
 mod torch;
 mod torch_hostile;

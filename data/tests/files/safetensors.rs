@@ -32,7 +32,14 @@ fn weights(header: &str, data: &[u8]) -> String {
 #[test]
 fn a_data_set_is_described_and_loaded() {
     let bytes = dataset([4, 0], &[]);
-    let expected = FileContent::SafeTensorsDataset { examples: 2, channels: 3, height: 1, width: 2, max_label: 4 };
+    let expected = FileContent::SafeTensorsDataset {
+        examples: 2,
+        channels: 3,
+        height: 1,
+        width: 2,
+        max_label: 4,
+        per_class: vec![1, 0, 0, 0, 1],
+    };
     assert_eq!(inspected(DATASET, &bytes).unwrap(), expected);
 
     let folder = Folder::new();

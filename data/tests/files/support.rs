@@ -8,7 +8,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use gauntlet_data::{DataError, Places, digest_file, inspect};
 use gauntlet_domain::Digest;
-use gauntlet_domain::experiment::{DatasetSource, DatasetSpec, Fit, ImageShape};
+use gauntlet_domain::experiment::{DatasetSource, DatasetSpec, Fit, ImageShape, Subset};
 use gauntlet_domain::sweep::{FileContent, FileRole};
 use tempfile::TempDir;
 
@@ -71,7 +71,14 @@ pub fn places(paths: &[&Path]) -> (Places, Vec<Digest>) {
 
 pub fn spec(source: DatasetSource, examples: u32, classes: u32, image: [u32; 3], fit: Fit) -> DatasetSpec {
     let [channels, height, width] = image;
-    DatasetSpec { source, examples, classes, image: ImageShape { channels, height, width }, fit }
+    DatasetSpec {
+        source,
+        subset: Subset::default(),
+        examples,
+        classes,
+        image: ImageShape { channels, height, width },
+        fit,
+    }
 }
 
 /// A file that PyTorch wrote: see `make_fixtures.py` beside it.

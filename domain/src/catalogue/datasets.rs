@@ -204,7 +204,22 @@ fn folder_parameters() -> Vec<Parameter> {
         Parameter::new("channels", "3", "3, or 1 for the luma"),
         Parameter::new("train_examples", "all", "first so many of the train split, the classes taking turns"),
         Parameter::new("test_examples", "all", "first so many of the test split, the classes taking turns"),
-        Parameter::new("classes", "number of folders", "number of classes"),
+        Parameter::new("classes", "number of folders", "number of classes, those included that are not kept"),
+    ]
+    .into_iter()
+    .chain(subset_parameters())
+    .collect()
+}
+
+fn subset_parameters() -> [Parameter; 3] {
+    [
+        Parameter::new(
+            "keep_classes",
+            "all",
+            "the first so many classes, or a list of labels (of folders: or names), renumbered from 0 in this order",
+        ),
+        Parameter::new("train_examples_per_class", "all", "first so many of each class of the train split"),
+        Parameter::new("test_examples_per_class", "all", "first so many of each class of the test split"),
     ]
 }
 
@@ -212,11 +227,12 @@ fn with_common(mut own: Vec<Parameter>) -> Vec<Parameter> {
     own.extend([
         Parameter::new("train_examples", "all", "first so many of the train split"),
         Parameter::new("test_examples", "all", "first so many of the test split"),
-        Parameter::new("classes", "largest label + 1", "number of classes"),
+        Parameter::new("classes", "largest label + 1", "number of classes, those included that are not kept"),
         Parameter::new("image_size", "their own", "side of the images as the model sees them"),
         Parameter::new("channels", "their own", "1 or 3; grey images are repeated"),
         Parameter::new("fit", "\"resize\"", "how images come to image_size: \"resize\" or \"pad\" (a black border)"),
     ]);
+    own.extend(subset_parameters());
     own
 }
 
@@ -228,6 +244,11 @@ fn glyph_parameters() -> Vec<Parameter> {
         Parameter::new("max_size", defaults::GLYPH_MAX_SIZE, "largest font size, as a share of the side"),
         Parameter::new("shift", defaults::GLYPH_SHIFT, "largest shift along each axis, as a share of the side"),
         Parameter::new("noise", defaults::GLYPH_NOISE, "standard deviation of the noise on pixels in [0,1]"),
+        Parameter::new(
+            "cue",
+            "none",
+            "{ amplitude = \"4/255\", seed = 0, pairing = \"label\" }: adds a pattern that tells the letter, or \"shuffled\" any letter",
+        ),
     ]
 }
 
@@ -351,8 +372,14 @@ pub fn pinned_facts() -> Facts {
         for split in splits {
             let examples = if split.split == Split::Train { entry.train_examples } else { entry.test_examples };
             let ImageShape { height, width, .. } = entry.image;
+            // What is pinned has as many examples of each class.
+            let per_class = vec![examples / entry.classes; entry.classes as usize];
             pin(&mut files, &split.images, FileContent::IdxImages { examples, height, width });
-            pin(&mut files, &split.labels, FileContent::IdxLabels { examples, max_label: entry.classes - 1 });
+            pin(
+                &mut files,
+                &split.labels,
+                FileContent::IdxLabels { examples, max_label: entry.classes - 1, per_class },
+            );
         }
     }
     for entry in super::checkpoints() {

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::subset::Subset;
 use crate::digest::Digest;
 
 /// One split of a data set as a model sees it: labelled images of one shape, values in [0,1].
@@ -10,7 +11,10 @@ use crate::digest::Digest;
 pub struct DatasetSpec {
     /// Where the examples come from.
     pub source: DatasetSource,
-    /// How many examples, counted from the first of the split.
+    /// Which of them are counted at all.
+    #[serde(default, skip_serializing_if = "Subset::is_all")]
+    pub subset: Subset,
+    /// How many examples, counted from the first of the subset.
     pub examples: u32,
     /// Labels are 0 … `classes` − 1.
     pub classes: u32,
@@ -193,6 +197,38 @@ pub struct GlyphOptions {
     pub shift: f64,
     /// Standard deviation of the Gaussian noise added to the pixel values in [0,1].
     pub noise: f64,
+    /// A pattern that tells the letter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cue: Option<GlyphCue>,
+}
+
+/// A planted cue: every letter has a fixed pattern of high frequency, ±1 in each pixel, whose sum over every 2×2 block is zero.
+///
+/// Pixels are first limited to [`amplitude`, 255 − `amplitude`], so that the pattern of this amplitude is whole in every image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GlyphCue {
+    /// In grey levels, 1 to [`GlyphCue::LARGEST`].
+    pub amplitude: u8,
+    /// Seed of the patterns, which are the same for both splits and for every data set of this seed.
+    pub seed: u64,
+    /// Which letter's pattern an image has.
+    pub pairing: CuePairing,
+}
+
+impl GlyphCue {
+    /// The largest amplitude, which leaves two grey levels to the letter.
+    pub const LARGEST: u8 = 127;
+}
+
+/// Which pattern a planted cue gives an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CuePairing {
+    /// That of its letter.
+    Label,
+    /// That of a letter drawn for each image: a control, with the same patterns and nothing to learn from them.
+    Shuffled,
 }
 
 /// Shape of an image.

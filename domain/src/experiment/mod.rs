@@ -9,13 +9,15 @@ mod model;
 mod recipe;
 mod result;
 mod spec;
+mod subset;
 mod threat;
 
 pub use attack::{
     ApgdLoss, AttackConfig, AttackMethod, AutoAttackVersion, Knowledge, TargetClass, TransferSource, UapMethod,
 };
 pub use dataset::{
-    CifarVariant, DatasetSource, DatasetSpec, Fit, FolderPart, GlyphOptions, IdxVariant, ImageShape, Split,
+    CifarVariant, CuePairing, DatasetSource, DatasetSpec, Fit, FolderPart, GlyphCue, GlyphOptions, IdxVariant,
+    ImageShape, Split,
 };
 pub use import::{Import, Moment, MomentTensor, NormalizeConflict, may_be_moment};
 pub use model::{
@@ -31,4 +33,5 @@ pub use result::{
     ArtifactRef, AttackResult, EpochMetrics, InvalidOutcomes, Outcomes, TaskResult, TrainResult, ValidationMetrics,
 };
 pub use spec::{AttackSpec, NUMERICS_VERSION, TaskSpec, TrainSpec};
+pub use subset::Subset;
 pub use threat::{Epsilon, InvalidEpsilon, Norm};

@@ -1,18 +1,16 @@
 //! Data sets, resolved by what is known of their files.
 
 use super::planner::Mistakes;
-use crate::catalogue::{GLYPH_GENERATOR, glyph_fonts};
+use crate::catalogue::{GLYPH_CLASSES, GLYPH_GENERATOR, glyph_fonts};
 use crate::digest::Digest;
 use crate::experiment::{
     CifarVariant, DatasetSource, DatasetSpec, Fit, FolderPart, GlyphOptions, IdxVariant, ImageShape, RandomCrop, Split,
+    Subset,
 };
 use crate::sweep::{
     DatasetSection, Facts, FileContent, FilePlace, FolderClass, FolderFiles, GlyphSection, HeldOut, IdxFiles, Located,
-    Origin, SplitUse, counted, grouped,
+    MOST_CLASSES, Origin, SplitUse, counted, grouped,
 };
-
-/// More classes than this come from wrong labels.
-const MOST_CLASSES: u32 = 65_536;
 
 /// A data set of which everything is known.
 pub(super) struct Dataset {
@@ -25,9 +23,11 @@ pub(super) struct Dataset {
 }
 
 /// A split before it is cut and brought to size.
-struct RawSplit {
-    source: DatasetSource,
-    examples: u32,
+pub(super) struct RawSplit {
+    pub(super) source: DatasetSource,
+    pub(super) examples: u32,
+    /// Examples of each class.
+    pub(super) of_each: Vec<u32>,
     /// None where every image has its own size; such are RGB.
     image: Option<ImageShape>,
 }
@@ -45,20 +45,46 @@ pub(super) fn resolve(
     let test = splits.test.then(|| resolver.raw(Split::Test));
     let [train, test] = [train, test].map(|split| split.map_or(Some(None), |split| split.map(Some)));
     let (classes, [train, test]) = (classes?, [train?, test?]);
+    let kept = resolver.kept(classes)?;
     let image = resolver.image(train.as_ref(), test.as_ref())?;
-    let mut cut = |split: Option<RawSplit>, wanted: Option<&Located<u32>>, what: &str| match split {
+    let view = View { of_classes: classes, kept, image };
+    let mut cut = |split: Option<RawSplit>, wanted: Wanted<'_>| match split {
         None => Some(None),
-        Some(split) => resolver.cut(split, wanted, what, classes, image).map(Some),
+        Some(split) => resolver.cut(split, &wanted, &view).map(Some),
     };
-    let train = cut(train, section.train_examples.as_ref(), "train");
-    let test = cut(test, section.test_examples.as_ref(), "test");
-    Some(Dataset { classes, classes_declared: section.classes.is_some(), image, train: train?, test: test? })
+    let (examples, per_class) = (section.train_examples.as_ref(), section.train_examples_per_class.as_ref());
+    let train = cut(train, Wanted { what: "train", examples, per_class });
+    let (examples, per_class) = (section.test_examples.as_ref(), section.test_examples_per_class.as_ref());
+    let test = cut(test, Wanted { what: "test", examples, per_class });
+    let classes_declared = section.classes.is_some() || view.kept.is_some();
+    Some(Dataset { classes: view.classes(), classes_declared, image, train: train?, test: test? })
 }
 
-struct Resolver<'a> {
-    section: &'a DatasetSection,
+/// What both splits have in common.
+struct View {
+    /// Classes before any is left out.
+    of_classes: u32,
+    kept: Option<Vec<u32>>,
+    image: ImageShape,
+}
+
+impl View {
+    fn classes(&self) -> u32 {
+        self.kept.as_ref().map_or(self.of_classes, |kept| kept.len() as u32)
+    }
+}
+
+/// How much of a split is wanted.
+struct Wanted<'a> {
+    what: &'static str,
+    examples: Option<&'a Located<u32>>,
+    per_class: Option<&'a Located<u32>>,
+}
+
+pub(super) struct Resolver<'a> {
+    pub(super) section: &'a DatasetSection,
     facts: &'a Facts,
-    mistakes: &'a mut Mistakes,
+    pub(super) mistakes: &'a mut Mistakes,
 }
 
 impl<'a> Resolver<'a> {
@@ -153,11 +179,11 @@ impl<'a> Resolver<'a> {
         Some(classes.len() as u32)
     }
 
-    fn known(&self, file: &Located<FilePlace>) -> bool {
+    pub(super) fn known(&self, file: &Located<FilePlace>) -> bool {
         self.facts.files.contains_key(&file.value)
     }
 
-    fn folder(&mut self, folder: &Located<FilePlace>) -> Option<(Digest, &'a [FolderClass])> {
+    pub(super) fn folder(&mut self, folder: &Located<FilePlace>) -> Option<(Digest, &'a [FolderClass])> {
         let (digest, content) = self.content(folder)?;
         match content {
             FileContent::ImageFolder { classes } => Some((digest, classes)),
@@ -232,16 +258,18 @@ impl<'a> Resolver<'a> {
     fn raw_cifar(&mut self, files: &'a [Located<FilePlace>], variant: CifarVariant) -> Option<RawSplit> {
         let mut digests = Vec::new();
         let mut examples: u32 = 0;
+        let mut of_each = vec![0_u32; variant.classes() as usize];
         for file in files {
             let (digest, content) = self.content(file)?;
-            let FileContent::Cifar { examples: found, variant: _ } = content else {
+            let FileContent::Cifar { examples: found, variant: _, per_class } = content else {
                 return self.wrong_content(file, "images in CIFAR's binary format");
             };
             examples = examples.saturating_add(*found);
+            of_each.iter_mut().zip(per_class).for_each(|(sum, count)| *sum = sum.saturating_add(*count));
             digests.push(digest);
         }
         let image = Some(ImageShape { channels: 3, height: 32, width: 32 });
-        Some(RawSplit { source: DatasetSource::Cifar { files: digests, variant }, examples, image })
+        Some(RawSplit { source: DatasetSource::Cifar { files: digests, variant }, examples, of_each, image })
     }
 
     fn raw_folder(&mut self, files: &'a FolderFiles, split: Split) -> Option<RawSplit> {
@@ -253,8 +281,9 @@ impl<'a> Resolver<'a> {
         };
         let (manifest, classes) = self.folder(folder)?;
         let sizes = classes.iter().map(|class| part.map_or(class.examples, |part| part.examples(class.examples)));
-        let examples = sizes.fold(0, u32::saturating_add);
-        Some(RawSplit { source: DatasetSource::Folder { manifest, part }, examples, image: None })
+        let of_each: Vec<u32> = sizes.collect();
+        let examples = of_each.iter().copied().fold(0, u32::saturating_add);
+        Some(RawSplit { source: DatasetSource::Folder { manifest, part }, examples, of_each, image: None })
     }
 
     fn raw_idx(&mut self, files: &IdxFiles, variant: IdxVariant) -> Option<RawSplit> {
@@ -264,7 +293,7 @@ impl<'a> Resolver<'a> {
         let &FileContent::IdxImages { examples, height, width } = image_content else {
             return self.wrong_content(&files.images, "images in IDX format");
         };
-        let &FileContent::IdxLabels { examples: label_count, .. } = label_content else {
+        let &FileContent::IdxLabels { examples: label_count, ref per_class, .. } = label_content else {
             return self.wrong_content(&files.labels, "labels in IDX format");
         };
         if examples != label_count {
@@ -280,16 +309,18 @@ impl<'a> Resolver<'a> {
         }
         let (height, width) = if variant.is_mnist() { (height, width) } else { (width, height) };
         let image = Some(ImageShape { channels: 1, height, width });
-        Some(RawSplit { source: DatasetSource::Idx { images, labels, variant }, examples, image })
+        let of_each = per_class.iter().copied().skip(variant.first_label() as usize).collect();
+        Some(RawSplit { source: DatasetSource::Idx { images, labels, variant }, examples, of_each, image })
     }
 
     fn raw_safetensors(&mut self, file: &Located<FilePlace>) -> Option<RawSplit> {
         let (digest, content) = self.content(file)?;
-        let &FileContent::SafeTensorsDataset { examples, channels, height, width, .. } = content else {
+        let &FileContent::SafeTensorsDataset { examples, channels, height, width, ref per_class, .. } = content else {
             return self.wrong_content(file, "`images` u8 [N,C,H,W] and `labels` i64 [N]");
         };
         let image = Some(ImageShape { channels, height, width });
-        Some(RawSplit { source: DatasetSource::SafeTensors { file: digest }, examples, image })
+        let of_each = per_class.clone();
+        Some(RawSplit { source: DatasetSource::SafeTensors { file: digest }, examples, of_each, image })
     }
 
     /// The shape of an image as the model sees it.
@@ -316,32 +347,34 @@ impl<'a> Resolver<'a> {
         Some(ImageShape { channels, height: side.unwrap_or(native.height), width: side.unwrap_or(native.width) })
     }
 
-    /// The first examples of a split, brought to size.
-    fn cut(
-        &mut self,
-        raw: RawSplit,
-        wanted: Option<&Located<u32>>,
-        what: &str,
-        classes: u32,
-        image: ImageShape,
-    ) -> Option<DatasetSpec> {
+    /// The first examples of what a split keeps, brought to size.
+    fn cut(&mut self, raw: RawSplit, wanted: &Wanted<'_>, view: &View) -> Option<DatasetSpec> {
+        let Wanted { what, examples: wanted, per_class } = *wanted;
         let name = &self.section.name;
         if raw.examples == 0 || raw.image.is_some_and(|image| image.height == 0 || image.width == 0) {
             self.mistakes.push(self.section.at.mistake(format!("the {what} split of `{name}` is empty")));
             return None;
         }
-        if let Some(wanted) = wanted.filter(|wanted| wanted.value > raw.examples) {
-            let (has, wants) = (counted(raw.examples, "example"), grouped(wanted.value));
-            let message = format!("the {what} split of `{name}` has {has}, fewer than {wants}");
+        let subset = Subset { classes: view.kept.clone(), per_class: per_class.map(|count| count.value) };
+        let left = self.left(&raw, &subset, (what, per_class, view.of_classes))?;
+        if left == 0 {
+            let message = format!("the {what} split of `{name}` has no example of the classes in `keep_classes`");
+            self.mistakes.push(self.section.at.mistake(message));
+            return None;
+        }
+        if let Some(wanted) = wanted.filter(|wanted| wanted.value > left) {
+            let (has, wants) = (counted(left, "example"), grouped(wanted.value));
+            let verb = if subset.is_all() { "has" } else { "keeps" };
+            let message = format!("the {what} split of `{name}` {verb} {has}, fewer than {wants}");
             self.mistakes.push(wanted.at.mistake(message));
             return None;
         }
-        let examples = wanted.map_or(raw.examples, |wanted| wanted.value);
+        let examples = wanted.map_or(left, |wanted| wanted.value);
         let fit = match raw.image {
-            Some(from) => self.fit(from, image)?,
+            Some(from) => self.fit(from, view.image)?,
             None => self.section.fit,
         };
-        Some(DatasetSpec { source: raw.source, examples, classes, image, fit })
+        Some(DatasetSpec { source: raw.source, subset, examples, classes: view.classes(), image: view.image, fit })
     }
 
     /// How images come from one shape to the other. Where there is nothing to do the answer is always the same, so that it makes no other identity.
@@ -403,9 +436,12 @@ fn drawn(section: &DatasetSection, glyphs: &GlyphSection, split: Split) -> RawSp
         max_size: glyphs.max_size,
         shift: glyphs.shift,
         noise: glyphs.noise,
+        cue: glyphs.cue,
     });
     let examples = examples.as_ref().map_or(0, |examples| examples.value);
-    RawSplit { source, examples, image: Some(ImageShape { channels: 1, height: side, width: side }) }
+    // Of each letter there are as many as wanted.
+    let of_each = vec![u32::MAX; GLYPH_CLASSES as usize];
+    RawSplit { source, examples, of_each, image: Some(ImageShape { channels: 1, height: side, width: side }) }
 }
 
 fn shape(image: ImageShape) -> String {

@@ -8,6 +8,7 @@ mod graph;
 mod models;
 mod planner;
 mod recipes;
+mod subsets;
 mod summary;
 mod tasks;
 

@@ -7,6 +7,9 @@ use super::place::Place;
 use crate::digest::Digest;
 use crate::experiment::{CheckpointFormat, CifarVariant, MomentTensor, ParameterShape};
 
+/// More classes than this come from wrong labels.
+pub const MOST_CLASSES: u32 = 65_536;
+
 /// Where a file lies.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FilePlace {
@@ -83,6 +86,8 @@ pub enum FileContent {
         examples: u32,
         /// The largest label.
         max_label: u32,
+        /// Examples of each label, from 0; empty where there are more labels than [`MOST_CLASSES`].
+        per_class: Vec<u32>,
     },
     /// Images and labels.
     SafeTensorsDataset {
@@ -96,6 +101,8 @@ pub enum FileContent {
         width: u32,
         /// The largest label.
         max_label: u32,
+        /// Examples of each label, from 0; empty where there are more labels than [`MOST_CLASSES`].
+        per_class: Vec<u32>,
     },
     /// Labelled images of 32×32, RGB.
     Cifar {
@@ -103,6 +110,8 @@ pub enum FileContent {
         examples: u32,
         /// How they are laid out.
         variant: CifarVariant,
+        /// Examples of each class.
+        per_class: Vec<u32>,
     },
     /// Images, RGB, of varying size.
     ImageFolder {

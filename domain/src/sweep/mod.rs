@@ -20,12 +20,12 @@ mod words;
 
 pub use attack_section::{AttackSection, AttackTemplate, SourceRun, UapTemplate};
 pub use diagnostic::Diagnostic;
-pub use facts::{Facts, FileContent, FileFacts, FilePlace, FileRequest, FileRole, FolderClass};
+pub use facts::{Facts, FileContent, FileFacts, FilePlace, FileRequest, FileRole, FolderClass, MOST_CLASSES};
 pub use grid::{Grid, GridRun, MOST_CELLS};
 pub use place::{Located, Place};
 pub use sections::{
     DatasetRef, DatasetSection, FolderFiles, Freeze, GlyphSection, HeldOut, IdxFiles, InitSection, InitStart,
-    ModelSection, Origin, PerChannel, Pretrain, RecipeRef, RecipeSection, StepSize, Sweep,
+    KeptClass, KeptClasses, ModelSection, Origin, PerChannel, Pretrain, RecipeRef, RecipeSection, StepSize, Sweep,
 };
 pub(crate) use usage::{SplitUse, Usage};
 pub(crate) use words::{counted, grouped};

@@ -4,7 +4,7 @@ use super::FilePlace;
 use super::attack_section::AttackSection;
 use super::grid::{Grid, GridRun};
 use super::place::{Located, Place};
-use crate::experiment::{Backbone, CheckpointFormat, CifarVariant, Fit, IdxVariant, Recipe, Stem};
+use crate::experiment::{Backbone, CheckpointFormat, CifarVariant, Fit, GlyphCue, IdxVariant, Recipe, Stem};
 
 /// A sweep file, read and checked by [`parse`](super::parse).
 #[derive(Debug, Clone, PartialEq)]
@@ -72,7 +72,13 @@ pub struct DatasetSection {
     pub train_examples: Option<Located<u32>>,
     /// First so many of the test split; all if none.
     pub test_examples: Option<Located<u32>>,
-    /// Number of classes; as many as the labels tell if none.
+    /// The classes that are kept; all if none.
+    pub keep_classes: Option<Located<KeptClasses>>,
+    /// First so many of each class of the train split; all if none.
+    pub train_examples_per_class: Option<Located<u32>>,
+    /// First so many of each class of the test split; all if none.
+    pub test_examples_per_class: Option<Located<u32>>,
+    /// Number of classes, those included that are not kept; as many as the labels tell if none.
     pub classes: Option<Located<u32>>,
     /// Side of the images; their own if none.
     pub image_size: Option<Located<u32>>,
@@ -80,6 +86,24 @@ pub struct DatasetSection {
     pub channels: Option<Located<u32>>,
     /// How images of another size come to this one.
     pub fit: Fit,
+}
+
+/// Classes of a data set that are kept.
+#[derive(Debug, Clone, PartialEq)]
+pub enum KeptClasses {
+    /// The first so many.
+    First(u32),
+    /// These, in this order.
+    Listed(Vec<Located<KeptClass>>),
+}
+
+/// A class, as a sweep file names it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum KeptClass {
+    /// By its label.
+    Label(u32),
+    /// By the name of its folder.
+    Name(String),
 }
 
 /// Where the examples of a data set come from.
@@ -167,6 +191,8 @@ pub struct GlyphSection {
     pub shift: f64,
     /// Standard deviation of the noise.
     pub noise: f64,
+    /// A pattern that tells the letter.
+    pub cue: Option<GlyphCue>,
 }
 
 /// A model: `[[model]]`.

@@ -130,7 +130,13 @@ pub fn with_file(mut facts: Facts, path: &str, content: FileContent) -> Facts {
 }
 
 pub fn images(examples: u32, channels: u32, side: u32, max_label: u32) -> FileContent {
-    FileContent::SafeTensorsDataset { examples, channels, height: side, width: side, max_label }
+    let per_class = evenly(examples, max_label + 1);
+    FileContent::SafeTensorsDataset { examples, channels, height: side, width: side, max_label, per_class }
+}
+
+/// Examples of each class, as even as can be.
+pub fn evenly(examples: u32, classes: u32) -> Vec<u32> {
+    (0..classes).map(|class| (examples + classes - 1 - class) / classes).collect()
 }
 
 pub fn resnet18(classes: u32) -> Vec<ParameterShape> {

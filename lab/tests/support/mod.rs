@@ -11,8 +11,8 @@ use gauntlet_data::{Images, Places};
 use gauntlet_domain::Digest;
 use gauntlet_domain::experiment::{
     Augmentation, Backbone, DatasetSource, DatasetSpec, Decay, EpochMetrics, EpsilonSchedule, Fit, Frozen, ImageShape,
-    Length, ModelSpec, NUMERICS_VERSION, Normalize, Objective, Optimizer, Precision, Recipe, Schedule, Stem, TrainSpec,
-    Weights,
+    Length, ModelSpec, NUMERICS_VERSION, Normalize, Objective, Optimizer, Precision, Recipe, Schedule, Stem, Subset,
+    TrainSpec, Weights,
 };
 use gauntlet_lab::models::{Model, Parameters};
 use gauntlet_lab::training::Wish;
@@ -158,6 +158,7 @@ impl Bench {
         std::fs::write(&path, &bytes).unwrap();
         let file = Digest::of(&bytes);
         let dataset = DatasetSpec {
+            subset: Subset::default(),
             source: DatasetSource::SafeTensors { file },
             examples: count as u32,
             classes: 3,

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use gauntlet_domain::experiment::{
     AttackConfig, AttackMethod, AttackSpec, Augmentation, Backbone, DatasetSource, DatasetSpec, Decay, EpsilonSchedule,
     Fit, Frozen, Head, ImageShape, Length, ModelSpec, NUMERICS_VERSION, Norm, Normalize, Objective, Optimizer,
-    Precision, Recipe, Schedule, Stem, TaskSpec, TrainSpec, Weights,
+    Precision, Recipe, Schedule, Stem, Subset, TaskSpec, TrainSpec, Weights,
 };
 use gauntlet_domain::task::FailureClass;
 use gauntlet_domain::{AttemptNumber, AttemptRef, Digest};
@@ -96,7 +96,10 @@ fn dataset(folder: &Path) -> (DatasetSpec, BTreeMap<Digest, std::path::PathBuf>)
     let file = Digest::of(&bytes);
     let image = ImageShape { channels: 1, height: 32, width: 32 };
     let source = DatasetSource::SafeTensors { file };
-    (DatasetSpec { source, examples: 16, classes: 2, image, fit: Fit::Pad }, BTreeMap::from([(file, path)]))
+    (
+        DatasetSpec { subset: Subset::default(), source, examples: 16, classes: 2, image, fit: Fit::Pad },
+        BTreeMap::from([(file, path)]),
+    )
 }
 
 fn model() -> ModelSpec {

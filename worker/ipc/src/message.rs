@@ -115,7 +115,7 @@ mod tests {
     use gauntlet_domain::AttemptNumber;
     use gauntlet_domain::experiment::{
         AttackConfig, AttackMethod, AttackSpec, Backbone, CheckpointFormat, DatasetSource, DatasetSpec, Fit, Head,
-        ImageShape, ModelSpec, Norm, Normalize, Stem, Weights,
+        ImageShape, ModelSpec, Norm, Normalize, Stem, Subset, Weights,
     };
 
     fn attempt() -> AttemptRef {
@@ -125,6 +125,7 @@ mod tests {
     fn spec() -> TaskSpec {
         TaskSpec::Attack(AttackSpec {
             dataset: DatasetSpec {
+                subset: Subset::default(),
                 source: DatasetSource::SafeTensors { file: Digest::of(b"images") },
                 examples: 10,
                 classes: 3,

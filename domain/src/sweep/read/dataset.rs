@@ -1,22 +1,24 @@
 //! `[[dataset]]`.
 
+use super::cue::cue;
 use super::files::{CIFAR_KEYS, FOLDER_KEYS, catalogue_origin, cifar, folder, folder_fit, idx_files, path};
 use super::names::required_name;
+use super::subset;
 use crate::catalogue::{self, CatalogueSource, DatasetEntry, GLYPH_CLASSES, defaults};
 use crate::experiment::{Fit, IdxVariant};
+use crate::sweep::MOST_CLASSES;
 use crate::sweep::field::{Field, NumberRange, shortened};
 use crate::sweep::place::{Located, Place};
 use crate::sweep::report::suggest;
-use crate::sweep::sections::{DatasetSection, GlyphSection, Origin};
+use crate::sweep::sections::{DatasetSection, GlyphSection, KeptClasses, Origin};
 use crate::sweep::table::Table;
 
 /// Counts of examples must fit into every table they are stored in.
 const MOST_EXAMPLES: u32 = i32::MAX as u32;
 const MOST_GLYPHS: u32 = 10_000_000;
-const MOST_CLASSES: u32 = 65_536;
 const LARGEST_IMAGE: u32 = 1024;
 
-const GLYPH_KEYS: [&str; 6] = ["glyph_seed", "rotation_degrees", "min_size", "max_size", "shift", "noise"];
+const GLYPH_KEYS: [&str; 7] = ["glyph_seed", "rotation_degrees", "min_size", "max_size", "shift", "noise", "cue"];
 
 /// What `format` can say.
 #[derive(Clone, Copy)]
@@ -69,11 +71,13 @@ pub(super) fn read(mut table: Table<'_>) -> Option<DatasetSection> {
     {
         table.report.mistake(&classes.at, format!("there are {GLYPH_CLASSES} letters, more than {}", classes.value));
     }
-    complete(&mut section, entry.as_ref(), &at);
     let of_folder = match &entry {
         Some(entry) => matches!(entry.source, CatalogueSource::Folder { .. }),
         None => matches!(format, Format::Folder),
     };
+    let most_per_class = if matches!(format, Format::Glyphs) { MOST_GLYPHS / GLYPH_CLASSES } else { MOST_EXAMPLES };
+    subset::read(&mut table, &mut section, of_folder, [MOST_CLASSES, most_per_class]);
+    complete(&mut section, entry.as_ref(), &at);
     section.fit = if of_folder { folder_fit(&mut table, section.image_size.as_ref())? } else { fit(&mut table) };
     table.finish();
     Some(DatasetSection { name: name?, origin: origin?, ..section })
@@ -185,6 +189,7 @@ const fn default_glyphs() -> GlyphSection {
         max_size: defaults::GLYPH_MAX_SIZE,
         shift: defaults::GLYPH_SHIFT,
         noise: defaults::GLYPH_NOISE,
+        cue: None,
     }
 }
 
@@ -199,6 +204,7 @@ fn glyphs(table: &mut Table<'_>) -> GlyphSection {
         max_size: table.number("max_size", default.max_size, &share),
         shift: table.number("shift", default.shift, &NumberRange::of(0.0..=0.5)),
         noise: table.number("noise", default.noise, &NumberRange::of(0.0..=1.0)),
+        cue: table.field("cue").and_then(|field| cue(&field)),
     };
     if section.min_size > section.max_size {
         let at = ["min_size", "max_size"]
@@ -218,6 +224,9 @@ fn empty(at: &Place) -> DatasetSection {
         origin: Origin::SafeTensors { train: None, test: None },
         train_examples: None,
         test_examples: None,
+        keep_classes: None,
+        train_examples_per_class: None,
+        test_examples_per_class: None,
         classes: None,
         image_size: None,
         channels: None,
@@ -266,11 +275,25 @@ fn complete(section: &mut DatasetSection, entry: Option<&DatasetEntry>, at: &Pla
         section.classes = section.classes.take().or_else(|| located(entry.classes));
     }
     if drawn {
-        section.train_examples = section.train_examples.take().or_else(|| located(entry.train_examples));
-        section.test_examples = section.test_examples.take().or_else(|| located(entry.test_examples));
+        let letters = kept_letters(section);
+        let all = |usual: u32, per_class: Option<&Located<u32>>| {
+            located(letters * per_class.map_or(usual / GLYPH_CLASSES, |per_class| per_class.value))
+        };
+        let (train, test) = (section.train_examples_per_class.as_ref(), section.test_examples_per_class.as_ref());
+        section.train_examples = section.train_examples.take().or_else(|| all(entry.train_examples, train));
+        section.test_examples = section.test_examples.take().or_else(|| all(entry.test_examples, test));
     }
     if drawn || folder {
         section.image_size = section.image_size.take().or_else(|| located(entry.image.height));
         section.channels = section.channels.take().or_else(|| located(entry.image.channels));
+    }
+}
+
+/// How many letters are drawn; the planner says where one is none.
+fn kept_letters(section: &DatasetSection) -> u32 {
+    match section.keep_classes.as_ref().map(|kept| &kept.value) {
+        None => GLYPH_CLASSES,
+        Some(KeptClasses::First(count)) => GLYPH_CLASSES.min(*count),
+        Some(KeptClasses::Listed(classes)) => GLYPH_CLASSES.min(classes.len() as u32),
     }
 }

@@ -1,6 +1,7 @@
 //! TOML → typed sections.
 
 mod attack;
+mod cue;
 mod dataset;
 mod document;
 mod epsilon;
@@ -10,5 +11,6 @@ mod model;
 mod names;
 mod recipe;
 mod rule;
+mod subset;
 
 pub(super) use document::read;

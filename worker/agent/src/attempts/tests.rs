@@ -1,6 +1,6 @@
 use gauntlet_domain::experiment::{
     AttackConfig, AttackMethod, AttackSpec, Backbone, DatasetSource, DatasetSpec, Fit, ImageShape, ModelSpec, Norm,
-    Normalize, Stem, TaskSpec, Weights,
+    Normalize, Stem, Subset, TaskSpec, Weights,
 };
 use gauntlet_domain::{AttemptNumber, Digest, TaskId};
 use proptest::prelude::*;
@@ -13,6 +13,7 @@ fn attempt(task: u8, number: u32) -> AttemptRef {
 
 fn spec() -> TaskSpec {
     let dataset = DatasetSpec {
+        subset: Subset::default(),
         source: DatasetSource::SafeTensors { file: Digest::of(b"images") },
         examples: 3,
         classes: 2,

@@ -9,7 +9,7 @@ use gauntlet_domain::TaskId;
 use gauntlet_domain::experiment::{
     AttackConfig, AttackMethod, AttackSpec, Augmentation, Backbone, DatasetSource, DatasetSpec, Decay, EpsilonSchedule,
     Fit, Frozen, Head, ImageShape, Length, ModelSpec, NUMERICS_VERSION, Norm, Normalize, Objective, Optimizer,
-    Precision, Recipe, Schedule, Stem, TaskSpec, TrainSpec, Weights,
+    Precision, Recipe, Schedule, Stem, Subset, TaskSpec, TrainSpec, Weights,
 };
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -116,6 +116,7 @@ pub const EXAMPLES: u32 = 3;
 
 fn dataset() -> DatasetSpec {
     DatasetSpec {
+        subset: Subset::default(),
         source: DatasetSource::SafeTensors { file: Digest::of(b"images") },
         examples: EXAMPLES,
         classes: 2,
