@@ -100,7 +100,6 @@ fn the_letter_can_be_read_off_a_cue_and_not_off_a_shuffled_one() {
     assert!(planted >= 0.99, "{planted}");
     assert!((0.005..0.075).contains(&shuffled), "{shuffled}");
     assert!((0.005..0.075).contains(&none), "{none}");
-    eprintln!("{planted} {shuffled} {none}");
 }
 
 #[test]
