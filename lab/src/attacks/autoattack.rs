@@ -1,6 +1,6 @@
-//! The ensemble of Croce & Hein (2020, arXiv 2003.01690; L1: 2021, arXiv 2103.01208), with the settings of its published code.
+//! The ensemble of Croce & Hein (2020, arXiv 2003.01690) in L∞ and L2, with the settings of its published code.
 
-use gauntlet_domain::experiment::{ApgdLoss, AutoAttackVersion, Norm};
+use gauntlet_domain::experiment::{ApgdLoss, AutoAttackVersion};
 
 use super::apgd::Apgd;
 use super::arena::Arena;
@@ -14,8 +14,6 @@ use crate::error::LabError;
 const STEPS: u32 = 100;
 /// Classes that targeted attacks lead to, if there are so many wrong ones.
 const TARGET_CLASSES: u32 = 9;
-/// Target classes of APGD in L1.
-const TARGET_CLASSES_L1: u32 = 5;
 /// Passes whose gradients are averaged for a defence that draws at random.
 const RANDOMISED_PASSES: u32 = 20;
 
@@ -29,18 +27,13 @@ impl AutoAttack {
     ///
     /// # Errors
     /// Too few classes for one of its losses.
-    pub(super) fn new(version: AutoAttackVersion, norm: Norm, classes: u32) -> Result<Self, LabError> {
-        let is_l1 = norm == Norm::L1;
+    pub(super) fn new(version: AutoAttackVersion, classes: u32) -> Result<Self, LabError> {
         let parts: Vec<Box<dyn Attack>> = match version {
             AutoAttackVersion::Standard => {
                 check_classes(ApgdLoss::DlrTargeted, classes)?;
-                let (restarts, target_classes) = if is_l1 { (5, TARGET_CLASSES_L1) } else { (1, TARGET_CLASSES) };
-                let apgd = |loss, restarts, first_start| {
-                    Box::new(Apgd { restarts, target_classes, first_start, larger_balls: is_l1, ..apgd(loss) })
-                };
                 vec![
-                    apgd(ApgdLoss::Ce, restarts, 0),
-                    apgd(ApgdLoss::DlrTargeted, 1, restarts),
+                    Box::new(apgd(ApgdLoss::Ce)),
+                    Box::new(Apgd { first_start: 1, ..apgd(ApgdLoss::DlrTargeted) }),
                     Box::new(fab(true)),
                     square(),
                 ]
@@ -110,18 +103,16 @@ impl Attack for AutoAttack {
 mod tests {
     use super::*;
 
-    fn tries(version: AutoAttackVersion, norm: Norm) -> Vec<u32> {
-        AutoAttack::new(version, norm, 10).unwrap().parts.iter().map(|part| part.tries()).collect()
+    fn tries(version: AutoAttackVersion) -> Vec<u32> {
+        AutoAttack::new(version, 10).unwrap().parts.iter().map(|part| part.tries()).collect()
     }
 
     #[test]
     fn its_parts_have_the_published_restarts_and_target_classes() {
         use AutoAttackVersion::{Plus, Rand, Standard};
-        assert_eq!(tries(Standard, Norm::Linf), [1, 9, 9, 1]);
-        assert_eq!(tries(Standard, Norm::L2), [1, 9, 9, 1]);
-        assert_eq!(tries(Standard, Norm::L1), [5, 5, 9, 1]);
-        assert_eq!(tries(Plus, Norm::Linf), [5, 5, 5, 1, 9, 9]);
-        assert_eq!(tries(Rand, Norm::L2), [1, 1]);
+        assert_eq!(tries(Standard), [1, 9, 9, 1]);
+        assert_eq!(tries(Plus), [5, 5, 5, 1, 9, 9]);
+        assert_eq!(tries(Rand), [1, 1]);
     }
 
     #[test]
@@ -129,8 +120,8 @@ mod tests {
         for (version, needed) in
             [(AutoAttackVersion::Standard, 4), (AutoAttackVersion::Plus, 4), (AutoAttackVersion::Rand, 3)]
         {
-            assert!(AutoAttack::new(version, Norm::Linf, needed).is_ok());
-            let refused = AutoAttack::new(version, Norm::Linf, needed - 1).err().unwrap().to_string();
+            assert!(AutoAttack::new(version, needed).is_ok());
+            let refused = AutoAttack::new(version, needed - 1).err().unwrap().to_string();
             assert!(refused.contains(&format!("needs at least {needed} classes")), "{refused}");
         }
     }

@@ -84,8 +84,8 @@ pub(super) fn attack<'a>(method: &AttackMethod, evaluation: &Evaluation<'a>) -> 
             first_start: 0,
         }),
         AttackMethod::AutoAttack { version } => {
-            allow(method, config, &Norm::ALL, false)?;
-            Box::new(AutoAttack::new(*version, config.norm, evaluation.model.classes())?)
+            allow(method, config, &[Norm::Linf, Norm::L2], false)?;
+            Box::new(AutoAttack::new(*version, evaluation.model.classes())?)
         }
         AttackMethod::Square { queries, p_init, restarts } => {
             Box::new(Square { queries: *queries, p_init: *p_init, restarts: *restarts })
