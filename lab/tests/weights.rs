@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 
 use gauntlet_domain::Digest;
 use gauntlet_domain::TaskId;
-use gauntlet_domain::experiment::{Backbone, CheckpointFormat, Head, Length, Objective, Stem, TaskSpec, Weights};
+use gauntlet_domain::experiment::{
+    Backbone, CheckpointFormat, Head, Length, NUMERICS_VERSION, Objective, Stem, TaskSpec, Weights,
+};
 use gauntlet_domain::task::FailureClass;
 use gauntlet_lab::models::{Checkpoints, Parameters, starting_weights};
 use gauntlet_lab::{Lab, LabError, Settings};
@@ -134,7 +136,7 @@ fn specs_whose_parts_do_not_go_together_are_refused_before_anything_is_read() {
     refuse(&|spec| spec.model.classes = 4, "the data set has 3 classes, the model 4");
     refuse(&|spec| spec.model.channels = 3, "images have 1 channels, the model takes 3");
     refuse(&|spec| spec.dataset.image.width = 8, "images are 32×8, resnet18-w16 takes 16 and up");
-    refuse(&|spec| spec.numerics += 1, "version 2 of the numerics");
+    refuse(&|spec| spec.numerics += 1, &format!("planned for version {} of the numerics", NUMERICS_VERSION + 1));
     refuse(&|spec| spec.model.normalize.std = vec![0.0], "std must be above zero");
 }
 
