@@ -78,23 +78,10 @@ impl<'a> Field<'a> {
 
     /// One of some names.
     pub(super) fn one_of<T: Copy>(&self, what: &str, choices: &[(&'a str, T)]) -> Option<T> {
-        self.one_of_or_planned(what, choices, &[])
-    }
-
-    /// One of some names; those `planned` are known and not there yet.
-    pub(super) fn one_of_or_planned<T: Copy>(
-        &self,
-        what: &str,
-        choices: &[(&'a str, T)],
-        planned: &[&str],
-    ) -> Option<T> {
         let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
         let Some(text) = self.value.as_str() else { return self.expected(&format!("one of {}", listed(&names))) };
         let found = choices.iter().find(|(name, _)| *name == text).map(|(_, value)| *value);
-        if found.is_none() && planned.contains(&text) {
-            let message = format!("{what} `{text}` is not available in this version");
-            self.report.mistake_with_help(&self.at, message, format!("available: {}", listed(&names)));
-        } else if found.is_none() {
+        if found.is_none() {
             let message = format!("unknown {what} `{}`", shortened(text));
             self.report.push(self.at.mistake(message).with_optional_help(suggest(text, "available", &names)));
         }

@@ -174,7 +174,7 @@ pub(super) struct ConvNorm {
 }
 
 impl ConvNorm {
-    /// With frozen parameters the normalisation is folded into the convolution: an attack step on `resnet18-w16` takes not much more than half as long.
+    /// With frozen parameters the normalisation is folded into the convolution, which saves a pass over the activations in each direction.
     pub(super) fn new(convolution: Convolution, norm: BatchNorm, parameters: &Parameters) -> tch::Result<Self> {
         if parameters.are_frozen() {
             return Ok(Self { convolution: norm.folded_into(&convolution)?, norm: None });
