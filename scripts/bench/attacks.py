@@ -30,6 +30,9 @@ EPS = {("standard", "linf"): 4 / 255, ("robust", "linf"): 16 / 255, ("standard",
 # The radius at which standard models are usually evaluated, and one of the robust model's threat model.
 SPEED_EPS = {"standard": 8 / 255, "robust": 16 / 255}
 
+# As an agent starts its executors.
+KEEP_FREED_MEMORY = {"MALLOC_MMAP_THRESHOLD_": "1073741824", "MALLOC_TRIM_THRESHOLD_": "4294967296"}
+
 
 def attack(norm: str, eps: float, method: dict) -> dict:
     return {"method": method, "norm": norm, "eps": eps, "target": None, "early_stop": True}
@@ -145,7 +148,7 @@ class Bench:
             seed=seed,
             attacks=[{"name": name, "config": attack(norm, eps, methods(eps)[name])}],
         )
-        environment = dict(os.environ, LD_LIBRARY_PATH=str(self.arguments.libtorch / "lib"))
+        environment = dict(os.environ, **KEEP_FREED_MEMORY, LD_LIBRARY_PATH=str(self.arguments.libtorch / "lib"))
         done = subprocess.run([self.arguments.binary, job], env=environment, check=True, capture_output=True, text=True)
         return json.loads(done.stdout.splitlines()[-1])
 
