@@ -11,7 +11,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 SETUP := $(PYTHON) scripts/setup.py
 REFERENCE := .deps/reference/bin/python
 
-.PHONY: help demo test lint build setup reference reference-env bench agreement simulate sqlx check-tools check-python
+.PHONY: help demo test lint build setup reference reference-env bench agreement simulate chaos sqlx check-tools check-python
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,6 +64,10 @@ bench: reference-env setup ## speed and memory beside torchattacks, AutoAttack a
 
 simulate: ## the scheduler's decisions under 10,000 seeds of crashes, partitions and outages, on a virtual clock
 	GAUNTLET_SIMULATION_SEEDS=10000 $(CARGO) test --locked --release -p gauntlet-domain --test simulation -- --nocapture
+
+chaos: check-tools setup ## 120 faults on a sweep of 200 tasks: the table of an undisturbed run, to the byte
+	$(CARGO) build --locked --workspace --bins
+	GAUNTLET_STORM_FAULTS=120 GAUNTLET_STORM_SWEEP=storm.toml $(CARGO) test --locked -p gauntlet-cli --test storm -- --nocapture
 
 agreement: reference-env setup ## robust accuracies of random attacks beside those of their references, over seeds (an hour)
 	$(CARGO) build --locked --release -p gauntlet-lab --example attack_speed

@@ -194,7 +194,9 @@ impl Writer {
     fn try_to_write(&self) -> io::Result<()> {
         if self.pending.is_empty() {
             // Everything was delivered meanwhile: is the disk well again?
-            return durable::write_whole(&self.folder.join("probe"), b"probe");
+            let probe = self.folder.join("probe");
+            durable::write_whole(&probe, b"probe")?;
+            return fs::remove_file(probe);
         }
         for (sequence, report) in &self.pending {
             let encoded = report.encode_to_vec();
