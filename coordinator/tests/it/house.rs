@@ -163,7 +163,7 @@ impl House {
         Self::on(database, config).await
     }
 
-    async fn on(database: TestDatabase, config: Config) -> Self {
+    pub async fn on(database: TestDatabase, config: Config) -> Self {
         let host = Host::start(database.url(), config, listen("127.0.0.1:0").await).await;
         let pool = PgPoolOptions::new().max_connections(2).connect_lazy(database.url()).unwrap();
         Self { host, database, pool }

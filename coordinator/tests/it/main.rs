@@ -9,6 +9,7 @@ mod worker;
 mod cancellation;
 mod failures;
 mod masking;
+mod migrations;
 mod minimum_norm;
 mod outages;
 mod protocol;

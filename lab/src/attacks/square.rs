@@ -128,12 +128,13 @@ impl Search {
         Ok(signs.f_view([-1, channels, 1, 1])?)
     }
 
-    /// A square of this side somewhere in each image.
+    /// A square of this side somewhere in each image, never at the last place of a row or column: as in all published code, though the paper's
+    /// algorithm would allow it.
     fn window(&mut self, arena: &Arena<'_>, side: i64) -> Result<Window, LabError> {
         let size = arena.originals().size();
         let places = self.draw(arena, 2, &Stream::unit)?;
         let edge = |axis: i64, length: i64| -> tch::Result<Tensor> {
-            let offset = places.f_select(1, axis)?.f_mul_scalar((length - side + 1) as f64)?.f_floor()?;
+            let offset = places.f_select(1, axis)?.f_mul_scalar((length - side).max(1) as f64)?.f_floor()?;
             let numbers = Tensor::f_arange(length, (Kind::Float, offset.device()))?;
             numbers.f_view([1, -1])?.f_sub(&offset.f_view([-1, 1])?)
         };
