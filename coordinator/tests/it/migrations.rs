@@ -47,11 +47,12 @@ fn attacked(seed: &str) -> Content {
 }
 
 async fn leased(pool: &PgPool) -> Vec<AttemptRef> {
-    let rows: Vec<(String, i32)> =
-        sqlx::query_as("select encode(task_id, 'hex'), attempt from tasks where state = 'leased' and worker_id = 'worker-a'")
-            .fetch_all(pool)
-            .await
-            .unwrap();
+    let rows: Vec<(String, i32)> = sqlx::query_as(
+        "select encode(task_id, 'hex'), attempt from tasks where state = 'leased' and worker_id = 'worker-a'",
+    )
+    .fetch_all(pool)
+    .await
+    .unwrap();
     let attempt = |(task_id, number): (String, i32)| AttemptRef { task_id, attempt: number as u32 };
     rows.into_iter().map(attempt).collect()
 }
