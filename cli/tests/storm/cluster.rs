@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use gauntlet_postgres::testing::TestDatabase;
 
-use super::common::{Running, RunningCoordinator, children, gauntlet, kill, psql, wait_until};
+use super::common::{Running, RunningCoordinator, children, gauntlet, kill, wait_until};
 use super::faults::{Fault, Kind};
 use super::proxy::{Gate, forward};
 
@@ -140,8 +140,8 @@ impl Cluster {
                 Some(Undo::OpenGate(worker))
             }
             Kind::FillSpool => self.mounted.then(|| fill(&self.state_dir(worker))).map(Undo::Remove),
-            Kind::ClockAhead => return self.move_clock("-"),
-            Kind::ClockBack => return self.move_clock("+"),
+            Kind::ClockAhead => return self.move_clock(true),
+            Kind::ClockBack => return self.move_clock(false),
         };
         let struck = undo.is_some();
         self.undo.extend(undo.map(|undo| (Instant::now() + lasts, undo)));
@@ -164,16 +164,17 @@ impl Cluster {
         true
     }
 
-    fn move_clock(&self, direction: &str) -> bool {
-        let leases = format!("update workers set lease_expires_at = lease_expires_at {direction} interval '1 hour'");
-        let waits =
-            format!("update tasks set not_before = not_before {direction} interval '1 hour' where state = 'ready'");
-        // A task whose wait became an hour longer would only make the storm long.
-        let waits = if direction == "+" { "select 1".to_owned() } else { waits };
-        self.ask(&format!("with leases as ({leases} returning 1) select count(*) from leases")).is_some()
-            && self
-                .ask(&format!("do $$ begin perform 1; {waits}; exception when others then null; end $$; select 1"))
-                .is_some()
+    /// A clock that went back makes leases long; that it would make waits long too is left out, because it would only make the storm long.
+    fn move_clock(&self, ahead: bool) -> bool {
+        let query = if ahead {
+            "with leases as (update workers set lease_expires_at = lease_expires_at - interval '1 hour' returning 1),
+                waits as (update tasks set not_before = not_before - interval '1 hour' where state = 'ready' returning 1)
+            select count(*) from leases"
+        } else {
+            "with leases as (update workers set lease_expires_at = lease_expires_at + interval '1 hour' returning 1)
+            select count(*) from leases"
+        };
+        self.ask(query).is_some()
     }
 
     /// Ends what is over; with `all`, everything.
@@ -210,8 +211,8 @@ impl Cluster {
         self.coordinators[number] = Some(RunningCoordinator::start(&self.folder, &self.database, &address));
     }
 
-    /// Ends everything in good order, and says what is left over: processes, and files that no row of the database speaks of.
-    pub fn leave(mut self) -> Vec<String> {
+    /// Ends everything in good order, and says what is left over.
+    pub fn leave(mut self) -> Left {
         self.recover(true);
         for running in self.workers.iter().flatten() {
             signal("-TERM", running.pid());
@@ -220,7 +221,6 @@ impl Cluster {
             wait_until("a worker leaves", PATIENCE, || running.child.try_wait().unwrap().is_some());
         }
         let mut left = leftovers(&(0..WORKERS).map(|number| self.state_dir(number).join("worker")).collect::<Vec<_>>());
-        left.extend(self.unknown_artifacts());
         for coordinator in self.coordinators.iter().flatten() {
             signal("-TERM", coordinator.process.pid());
         }
@@ -228,22 +228,32 @@ impl Cluster {
             wait_until("a coordinator ends", PATIENCE, || coordinator.process.child.try_wait().unwrap().is_some());
         }
         left.extend(processes_that_name(&self.folder));
+        let half_written =
+            files(&self.folder.join("artifacts")).iter().filter(|path| path.to_string_lossy().contains('#')).count();
+        Left { left, half_written }
+    }
+}
+
+/// What is left over at the end.
+pub struct Left {
+    /// Processes, and files of workers.
+    pub left: Vec<String>,
+    /// Uploads in the artifact store that nobody finished: a worker that is killed in the middle of one cannot remove it.
+    pub half_written: usize,
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        // What is stopped could not be ended in good order.
+        for (_, undo) in std::mem::take(&mut self.undo) {
+            if let Undo::Continue(processes) = undo {
+                processes.iter().for_each(|pid| signal("-CONT", *pid));
+            }
+        }
+        self.workers.clear();
         if self.mounted {
             (0..WORKERS).for_each(|number| drop(Command::new("umount").arg(self.state_dir(number)).status()));
         }
-        left
-    }
-
-    fn unknown_artifacts(&self) -> Vec<String> {
-        let known = "select encode(digest, 'hex') from checkpoints union select encode(digest, 'hex') from training_checkpoints";
-        let known = psql(&self.database, &[], known);
-        let known: Vec<&str> = known.lines().collect();
-        let partial = |path: &PathBuf| !known.iter().any(|digest| path.to_string_lossy().contains(digest));
-        files(&self.folder.join("artifacts"))
-            .into_iter()
-            .filter(|path| path.to_string_lossy().contains('#') && partial(path))
-            .map(|path| format!("a half-written artifact {}", path.display()))
-            .collect()
     }
 }
 

@@ -17,7 +17,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use cluster::Cluster;
+use cluster::{Cluster, Left};
 use common::{fixture, gauntlet, psql, succeed};
 use faults::{Kind, schedule};
 use gauntlet_postgres::testing::TestDatabase;
@@ -121,5 +121,8 @@ fn after_a_storm_of_faults_the_results_are_those_of_a_calm_run_and_nothing_is_le
             "select coalesce(round(extract(epoch from sum(ended_at - started_at))), 0) from attempts where outcome <> 'succeeded'"
         ),
     );
-    assert_eq!(cluster.leave(), Vec::<String>::new(), "nothing is left over");
+    let Left { left, half_written } = cluster.leave();
+    assert_eq!(left, Vec::<String>::new(), "nothing is left over");
+    let killed = struck.get(&Kind::KillWorker).copied().unwrap_or_default();
+    assert!(half_written <= killed, "{half_written} half-written uploads, and {killed} workers were killed");
 }

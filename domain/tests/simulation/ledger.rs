@@ -72,13 +72,14 @@ impl Ledger {
     }
 }
 
-pub mod tests {
+mod tests {
     use gauntlet_domain::Digest;
     use gauntlet_domain::task::{Lease, Timestamp};
 
     use super::*;
 
-    pub fn sees_what_must_not_be() {
+    #[test]
+    fn a_second_lease_and_a_second_result_are_seen() {
         let id = TaskId::from_digest(Digest::of(b"task"));
         let ready = Task::submitted(0, Timestamp(0));
         let leased = |attempt, worker: &str| Task {

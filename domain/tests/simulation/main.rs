@@ -51,11 +51,6 @@ fn whatever_fails_no_task_has_two_leases_or_two_results_and_every_task_ends() {
 }
 
 #[test]
-fn the_observer_sees_a_second_lease_and_a_second_result() {
-    ledger::tests::sees_what_must_not_be();
-}
-
-#[test]
 fn a_seed_replays() {
     let run = || World::new(42, size(42)).run().unwrap();
     assert_eq!(run(), run());
