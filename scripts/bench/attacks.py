@@ -27,6 +27,12 @@ ROOT = HERE.parents[2]
 # Radii at which models keep a part of their accuracy: there the answers of attacks can differ.
 EPS = {("standard", "linf"): 4 / 255, ("robust", "linf"): 16 / 255, ("standard", "l2"): 0.3, ("robust", "l2"): 1.2}
 
+# Where nothing else is asked for. AutoAttack takes a hundred times as long as PGD-20, so that `make bench` would take hours.
+ROUNDS = {"autoattack": 1}
+SPEED_EXAMPLES = {"autoattack": 128}
+SEEDS = {"autoattack": 1, "apgd-t": 2, "fab-t": 2}
+USUAL_ROUNDS, USUAL_EXAMPLES, USUAL_SEEDS = 3, 256, 3
+
 # The radius at which standard models are usually evaluated, and one of the robust model's threat model.
 SPEED_EPS = {"standard": 8 / 255, "robust": 16 / 255}
 
@@ -136,7 +142,14 @@ class Bench:
         self.work = arguments.work
         self.work.mkdir(parents=True, exist_ok=True)
         self.checkpoints = {kind: models.checkpoint(kind, self.work, arguments.data) for kind in ["standard", "robust"]}
-        self.examples = models.examples(self.work, arguments.data, arguments.examples)
+        self.use_examples(arguments.examples or USUAL_EXAMPLES)
+
+    def use_examples(self, count: int):
+        self.count = count
+        self.examples = models.examples(self.work, self.arguments.data, count)
+
+    def seeds(self, name: str) -> range:
+        return range(self.arguments.seeds or SEEDS.get(name, USUAL_SEEDS))
 
     def ours(self, kind: str, norm: str, eps: float, name: str, seed: int) -> dict:
         job = models.write_job(
@@ -190,11 +203,12 @@ class Bench:
     def speed(self):
         print("| model | attack | who | examples/s | ratio ours/theirs | AAI | peak memory MiB |\n|---|---|---|---|---|---|---|")
         for name in self.arguments.attacks or ["pgd20", "autoattack"]:
+            self.use_examples(self.arguments.examples or SPEED_EXAMPLES.get(name, USUAL_EXAMPLES))
             for kind in ["robust", "standard"]:
                 sources, eps = self.sources(name), SPEED_EPS[kind]
                 rounds = [
                     (self.ours(kind, "linf", eps, name, 0), {s: self.theirs(s, kind, "linf", eps, name, 0) for s in sources})
-                    for _ in range(self.arguments.rounds)
+                    for _ in range(self.arguments.rounds or ROUNDS.get(name, USUAL_ROUNDS))
                 ]
                 self.row(kind, name, "Gauntlet", [ours for ours, _ in rounds], None)
                 for source in sources:
@@ -213,7 +227,7 @@ class Bench:
         """The references' part of `agreement` alone."""
         for kind, norm, name in self.cases():
             for source in self.sources(name):
-                for seed in range(self.arguments.seeds):
+                for seed in self.seeds(name):
                     told = self.theirs_kept(source, kind, norm, EPS[kind, norm], name, seed)
                     print(kind, norm, name, source, seed, told["robust_correct"], f"{told['cpu_seconds']:.0f} s", flush=True)
 
@@ -226,7 +240,7 @@ class Bench:
         print("| model | attack | ours, by seed | references, by seed | mean difference (of examples) | within |\n|---|---|---|---|---|---|")
         failed = False
         for kind, norm, name in self.cases():
-            seeds, eps = range(self.arguments.seeds), EPS[kind, norm]
+            seeds, eps = self.seeds(name), EPS[kind, norm]
             ours = [self.ours(kind, norm, eps, name, seed)["robust_correct"] for seed in seeds]
             theirs = {s: [self.theirs_kept(s, kind, norm, eps, name, seed)["robust_correct"] for seed in seeds] for s in self.sources(name)}
             everything = [count for counts in theirs.values() for count in counts]
@@ -234,7 +248,7 @@ class Bench:
             within = min(everything) - 1 <= statistics.mean(ours) <= max(everything) + 1
             failed |= not within
             told = "; ".join(f"{source} {counts}" for source, counts in theirs.items())
-            print(f"| {kind} | {name} {norm} {eps:.4f} | {ours} | {told} | {difference:+.1f} of {self.arguments.examples} | {'yes' if within else 'NO'} |", flush=True)
+            print(f"| {kind} | {name} {norm} {eps:.4f} | {ours} | {told} | {difference:+.1f} of {self.count} | {'yes' if within else 'NO'} |", flush=True)
         return int(failed)
 
 
@@ -249,11 +263,11 @@ def main() -> int:
     parser.add_argument("--data", type=pathlib.Path, default=ROOT / ".gauntlet/data")
     parser.add_argument("--work", type=pathlib.Path, default=ROOT / ".gauntlet/bench")
     parser.add_argument("--auto-attack", type=pathlib.Path, help="a checkout of the published AutoAttack")
-    parser.add_argument("--examples", type=int, default=256)
+    parser.add_argument("--examples", type=int, help=f"images [default: {USUAL_EXAMPLES}; for the speed of AutoAttack {SPEED_EXAMPLES['autoattack']}]")
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, help=f"times each side is run [default: {USUAL_ROUNDS}; AutoAttack {ROUNDS['autoattack']}]")
+    parser.add_argument("--seeds", type=int, help=f"[default: {USUAL_SEEDS}; {', '.join(f'{name} {count}' for name, count in SEEDS.items())}]")
     parser.add_argument("--attacks", nargs="*")
     arguments = parser.parse_args()
     bench = Bench(arguments)
