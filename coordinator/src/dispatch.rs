@@ -55,13 +55,8 @@ fn backoff() -> impl Iterator<Item = Duration> {
 
 /// Fills free slots once. True if there may be more to do at once.
 async fn pass(shared: &Arc<Shared>) -> Result<bool, Error> {
-    let (workers, sessions): (Vec<WorkerView>, Vec<(WorkerId, i64)>) = shared
-        .sessions
-        .takers(shared.config.silence())
-        .into_iter()
-        .map(|(view, number)| (view.clone(), (view.id, number)))
-        .unzip();
-    let free: usize = workers.iter().map(|worker| worker.free_slots as usize).sum();
+    let silence = shared.config.silence();
+    let free = shared.sessions.free_slots(silence);
     if free == 0 {
         return Ok(false);
     }
@@ -69,13 +64,22 @@ async fn pass(shared: &Arc<Shared>) -> Result<bool, Error> {
     if ready.is_empty() {
         return Ok(false);
     }
-    let sessions: BTreeMap<WorkerId, i64> = sessions.into_iter().collect();
+    let inputs = ready.iter().flat_map(|task| task.inputs.iter().copied()).collect();
+    let (workers, sessions): (Vec<WorkerView>, BTreeMap<WorkerId, i64>) = shared
+        .sessions
+        .takers(silence, &inputs)
+        .into_iter()
+        .map(|(view, number)| (view.clone(), (view.id, number)))
+        .unzip();
     let claims: Vec<ClaimFor> = decide(&Snapshot { workers, ready })
         .into_iter()
         .filter_map(|decision| {
             Some(ClaimFor { session: *sessions.get(&decision.worker)?, task: decision.task, worker: decision.worker })
         })
         .collect();
+    if claims.is_empty() {
+        return Ok(false);
+    }
     let Sent { given, unsent } = {
         let _claiming = shared.claiming.lock().await;
         let claimed = shared.store.claim(&claims).await?;
@@ -111,8 +115,9 @@ fn send_off(shared: &Shared, claimed: Vec<Claimed>, sessions: &BTreeMap<WorkerId
         );
         let (attempt, worker) = (claim.attempt, claim.worker.clone());
         let inputs: Vec<TaskId> = claim.inputs.iter().map(|(task, _)| *task).collect();
-        let number = sessions.get(&worker).copied();
-        if number.is_some_and(|number| shared.sessions.assign(&worker, number, attempt, assignment(claim), &inputs)) {
+        let (number, spec) = (sessions.get(&worker).copied(), claim.spec.clone());
+        let assign = |number| shared.sessions.assign(&worker, number, attempt, assignment(claim), spec, &inputs);
+        if number.is_some_and(assign) {
             sent.given += 1;
         } else {
             sent.unsent.push(Orphan { attempt, worker });

@@ -53,10 +53,7 @@ async fn pass(shared: &Arc<Shared>, grace_due: &mut bool) -> Result<(), Error> {
 }
 
 async fn renew(shared: &Shared) -> Result<(), Error> {
-    let term = shared.config.renewal();
-    let due = |seen: &Seen| seen.renewed >= term && seen.silence <= term;
-    let sessions: Vec<(WorkerId, i64)> =
-        shared.sessions.seen().into_iter().filter(due).map(|seen| (seen.worker, seen.number)).collect();
+    let sessions = shared.sessions.due_for_renewal(shared.config.renewal());
     if sessions.is_empty() {
         return Ok(());
     }
@@ -75,7 +72,7 @@ async fn reconcile(shared: &Arc<Shared>) -> Result<(), Error> {
     }
     stop_what_ended(shared, &seen).await?;
     follow_workers(shared, &seen).await?;
-    take_back_what_never_left(shared, &seen).await
+    take_back_what_never_left(shared).await
 }
 
 async fn stop_what_ended(shared: &Arc<Shared>, seen: &[Seen]) -> Result<(), Error> {
@@ -96,9 +93,11 @@ async fn stop_what_ended(shared: &Arc<Shared>, seen: &[Seen]) -> Result<(), Erro
 }
 
 async fn follow_workers(shared: &Shared, seen: &[Seen]) -> Result<(), Error> {
-    let numbers: BTreeMap<&WorkerId, i64> = seen.iter().map(|seen| (&seen.worker, seen.number)).collect();
-    let workers: Vec<WorkerId> = numbers.keys().map(|worker| (*worker).clone()).collect();
-    for row in shared.store.sessions(&workers).await? {
+    let sessions: Vec<(WorkerId, i64)> = seen.iter().map(|seen| (seen.worker.clone(), seen.number)).collect();
+    let changed = shared.store.changed_sessions(&sessions).await?;
+    let numbers: BTreeMap<WorkerId, i64> =
+        if changed.is_empty() { BTreeMap::new() } else { sessions.into_iter().collect() };
+    for row in changed {
         let Some(ours) = numbers.get(&row.worker).copied() else { continue };
         if row.session > ours {
             let status = Status::aborted("a later session of this worker, with another coordinator, replaced this one");
@@ -111,16 +110,13 @@ async fn follow_workers(shared: &Shared, seen: &[Seen]) -> Result<(), Error> {
 }
 
 /// A claim whose answer was lost on the way from the database, or whose session ended before it was sent.
-async fn take_back_what_never_left(shared: &Arc<Shared>, seen: &[Seen]) -> Result<(), Error> {
-    let sessions: Vec<(WorkerId, i64)> = seen.iter().map(|seen| (seen.worker.clone(), seen.number)).collect();
+async fn take_back_what_never_left(shared: &Arc<Shared>) -> Result<(), Error> {
     let orphans: Vec<Orphan> = {
         let _claiming = shared.claiming.lock().await;
-        let leased = shared.store.leased_to(&sessions).await?;
-        let known: BTreeMap<WorkerId, Vec<AttemptRef>> =
-            shared.sessions.seen().into_iter().map(|seen| (seen.worker, seen.running)).collect();
+        let leased = shared.store.leased_to(&shared.config.coordinator_id).await?;
         let unknown =
-            |orphan: &Orphan| known.get(&orphan.worker).is_some_and(|running| !running.contains(&orphan.attempt));
-        leased.into_iter().filter(unknown).collect()
+            |(orphan, session): &(Orphan, i64)| shared.sessions.lacks(&orphan.worker, *session, orphan.attempt);
+        leased.into_iter().filter(unknown).map(|(orphan, _)| orphan).collect()
     };
     if orphans.is_empty() {
         return Ok(());

@@ -1,112 +1,239 @@
 //! Reports of workers: understood, stored however often it takes, and answered.
+//!
+//! The reports of all sessions are stored together: while one transaction is under way, the next batch gathers, so that a batch is as large as the
+//! load and nobody waits for one to fill. A task's reports all go the same way, and so stay in their order.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use backon::{ExponentialBuilder, Retryable as _};
+use backon::{BackoffBuilder as _, ExponentialBuilder};
 use gauntlet_domain::experiment::AttackResult;
-use gauntlet_domain::{AttemptRef, WorkerId};
+use gauntlet_domain::{AttemptRef, TaskId, WorkerId};
 use gauntlet_proto::convert::{self, InvalidField};
 use gauntlet_proto::v1::acknowledge::Verdict as WireVerdict;
 use gauntlet_proto::v1::coordinator_message::Message;
 use gauntlet_proto::v1::{self, CoordinatorMessage};
-use tokio::sync::mpsc;
+use prost::Message as _;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::sessions::Outbox;
 use crate::shared::Shared;
 use crate::status::logged;
-use crate::store::{Content, Error, Stored, TrainingCheckpoint, Verdict};
+use crate::store::{Content, Error, Report, Stored, TrainingCheckpoint, Verdict};
 
 /// Longest text kept of what a worker says.
 const MAX_TEXT: usize = 16 * 1024;
 /// Longest id of a report.
 const MAX_REPORT_ID: usize = 256;
+/// Transactions that store reports at once.
+const LANES: usize = 2;
+/// Most reports in a transaction,
+const BATCH: usize = 1000;
+/// and most of their bytes, unless a single one has more.
+const BATCH_BYTES: usize = 16 * 1024 * 1024;
+/// Bytes of all reports that may wait, in KiB. Beyond, sessions are not read until there is room.
+const ROOM_KIB: usize = 256 * 1024;
 
-/// Stores the reports of a session, one after the other, and acknowledges each. While the database is away it waits: the worker keeps its reports.
-pub async fn store_all(shared: Arc<Shared>, worker: WorkerId, mut reports: mpsc::Receiver<v1::Report>, outbox: Outbox) {
-    while let Some(report) = reports.recv().await {
-        let report_id = report.report_id.clone();
-        let answer = tokio::select! {
-            () = shared.stop.cancelled() => return,
-            answer = answer(&shared, &worker, report, &outbox) => answer,
+/// Where sessions hand in what their workers report.
+#[derive(Debug)]
+pub struct Reports {
+    lanes: Vec<mpsc::UnboundedSender<Waiting>>,
+    room: Arc<Semaphore>,
+}
+
+/// The other ends, for [`store_all`].
+#[derive(Debug)]
+pub struct Lane(mpsc::UnboundedReceiver<Waiting>);
+
+/// A report that waits to be stored.
+#[derive(Debug)]
+struct Waiting {
+    report: Report,
+    report_id: String,
+    bytes: usize,
+    outbox: Outbox,
+    /// Its share of the room, given back when it is dealt with.
+    _room: OwnedSemaphorePermit,
+}
+
+impl Reports {
+    /// The way in, and the lanes that reports take.
+    pub fn new() -> (Self, Vec<Lane>) {
+        let (lanes, receivers) = (0..LANES).map(|_| mpsc::unbounded_channel()).unzip();
+        let receivers: Vec<_> = receivers;
+        let room = Arc::new(Semaphore::new(ROOM_KIB));
+        (Self { lanes, room }, receivers.into_iter().map(Lane).collect())
+    }
+
+    /// Takes a report of a session's worker in, as soon as there is room. It is answered through the outbox once it is stored. False where reports
+    /// cannot be stored any more.
+    pub async fn hand_in(&self, shared: &Shared, worker: &WorkerId, report: v1::Report, outbox: &Outbox) -> bool {
+        let (report_id, bytes) = (report.report_id.clone(), report.encoded_len());
+        let (attempt, content) = match understand(report) {
+            Ok(understood) => understood,
+            Err(problem) => {
+                answer(shared, outbox, report_id, WireVerdict::Invalid, problem.to_string());
+                return true;
+            }
         };
-        // No answer: the worker sends the report again in its next session.
-        let Some((verdict, message)) = answer else { return };
-        let acknowledge = v1::Acknowledge { report_id, verdict: verdict.into(), message };
-        if outbox.send(Ok(CoordinatorMessage { message: Some(Message::Acknowledge(acknowledge)) })).await.is_err() {
-            // The worker is gone. What it sent is stored all the same, as far as it came.
-            tracing::debug!(%worker, "an acknowledgement came too late");
+        let share = u32::try_from((bytes / 1024 + 1).min(ROOM_KIB)).unwrap_or(u32::MAX);
+        let Ok(room) = Arc::clone(&self.room).acquire_many_owned(share).await else { return false };
+        let spec = shared.sessions.spec(worker, attempt);
+        let report = Report { worker: worker.clone(), attempt, spec, content };
+        let waiting = Waiting { report, report_id, bytes, outbox: outbox.clone(), _room: room };
+        self.lanes.get(lane_of(attempt.task)).is_some_and(|lane| lane.send(waiting).is_ok())
+    }
+}
+
+fn lane_of(task: TaskId) -> usize {
+    usize::from(task.digest().as_bytes()[0]) % LANES
+}
+
+/// Stores what comes along a lane, and acknowledges each report. While the database is away it waits: the workers keep their reports.
+pub async fn store_all(shared: Arc<Shared>, lane: Lane) {
+    let Lane(mut incoming) = lane;
+    let mut waiting = VecDeque::new();
+    loop {
+        let batch = tokio::select! {
+            () = shared.stop.cancelled() => return,
+            batch = next_batch(&mut incoming, &mut waiting) => batch,
+        };
+        if batch.is_empty() {
+            return;
+        }
+        tokio::select! {
+            () = shared.stop.cancelled() => return,
+            () = store(&shared, batch) => {}
         }
     }
 }
 
-async fn answer(
-    shared: &Arc<Shared>,
-    worker: &WorkerId,
-    report: v1::Report,
-    outbox: &Outbox,
-) -> Option<(WireVerdict, String)> {
-    let (attempt, content) = match understand(report) {
-        Ok(understood) => understood,
-        Err(problem) => return Some((WireVerdict::Invalid, problem.to_string())),
-    };
-    let stored = match store(shared, worker, attempt, &content, outbox).await {
-        Ok(stored) => stored,
-        Err(error) if error.is_unavailable() => return None,
-        Err(error) => {
-            let problem = format!("the coordinator could not store it; its log names the error {}", logged(&error));
-            store(shared, worker, attempt, &Content::Nonsense(problem), outbox)
-                .await
-                .map_err(|error| logged(&error))
-                .ok()?
-        }
-    };
-    Some(conclude(shared, worker, attempt, &content, stored))
+/// All that waits, up to the size of a batch. Empty only when nothing will come any more.
+async fn next_batch(incoming: &mut mpsc::UnboundedReceiver<Waiting>, waiting: &mut VecDeque<Waiting>) -> Vec<Waiting> {
+    if waiting.is_empty() {
+        waiting.extend(incoming.recv().await);
+    }
+    while waiting.len() < BATCH
+        && let Ok(next) = incoming.try_recv()
+    {
+        waiting.push_back(next);
+    }
+    let mut bytes = 0;
+    let mut batch: Vec<Waiting> = Vec::new();
+    while let Some(next) = waiting.front()
+        && (batch.is_empty() || (batch.len() < BATCH && bytes + next.bytes <= BATCH_BYTES))
+    {
+        bytes += next.bytes;
+        batch.extend(waiting.pop_front());
+    }
+    batch
 }
 
-async fn store(
-    shared: &Shared,
-    worker: &WorkerId,
-    attempt: AttemptRef,
-    content: &Content,
-    outbox: &Outbox,
-) -> Result<Stored, Error> {
-    let backoff = ExponentialBuilder::default()
+/// Stores a batch. What the database refuses must not take the rest with it: a refused batch is halved until the culprit is alone.
+async fn store(shared: &Arc<Shared>, batch: Vec<Waiting>) {
+    let mut parts = vec![batch];
+    while let Some(mut part) = parts.pop() {
+        match store_part(shared, &mut part).await {
+            Ok(stored) => conclude(shared, part, stored),
+            Err(_) if part.len() > 1 => {
+                let second = part.split_off(part.len() / 2);
+                parts.extend([second, part]);
+            }
+            Err(error) => store_refused(shared, part, &error).await,
+        }
+    }
+}
+
+/// The one report that the database refuses ends its attempt.
+async fn store_refused(shared: &Arc<Shared>, mut part: Vec<Waiting>, error: &Error) {
+    let id = logged(error);
+    for waiting in &mut part {
+        let problem = format!("the coordinator could not store it; its log names the error {id}");
+        waiting.report.content = Content::Nonsense(problem);
+    }
+    match store_part(shared, &mut part).await {
+        Ok(stored) => conclude(shared, part, stored),
+        // No answer: the worker sends the report again.
+        Err(error) => drop(logged(&error)),
+    }
+}
+
+/// Tries until the database has an answer. Reports of sessions that end meanwhile are left out while it is away: their workers send them again.
+async fn store_part(shared: &Shared, part: &mut Vec<Waiting>) -> Result<Stored, Error> {
+    let mut pauses = ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(20))
         .with_max_delay(Duration::from_secs(2))
         .with_jitter()
-        .without_max_times();
-    let passes = |error: &Error| matches!(error, Error::Conflict(_)) || (error.is_unavailable() && !outbox.is_closed());
-    let once = || async { shared.outage.note(shared.store.store_report(worker, attempt, content).await) };
-    once.retry(backoff).when(passes).await
+        .without_max_times()
+        .build();
+    loop {
+        if part.is_empty() {
+            return Ok(Stored { verdicts: Vec::new(), transitions: Vec::new() });
+        }
+        let reports: Vec<&Report> = part.iter().map(|waiting| &waiting.report).collect();
+        match shared.outage.note(shared.store.store_reports(&reports).await) {
+            Err(error) if error.is_unavailable() => part.retain(|waiting| !waiting.outbox.is_closed()),
+            Err(Error::Conflict(_)) => {}
+            done => return done,
+        }
+        tokio::time::sleep(pauses.next().unwrap_or(Duration::from_secs(2))).await;
+    }
 }
 
-fn conclude(
-    shared: &Arc<Shared>,
-    worker: &WorkerId,
-    attempt: AttemptRef,
-    content: &Content,
-    stored: Stored,
-) -> (WireVerdict, String) {
-    let Stored { verdict, transitions } = stored;
-    if matches!(content, Content::Trained(_)) && verdict == Verdict::Accepted {
+fn conclude(shared: &Arc<Shared>, part: Vec<Waiting>, stored: Stored) {
+    let Stored { verdicts, transitions } = stored;
+    let (reports, answers): (Vec<Report>, Vec<_>) =
+        part.into_iter().map(|waiting| (waiting.report, (waiting.outbox, waiting.report_id))).unzip();
+    for (report, verdict) in reports.iter().zip(&verdicts) {
+        follow(shared, report, verdict);
+    }
+    shared.committed(&transitions);
+    for ((outbox, report_id), verdict) in answers.into_iter().zip(verdicts) {
+        let (verdict, message) = match verdict {
+            Verdict::Accepted => (WireVerdict::Accepted, String::new()),
+            Verdict::Stale(reason) => (WireVerdict::Stale, reason),
+            Verdict::Invalid(problem) => (WireVerdict::Invalid, problem),
+        };
+        answer(shared, &outbox, report_id, verdict, message);
+    }
+}
+
+/// What follows for the session of the worker.
+fn follow(shared: &Shared, report: &Report, verdict: &Verdict) {
+    let Report { worker, attempt, content, .. } = report;
+    if matches!(content, Content::Trained(_)) && *verdict == Verdict::Accepted {
         shared.sessions.holds(worker, attempt.task);
     }
     let ends = !matches!(content, Content::Epoch(_) | Content::Checkpoint(_));
-    if ends || verdict != Verdict::Accepted {
-        shared.sessions.ended(worker, attempt, None);
+    if ends || *verdict != Verdict::Accepted {
+        shared.sessions.ended(worker, *attempt, None);
     }
-    shared.committed(&transitions);
+    let (task, number) = (attempt.task, attempt.attempt.0);
     match verdict {
-        Verdict::Accepted => (WireVerdict::Accepted, String::new()),
+        Verdict::Accepted => {}
         Verdict::Stale(reason) => {
-            tracing::info!(task = attempt.task.short(), attempt = attempt.attempt.0, %worker, reason, "a stale report changed nothing");
-            (WireVerdict::Stale, reason)
+            tracing::info!(task = task.short(), attempt = number, %worker, reason, "a stale report changed nothing");
         }
         Verdict::Invalid(problem) => {
-            tracing::warn!(task = attempt.task.short(), attempt = attempt.attempt.0, %worker, problem, "a report made no sense");
-            (WireVerdict::Invalid, problem)
+            tracing::warn!(task = task.short(), attempt = number, %worker, problem, "a report made no sense");
         }
+    }
+}
+
+fn answer(shared: &Shared, outbox: &Outbox, report_id: String, verdict: WireVerdict, message: String) {
+    let acknowledge = v1::Acknowledge { report_id, verdict: verdict.into(), message };
+    let message = Ok(CoordinatorMessage { message: Some(Message::Acknowledge(acknowledge)) });
+    match outbox.try_send(message) {
+        Ok(()) => {}
+        Err(TrySendError::Full(message)) => {
+            let outbox = outbox.clone();
+            // Nobody else waits for a worker that is slow to read.
+            shared.tasks.spawn(async move { drop(outbox.send(message).await) });
+        }
+        // The worker is gone. What it sent is stored all the same.
+        Err(TrySendError::Closed(_)) => tracing::debug!("an acknowledgement came too late"),
     }
 }
 

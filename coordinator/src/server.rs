@@ -17,11 +17,12 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use crate::config::Config;
+use crate::reports::Reports;
 use crate::services::{Fleet, Sweeps, Workers};
 use crate::shared::Shared;
 use crate::status::Error;
 use crate::store::{self, Store};
-use crate::{dispatch, leases};
+use crate::{dispatch, leases, reports};
 
 /// Bytes under way before the sender waits for the receiver: outcomes and results fill a fast line.
 const STREAM_WINDOW: u32 = 1024 * 1024;
@@ -74,12 +75,16 @@ impl Coordinator {
         let store = Store::connect(database_url, config.database_connections, config.retry).map_err(StartError::Url)?;
         migrate(&store, config.database_patience).await?;
         let address = listener.local_addr().map_err(|error| StartError::Server(error.into()))?;
-        let shared = Arc::new(Shared::new(config, store));
+        let (reports, lanes) = Reports::new();
+        let shared = Arc::new(Shared::new(config, store, reports));
         let (reporter, health) = tonic_health::server::health_reporter();
         let router = router(&shared)?.add_service(health);
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
         let stop = shared.stop.clone().cancelled_owned();
         let serving = tokio::spawn(router.serve_with_incoming_shutdown(incoming, stop));
+        for lane in lanes {
+            shared.tasks.spawn(reports::store_all(Arc::clone(&shared), lane));
+        }
         shared.tasks.spawn(dispatch::run(Arc::clone(&shared)));
         shared.tasks.spawn(leases::run(Arc::clone(&shared)));
         shared.tasks.spawn(report_health(Arc::clone(&shared), reporter));

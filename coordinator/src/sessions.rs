@@ -2,9 +2,10 @@
 //! task: that stands in the database.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use gauntlet_domain::experiment::TaskSpec;
 use gauntlet_domain::schedule::WorkerView;
 use gauntlet_domain::{AttemptNumber, AttemptRef, TaskId, WorkerId};
 use gauntlet_proto::v1::coordinator_message::Message;
@@ -39,6 +40,8 @@ pub struct Session {
 struct Running {
     attempt: AttemptNumber,
     progress: Option<Progress>,
+    /// What it computes, where that is known without asking the database.
+    spec: Option<Arc<TaskSpec>>,
 }
 
 /// How far an attempt is, in its worker's words.
@@ -65,8 +68,6 @@ pub struct Seen {
     pub draining: bool,
     /// Time since it was heard.
     pub silence: Duration,
-    /// Time since its lease was renewed.
-    pub renewed: Duration,
     /// What it was given.
     pub running: Vec<AttemptRef>,
 }
@@ -93,7 +94,7 @@ impl Session {
     pub fn with(mut self, running: &[AttemptRef], holds: impl IntoIterator<Item = TaskId>) -> Self {
         self.running = running
             .iter()
-            .map(|attempt| (attempt.task, Running { attempt: attempt.attempt, progress: None }))
+            .map(|attempt| (attempt.task, Running { attempt: attempt.attempt, progress: None, spec: None }))
             .collect();
         self.holds = holds.into_iter().collect();
         self
@@ -102,6 +103,20 @@ impl Session {
     /// A worker that does not read its messages is as good as gone: the stream is closed, and it comes back or not.
     fn send(&self, message: Message) -> bool {
         self.outbox.try_send(Ok(CoordinatorMessage { message: Some(message) })).is_ok()
+    }
+
+    /// Attempts that it could be given now.
+    fn free_slots(&self, now: Instant, silence: Duration) -> u32 {
+        if self.draining || now.saturating_duration_since(self.heard) > silence {
+            return 0;
+        }
+        self.slots.saturating_sub(u32::try_from(self.running.len()).unwrap_or(u32::MAX))
+    }
+
+    /// Those of these tasks whose output it holds: a worker may hold very many.
+    fn held(&self, tasks: &BTreeSet<TaskId>) -> BTreeSet<TaskId> {
+        let (few, many) = if tasks.len() <= self.holds.len() { (tasks, &self.holds) } else { (&self.holds, tasks) };
+        few.iter().filter(|task| many.contains(task)).copied().collect()
     }
 
     fn runs(&mut self, attempt: AttemptRef) -> Option<&mut Running> {
@@ -172,14 +187,35 @@ impl Sessions {
         self.lock().get(worker).map(|session| seen(worker, session))
     }
 
-    /// The sessions that could take work now, as the scheduler sees them, with their numbers.
-    pub fn takers(&self, silence: Duration) -> Vec<(WorkerView, i64)> {
+    /// The sessions whose leases are due: heard within `term`, and renewed longer ago. With their numbers.
+    pub fn due_for_renewal(&self, term: Duration) -> Vec<(WorkerId, i64)> {
+        let now = Instant::now();
+        let due = |session: &Session| {
+            now.saturating_duration_since(session.renewed) >= term
+                && now.saturating_duration_since(session.heard) <= term
+        };
+        let sessions = self.lock();
+        sessions.iter().filter(|(_, it)| due(it)).map(|(worker, it)| (worker.clone(), it.number)).collect()
+    }
+
+    /// Whether this session of a worker is here and was not given this attempt.
+    pub fn lacks(&self, worker: &WorkerId, number: i64, attempt: AttemptRef) -> bool {
+        self.with(worker, Some(number), |session| session.runs(attempt).is_none()).unwrap_or(false)
+    }
+
+    /// Slots of workers that could take work now.
+    pub fn free_slots(&self, silence: Duration) -> usize {
+        let now = Instant::now();
+        self.lock().values().map(|session| session.free_slots(now, silence) as usize).sum()
+    }
+
+    /// The sessions that could take work now, as the scheduler sees them who is about to place tasks with these inputs, with their numbers.
+    pub fn takers(&self, silence: Duration, inputs: &BTreeSet<TaskId>) -> Vec<(WorkerView, i64)> {
+        let now = Instant::now();
         let view = |(id, session): (&WorkerId, &Session)| {
-            let running = u32::try_from(session.running.len()).unwrap_or(u32::MAX);
-            let free_slots = session.slots.saturating_sub(running);
-            let takes_work = !session.draining && session.heard.elapsed() <= silence && free_slots > 0;
-            let view = || WorkerView { id: id.clone(), free_slots, takes_work, holds: session.holds.clone() };
-            takes_work.then(|| (view(), session.number))
+            let free_slots = session.free_slots(now, silence);
+            let view = || WorkerView { id: id.clone(), free_slots, takes_work: true, holds: session.held(inputs) };
+            (free_slots > 0).then(|| (view(), session.number))
         };
         self.lock().iter().filter_map(view).collect()
     }
@@ -191,12 +227,13 @@ impl Sessions {
         number: i64,
         attempt: AttemptRef,
         assign: v1::Assign,
+        spec: Option<Arc<TaskSpec>>,
         inputs: &[TaskId],
     ) -> bool {
         let given = self.with(worker, Some(number), |session| {
             let sent = session.send(Message::Assign(assign));
             if sent {
-                session.running.insert(attempt.task, Running { attempt: attempt.attempt, progress: None });
+                session.running.insert(attempt.task, Running { attempt: attempt.attempt, progress: None, spec });
                 session.holds.extend(inputs);
             }
             sent
@@ -231,6 +268,11 @@ impl Sessions {
         });
         // Of a session that is over, nobody knows any more.
         noted.unwrap_or(true)
+    }
+
+    /// What an attempt computes, if this was noted when it was assigned.
+    pub fn spec(&self, worker: &WorkerId, attempt: AttemptRef) -> Option<Arc<TaskSpec>> {
+        self.with(worker, None, |session| session.runs(attempt)?.spec.clone()).flatten()
     }
 
     /// How far an attempt is, as last heard.
@@ -270,7 +312,6 @@ fn seen(worker: &WorkerId, session: &Session) -> Seen {
         slots: session.slots,
         draining: session.draining,
         silence: session.heard.elapsed(),
-        renewed: session.renewed.elapsed(),
         running: session
             .running
             .iter()

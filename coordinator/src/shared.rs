@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::outage::Outage;
+use crate::reports::Reports;
 use crate::sessions::Sessions;
 use crate::store::{Store, Transition};
 
@@ -22,6 +23,8 @@ pub struct Shared {
     pub store: Store,
     /// The workers that are here.
     pub sessions: Sessions,
+    /// What they report, on its way to the database.
+    pub reports: Reports,
     /// Whether the database is there.
     pub outage: Outage,
     /// Wakes the scheduling loop.
@@ -38,11 +41,12 @@ pub struct Shared {
 
 impl Shared {
     /// Of a coordinator that is about to start.
-    pub fn new(config: Config, store: Store) -> Self {
+    pub fn new(config: Config, store: Store, reports: Reports) -> Self {
         Self {
             config,
             store,
             sessions: Sessions::default(),
+            reports,
             outage: Outage::default(),
             dispatch: Notify::new(),
             claiming: Mutex::new(()),

@@ -14,7 +14,6 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::hello;
-use crate::reports;
 use crate::sessions::{Outbox, Progress, Session};
 use crate::shared::Shared;
 use crate::status::Error;
@@ -22,8 +21,6 @@ use crate::store::{Hello, Welcomed, retry_conflicts};
 
 /// Messages to a worker that may wait to be read.
 const OUTBOX: usize = 1024;
-/// Reports that may wait to be stored; each may be large.
-const REPORTS: usize = 8;
 /// How long a worker may take to say hello.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -110,9 +107,6 @@ struct Reader {
 
 impl Reader {
     async fn run(self, mut inbound: Streaming<WorkerMessage>, mut closed: oneshot::Receiver<Status>) {
-        let (reports, waiting) = mpsc::channel(REPORTS);
-        let storing = reports::store_all(Arc::clone(&self.shared), self.worker.clone(), waiting, self.outbox.clone());
-        self.shared.tasks.spawn(storing);
         let end = loop {
             let message = tokio::select! {
                 status = &mut closed => break status.ok(),
@@ -127,7 +121,7 @@ impl Reader {
             self.shared.sessions.heard(&self.worker, self.number);
             tokio::select! {
                 status = &mut closed => break status.ok(),
-                handled = self.handle(message, &reports) => if let Err(status) = handled { break Some(status) },
+                handled = self.handle(message) => if let Err(status) = handled { break Some(status) },
             }
         };
         let reason = end.as_ref().map_or("it left or was cut off", |status| status.message());
@@ -138,7 +132,7 @@ impl Reader {
         self.shared.sessions.remove(&self.worker, self.number);
     }
 
-    async fn handle(&self, message: WorkerMessage, reports: &mpsc::Sender<v1::Report>) -> Result<(), Status> {
+    async fn handle(&self, message: WorkerMessage) -> Result<(), Status> {
         match message.message {
             // What a later version of the protocol may add.
             None | Some(FromWorker::Heartbeat(_)) => Ok(()),
@@ -148,10 +142,11 @@ impl Reader {
                 self.drain();
                 Ok(())
             }
-            Some(FromWorker::Report(report)) => reports
-                .send(report)
-                .await
-                .map_err(|_| Status::unavailable("the coordinator cannot store reports now; send them again")),
+            Some(FromWorker::Report(report)) => {
+                let taken = self.shared.reports.hand_in(&self.shared, &self.worker, report, &self.outbox).await;
+                let refused = || Status::unavailable("the coordinator cannot store reports now; send them again");
+                if taken { Ok(()) } else { Err(refused()) }
+            }
         }
     }
 

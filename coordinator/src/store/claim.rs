@@ -1,6 +1,7 @@
 //! Ready tasks go to workers.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use gauntlet_domain::experiment::{ArtifactRef, TaskSpec};
 use gauntlet_domain::schedule::ReadyTask;
@@ -32,6 +33,8 @@ pub struct Claimed {
     pub label: String,
     /// What it computes, as stored.
     pub spec_json: String,
+    /// The same, read; none if this version cannot read it: then its worker cannot either, and fails the task.
+    pub spec: Option<Arc<TaskSpec>>,
     /// The checkpoints of its inputs.
     pub inputs: Vec<(TaskId, ArtifactRef)>,
     /// Where the user's files lie.
@@ -98,8 +101,6 @@ impl Store {
                 update tasks t set state = 'leased', attempt = t.attempt + 1, worker_id = free.worker_id, changed_at = now()
                 from free where t.task_id = free.task_id and t.state = 'ready'
                 returning t.task_id, t.attempt, t.worker_id
-            ), started as (
-                insert into attempts (task_id, attempt, worker_id) select * from leased
             )
             select l.task_id as "task_id!: Vec<u8>", l.attempt as "attempt!", l.worker_id as "worker_id!",
                 s.label as "label!", s.spec::text as "spec!",
@@ -120,6 +121,7 @@ impl Store {
                 attempt: AttemptRef { task: task_id(row.task_id)?, attempt: attempt(row.attempt)? },
                 worker: row.worker_id.parse().map_err(corrupt)?,
                 label: row.label,
+                spec: serde_json::from_str(&row.spec).ok().map(Arc::new),
                 spec_json: row.spec,
                 inputs: Vec::new(),
                 files: Vec::new(),
@@ -148,12 +150,20 @@ async fn live_sessions(claims: &[ClaimFor], work: &mut Work) -> Result<BTreeSet<
 }
 
 async fn add_inputs(claimed: &mut [Claimed], work: &mut Work) -> Result<(), Error> {
+    let with_inputs: Vec<&TaskId> = claimed
+        .iter()
+        .filter(|claim| claim.spec.as_ref().is_some_and(|spec| !spec.inputs().is_empty()))
+        .map(|claim| &claim.attempt.task)
+        .collect();
+    if with_inputs.is_empty() {
+        return Ok(());
+    }
     let rows = sqlx::query!(
         r#"select i.task_id as "task_id!: Vec<u8>", c.task_id as "input!: Vec<u8>", c.digest as "digest!: Vec<u8>", c.size_bytes
         from task_inputs i join checkpoints c on c.task_id = i.input_task_id
         where i.task_id = any($1::bytea[])
         order by c.task_id"#,
-        &task_ids(claimed.iter().map(|claim| &claim.attempt.task))
+        &task_ids(with_inputs)
     );
     let mut inputs: BTreeMap<TaskId, Vec<(TaskId, ArtifactRef)>> = BTreeMap::new();
     for row in rows.fetch_all(&mut *work.tx).await? {
@@ -169,8 +179,12 @@ async fn add_inputs(claimed: &mut [Claimed], work: &mut Work) -> Result<(), Erro
 }
 
 async fn add_files(claimed: &mut [Claimed], work: &mut Work) -> Result<(), Error> {
-    let wanted: Vec<Vec<Digest>> = claimed.iter().map(|claim| spec_files(&claim.spec_json)).collect();
+    let files = |claim: &Claimed| claim.spec.as_ref().map(|spec| spec.files()).unwrap_or_default();
+    let wanted: Vec<Vec<Digest>> = claimed.iter().map(files).collect();
     let digests: BTreeSet<&Digest> = wanted.iter().flatten().collect();
+    if digests.is_empty() {
+        return Ok(());
+    }
     let rows = sqlx::query!(
         r#"select digest as "digest!: Vec<u8>", location from file_locations where digest = any($1::bytea[])"#,
         &digests.into_iter().map(|digest| digest.as_bytes().to_vec()).collect::<Vec<_>>()
@@ -183,11 +197,6 @@ async fn add_files(claimed: &mut [Claimed], work: &mut Work) -> Result<(), Error
         claim.files = files.into_iter().filter_map(|file| Some((file, locations.get(&file)?.clone()))).collect();
     }
     Ok(())
-}
-
-/// A spec that cannot be read must not stop the queue: its worker cannot read it either, and fails the task.
-fn spec_files(spec: &str) -> Vec<Digest> {
-    serde_json::from_str::<TaskSpec>(spec).map(|spec| spec.files()).unwrap_or_default()
 }
 
 pub(super) fn artifact(bytes: Vec<u8>, size: i64) -> Result<ArtifactRef, Error> {

@@ -40,6 +40,8 @@ impl From<sqlx::Error> for Error {
             }
             // What a connection cut in the middle of an answer looks like.
             sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed | sqlx::Error::BeginFailed => Self::Unavailable,
+            // A sweep was deleted between a look at who wants a task and the count of what became of it.
+            sqlx::Error::Database(database) if database.constraint() == Some("counts_of_a_sweep") => Self::Conflict,
             sqlx::Error::Database(database) => sort_by_code(&database.code().unwrap_or_default()),
             _ => Self::Refused,
         };

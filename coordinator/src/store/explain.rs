@@ -90,7 +90,7 @@ impl Store {
     pub async fn task_details(&self, id: TaskId) -> Result<Option<TaskDetails>, Error> {
         let row = sqlx::query!(
             r#"select t.state::text as "state!", t.attempt, t.worker_id, t.pending_inputs, t.not_before, t.transient_failures,
-                t.resource_failures, t.reason, t.changed_at, now() as "now!", s.label, s.kind::text as "kind!", s.spec::text as "spec!"
+                t.resource_failures, t.reason, t.changed_at, now() as "now!", s.label, s.cost, s.kind::text as "kind!", s.spec::text as "spec!"
             from tasks t join task_specs s using (task_id) where t.task_id = $1"#,
             bytes(id)
         );
@@ -105,8 +105,12 @@ impl Store {
             transient_failures: row.transient_failures,
             resource_failures: row.resource_failures,
             reason: row.reason,
+            changed_at: row.changed_at,
             label: row.label,
+            cost: row.cost,
         })?;
+        let mut attempts = self.attempts_of(id).await?;
+        attempts.extend(running_attempt(&task, row.changed_at));
         Ok(Some(TaskDetails {
             id,
             kind: row.kind,
@@ -115,7 +119,7 @@ impl Store {
             changed_at: micros(row.changed_at),
             now: micros(row.now),
             spec_json: row.spec,
-            attempts: self.attempts_of(id).await?,
+            attempts,
             sweeps: self.sweeps_of(id).await?,
             inputs: self.inputs_of(id).await?,
         }))
@@ -139,6 +143,7 @@ impl Store {
         unsigned(count.fetch_one(&self.pool).await?)
     }
 
+    /// Those that are over.
     async fn attempts_of(&self, id: TaskId) -> Result<Vec<AttemptRow>, Error> {
         let rows = sqlx::query!(
             r#"select attempt, worker_id, started_at, ended_at, outcome::text as "outcome!", failure_class::text, message
@@ -151,7 +156,7 @@ impl Store {
                 attempt: unsigned(row.attempt)?,
                 worker: row.worker_id,
                 started_at: micros(row.started_at),
-                ended_at: row.ended_at.map(micros),
+                ended_at: Some(micros(row.ended_at)),
                 outcome: row.outcome,
                 failure_class: row.failure_class,
                 message: row.message,
@@ -188,6 +193,19 @@ impl Store {
         }
         Ok(inputs)
     }
+}
+
+/// The attempt that runs stands with the task until it is over.
+fn running_attempt(task: &Task, began: time::OffsetDateTime) -> Option<AttemptRow> {
+    task.lease.as_ref().map(|lease| AttemptRow {
+        attempt: task.attempt.0,
+        worker: lease.worker.to_string(),
+        started_at: micros(began),
+        ended_at: None,
+        outcome: "running".to_owned(),
+        failure_class: None,
+        message: None,
+    })
 }
 
 /// 32 bytes from hexadecimal digits, filled up with one digit.

@@ -168,26 +168,23 @@ impl Store {
         work.commit().await
     }
 
-    /// What the database says the workers of these sessions run, as far as these are still their latest.
+    /// What the database says the workers run whose latest sessions are with this coordinator, with the numbers of these sessions.
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn leased_to(&self, sessions: &[(WorkerId, i64)]) -> Result<Vec<Orphan>, Error> {
-        let workers: Vec<&str> = sessions.iter().map(|(worker, _)| worker.as_str()).collect();
-        let numbers: Vec<i64> = sessions.iter().map(|(_, session)| *session).collect();
+    pub async fn leased_to(&self, coordinator: &str) -> Result<Vec<(Orphan, i64)>, Error> {
         let rows = sqlx::query!(
-            r#"select t.task_id as "task_id!: Vec<u8>", t.attempt, t.worker_id as "worker_id!"
-            from unnest($1::text[], $2::bigint[]) as n (worker_id, session)
-            join workers w on w.worker_id = n.worker_id and w.session = n.session
-            join tasks t on t.worker_id = w.worker_id and t.state = 'leased'"#,
-            &workers as _,
-            &numbers
+            r#"select t.task_id as "task_id!: Vec<u8>", t.attempt, t.worker_id as "worker_id!", w.session
+            from tasks t join workers w using (worker_id)
+            where t.state = 'leased' and w.coordinator_id = $1"#,
+            coordinator
         );
-        let row = |id, number, worker: String| {
+        let row = |id, number, worker: String, session| {
             let attempt = AttemptRef { task: task_id(id)?, attempt: attempt(number)? };
-            Ok(Orphan { attempt, worker: worker.parse().map_err(corrupt)? })
+            Ok((Orphan { attempt, worker: worker.parse().map_err(corrupt)? }, session))
         };
-        rows.fetch_all(&self.pool).await?.into_iter().map(|r| row(r.task_id, r.attempt, r.worker_id)).collect()
+        let rows = rows.fetch_all(&self.pool).await?;
+        rows.into_iter().map(|r| row(r.task_id, r.attempt, r.worker_id, r.session)).collect()
     }
 
     /// Those of these attempts that are over, with the way they ended and why.
@@ -198,8 +195,7 @@ impl Store {
         let numbers = attempts.iter().map(|attempt| attempt_column(attempt.attempt)).collect::<Result<Vec<_>, _>>()?;
         let rows = sqlx::query!(
             r#"select a.task_id as "task_id!: Vec<u8>", a.attempt, a.outcome::text as "outcome!", coalesce(a.message, '') as "message!"
-            from attempts a join unnest($1::bytea[], $2::integer[]) as n (task_id, attempt) using (task_id, attempt)
-            where a.outcome <> 'running'"#,
+            from attempts a join unnest($1::bytea[], $2::integer[]) as n (task_id, attempt) using (task_id, attempt)"#,
             &task_ids(attempts.iter().map(|attempt| &attempt.task)),
             &numbers
         );
@@ -234,15 +230,19 @@ impl Store {
         work.commit().await
     }
 
-    /// These workers' latest sessions.
+    /// Those of these sessions that are no longer their workers' latest, or whose workers shall leave: the workers' latest sessions.
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn sessions(&self, workers: &[WorkerId]) -> Result<Vec<SessionRow>, Error> {
-        let workers: Vec<&str> = workers.iter().map(WorkerId::as_str).collect();
+    pub async fn changed_sessions(&self, sessions: &[(WorkerId, i64)]) -> Result<Vec<SessionRow>, Error> {
+        let workers: Vec<&str> = sessions.iter().map(|(worker, _)| worker.as_str()).collect();
+        let numbers: Vec<i64> = sessions.iter().map(|(_, session)| *session).collect();
         let rows = sqlx::query!(
-            "select worker_id, session, draining from workers where worker_id = any($1::text[])",
-            &workers as _
+            "select w.worker_id, w.session, w.draining
+            from workers w join unnest($1::text[], $2::bigint[]) as n (worker_id, session) using (worker_id)
+            where w.session > n.session or w.draining",
+            &workers as _,
+            &numbers
         );
         let row = |worker: String, session, draining| {
             Ok(SessionRow { worker: worker.parse().map_err(corrupt)?, session, draining })

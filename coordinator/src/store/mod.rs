@@ -2,14 +2,16 @@
 //! [`Work`], but for the claim of ready tasks, which mirrors `Event::Leased` for a whole batch in one statement.
 //!
 //! Locks are taken in one order everywhere, so that transactions never deadlock: workers by id, the sweep, specs, tasks by `(depth, task_id)`
-//! (inputs first), files. Tasks are locked `for no key update`, which lets rows that refer to them be inserted beside it.
+//! (inputs first), files, counts of sweeps by sweep. Tasks are locked `for no key update`, which lets rows that refer to them be inserted beside it.
 
 mod claim;
+mod counts;
 mod error;
 mod explain;
 mod fleet;
 mod leases;
 mod masking;
+mod outputs;
 mod report;
 mod results;
 mod rows;
@@ -32,7 +34,7 @@ pub use error::{Error, retry_conflicts};
 pub use explain::{AttemptRow, InputRow, TaskDetails};
 pub use fleet::WorkerRow;
 pub use leases::{Hello, Orphan, Welcomed};
-pub use report::{Content, Stored, Verdict};
+pub use report::{Content, Report, Stored, Verdict};
 pub use sweeps::{EndedRow, Resolved, RunningRow, SweepStatus};
 pub use work::Transition;
 

@@ -1,11 +1,15 @@
 //! What workers report becomes durable, once, and only from the attempt that holds the lease.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
 use gauntlet_domain::experiment::{ArtifactRef, AttackResult, AttackSpec, EpochMetrics, TaskSpec};
 use gauntlet_domain::task::{Event, Failure, FailureClass, TaskState};
 use gauntlet_domain::{AttemptRef, TaskId, WorkerId};
 
 use super::claim::{TrainingCheckpoint, attempt_column};
-use super::rows::{LockedTask, bytes, column};
+use super::outputs::{AttackRow, Results};
+use super::rows::{LockedTask, attempt, bytes, corrupt, task_id, task_ids};
 use super::work::Work;
 use super::{Error, Store, Transition};
 
@@ -39,143 +43,263 @@ pub enum Verdict {
     Invalid(String),
 }
 
-/// A report that was dealt with.
+/// What a worker says of an attempt, as it is handed in.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// Who says it.
+    pub worker: WorkerId,
+    /// Of which attempt.
+    pub attempt: AttemptRef,
+    /// What the task computes, where that is known; otherwise the database is asked.
+    pub spec: Option<Arc<TaskSpec>>,
+    /// What it says.
+    pub content: Content,
+}
+
+/// Reports that were dealt with.
 #[derive(Debug)]
 pub struct Stored {
-    /// What to tell the worker.
-    pub verdict: Verdict,
+    /// What to tell the workers, in the order of the reports.
+    pub verdicts: Vec<Verdict>,
     /// What happened to tasks.
     pub transitions: Vec<Transition>,
 }
 
 /// Where the attempt of a report stands.
-enum Standing {
+enum Standing<'a> {
     /// It is the task's current one, leased to the worker that reports.
-    Current(LockedTask),
+    Current(&'a LockedTask),
     /// It was this worker's, and ended so.
-    Over(String),
+    Over(&'a str),
     /// None of this worker's.
     Foreign(String),
 }
 
 impl Store {
-    /// Stores a report. The same report again changes nothing and is accepted again.
+    /// Stores reports in one transaction, in their order. The same report again, also within these, changes nothing and is accepted again.
     ///
     /// # Errors
-    /// The database is unavailable: the report may or may not be stored, and is to be sent again. Or it refuses what the checks let pass.
-    pub async fn store_report(
-        &self,
-        worker: &WorkerId,
-        attempt: AttemptRef,
-        content: &Content,
-    ) -> Result<Stored, Error> {
+    /// The database is unavailable: the reports may or may not be stored, and are to be sent again. Or it refuses what the checks let pass.
+    pub async fn store_reports(&self, reports: &[&Report]) -> Result<Stored, Error> {
+        let specs = self.specs(reports).await?;
         let mut work = self.begin().await?;
-        let verdict = match standing(worker, attempt, &mut work).await? {
-            Standing::Current(task) => store_current(task, attempt, content, &mut work).await?,
-            Standing::Over(outcome) => repeated(attempt, content, &outcome, &mut work).await?,
-            Standing::Foreign(reason) => Verdict::Stale(reason),
-        };
-        Ok(Stored { verdict, transitions: work.commit().await? })
+        let known = Known::of(reports, specs, &mut work).await?;
+        let mut batch = Batch::default();
+        let verdicts = reports.iter().map(|report| batch.take(report, &known)).collect();
+        batch.write(&mut work).await?;
+        Ok(Stored { verdicts, transitions: work.commit().await? })
+    }
+
+    /// What the tasks compute of whose reports that is not known. Specs never change.
+    async fn specs(&self, reports: &[&Report]) -> Result<BTreeMap<TaskId, Spec>, Error> {
+        let unknown: BTreeSet<&TaskId> =
+            reports.iter().filter(|report| report.spec.is_none()).map(|report| &report.attempt.task).collect();
+        if unknown.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let rows = sqlx::query!(
+            r#"select task_id as "task_id!: Vec<u8>", spec::text as "spec!" from task_specs where task_id = any($1::bytea[])"#,
+            &task_ids(unknown)
+        );
+        let spec =
+            |json: &str| serde_json::from_str(json).map(Arc::new).map_err(|error: serde_json::Error| error.to_string());
+        let rows = rows.fetch_all(&self.pool).await?;
+        rows.into_iter().map(|row| Ok((task_id(row.task_id)?, spec(&row.spec)))).collect()
     }
 }
 
-async fn standing(worker: &WorkerId, attempt: AttemptRef, work: &mut Work) -> Result<Standing, Error> {
-    let Some(task) = work.lock(&[attempt.task]).await?.pop() else {
-        return Ok(Standing::Foreign("there is no such task".to_owned()));
-    };
-    let leased_to_worker = task.task.lease.as_ref().is_some_and(|lease| lease.worker == *worker);
-    if task.task.state == TaskState::Leased && task.task.attempt == attempt.attempt && leased_to_worker {
-        return Ok(Standing::Current(task));
-    }
-    let Ok(number) = attempt_column(attempt.attempt) else {
-        return Ok(Standing::Foreign("there is no such attempt".to_owned()));
-    };
-    let outcome = sqlx::query_scalar!(
-        r#"select outcome::text as "outcome!" from attempts where task_id = $1 and attempt = $2 and worker_id = $3"#,
-        bytes(attempt.task),
-        number,
-        worker.as_str()
-    );
-    let latest = task.task.attempt;
-    Ok(match outcome.fetch_optional(&mut *work.tx).await? {
-        Some(outcome) => Standing::Over(outcome),
-        None => Standing::Foreign(format!(
-            "worker {worker} does not run attempt {}; the latest is {latest}",
-            attempt.attempt
-        )),
-    })
+/// What a task computes, or why that cannot be read.
+type Spec = Result<Arc<TaskSpec>, String>;
+
+/// What the database knows of the attempts of some reports. The transaction holds their tasks.
+struct Known {
+    tasks: BTreeMap<TaskId, LockedTask>,
+    specs: BTreeMap<TaskId, Spec>,
+    /// How those attempts ended that are over.
+    outcomes: BTreeMap<AttemptRef, (WorkerId, String)>,
 }
 
-async fn store_current(
-    task: LockedTask,
-    attempt: AttemptRef,
-    content: &Content,
+impl Known {
+    async fn of(reports: &[&Report], specs: BTreeMap<TaskId, Spec>, work: &mut Work) -> Result<Self, Error> {
+        let ids: BTreeSet<TaskId> = reports.iter().map(|report| report.attempt.task).collect();
+        let locked = work.lock(&ids.into_iter().collect::<Vec<_>>()).await?;
+        let tasks = locked.into_iter().map(|task| (task.id, task)).collect();
+        let mut known = Self { tasks, specs, outcomes: BTreeMap::new() };
+        let over: BTreeSet<AttemptRef> =
+            reports.iter().filter(|report| known.current(report).is_none()).map(|report| report.attempt).collect();
+        known.outcomes = outcomes(&over, work).await?;
+        Ok(known)
+    }
+
+    /// The report's task, if the attempt is its current one and leased to the worker that reports.
+    fn current(&self, report: &Report) -> Option<&LockedTask> {
+        self.tasks.get(&report.attempt.task).filter(|locked| {
+            let lease = locked.task.lease.as_ref();
+            locked.task.state == TaskState::Leased
+                && locked.task.attempt == report.attempt.attempt
+                && lease.is_some_and(|lease| lease.worker == report.worker)
+        })
+    }
+
+    fn spec(&self, report: &Report) -> Spec {
+        match (&report.spec, self.specs.get(&report.attempt.task)) {
+            (Some(spec), _) => Ok(Arc::clone(spec)),
+            (None, Some(spec)) => spec.clone(),
+            (None, None) => Err("there is no such task".to_owned()),
+        }
+    }
+}
+
+/// How those of these attempts ended that are over.
+async fn outcomes(
+    attempts: &BTreeSet<AttemptRef>,
     work: &mut Work,
-) -> Result<Verdict, Error> {
-    if let Err(problem) = check(content, attempt.task, work).await? {
-        let failure = Failure {
-            class: FailureClass::Permanent,
-            message: format!("the worker's report makes no sense: {problem}"),
+) -> Result<BTreeMap<AttemptRef, (WorkerId, String)>, Error> {
+    // No attempt has a number that no column can hold.
+    let (tasks, numbers): (Vec<TaskId>, Vec<i32>) =
+        attempts.iter().filter_map(|it| Some((it.task, attempt_column(it.attempt).ok()?))).unzip();
+    if tasks.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let rows = sqlx::query!(
+        r#"select a.task_id as "task_id!: Vec<u8>", a.attempt, a.worker_id, a.outcome::text as "outcome!"
+        from attempts a join unnest($1::bytea[], $2::integer[]) as n (task_id, attempt) using (task_id, attempt)"#,
+        &task_ids(&tasks),
+        &numbers
+    );
+    let rows = rows.fetch_all(&mut *work.tx).await?;
+    let row = |id, number, worker: String, outcome| {
+        let attempt = AttemptRef { task: task_id(id)?, attempt: attempt(number)? };
+        Ok((attempt, (worker.parse().map_err(corrupt)?, outcome)))
+    };
+    rows.into_iter().map(|r| row(r.task_id, r.attempt, r.worker_id, r.outcome)).collect()
+}
+
+/// What follows from some reports.
+#[derive(Default)]
+struct Batch<'a> {
+    results: Results<'a>,
+    /// At most one for each task: what ends an attempt.
+    events: Vec<(LockedTask, Event)>,
+    /// How these attempts end by those events.
+    ended: BTreeMap<AttemptRef, &'static str>,
+    /// Why attempts were handed back.
+    messages: Vec<(AttemptRef, &'a str)>,
+}
+
+impl<'a> Batch<'a> {
+    /// Decides on the next report.
+    fn take(&mut self, report: &'a Report, known: &Known) -> Verdict {
+        match self.standing(report, known) {
+            Standing::Current(task) => self.take_current(report, task.clone(), known),
+            Standing::Over(outcome) => self.take_repeated(report, outcome),
+            Standing::Foreign(reason) => Verdict::Stale(reason),
+        }
+    }
+
+    fn standing<'k>(&self, report: &Report, known: &'k Known) -> Standing<'k> {
+        let Report { worker, attempt, .. } = report;
+        let Some(task) = known.tasks.get(&attempt.task) else {
+            return Standing::Foreign("there is no such task".to_owned());
         };
-        work.advance(vec![(task, Event::Failed { attempt: attempt.attempt, failure })]).await?;
-        return Ok(Verdict::Invalid(problem));
+        if let Some(task) = known.current(report) {
+            return self.ended.get(attempt).copied().map_or(Standing::Current(task), Standing::Over);
+        }
+        match known.outcomes.get(attempt) {
+            Some((owner, outcome)) if owner == worker => Standing::Over(outcome),
+            _ => Standing::Foreign(format!(
+                "worker {worker} does not run attempt {}; the latest is {}",
+                attempt.attempt, task.task.attempt
+            )),
+        }
     }
-    let attempt_number = attempt.attempt;
-    let event = match content {
-        Content::Epoch(metrics) => return insert_epoch(attempt, metrics, work).await.map(|()| Verdict::Accepted),
-        Content::Checkpoint(checkpoint) => {
-            return insert_training_checkpoint(attempt, checkpoint, work).await.map(|()| Verdict::Accepted);
+
+    fn take_current(&mut self, report: &'a Report, task: LockedTask, known: &Known) -> Verdict {
+        let (attempt, number) = (report.attempt, report.attempt.attempt);
+        if let Err(problem) = check(&report.content, || known.spec(report)) {
+            let failure = Failure {
+                class: FailureClass::Permanent,
+                message: format!("the worker's report makes no sense: {problem}"),
+            };
+            self.end(attempt, task, Event::Failed { attempt: number, failure }, "failed");
+            return Verdict::Invalid(problem);
         }
-        Content::Trained(artifact) => {
-            insert_checkpoint(attempt, artifact, work).await?;
-            Event::Succeeded { attempt: attempt_number }
+        match &report.content {
+            Content::Epoch(metrics) => self.results.add_epoch(attempt, metrics),
+            Content::Checkpoint(checkpoint) => self.results.add_training_checkpoint(attempt, checkpoint),
+            Content::Trained(artifact) => {
+                self.results.checkpoints.push((attempt, artifact));
+                self.end(attempt, task, Event::Succeeded { attempt: number }, "succeeded");
+            }
+            Content::Attacked(result) => {
+                // An evaluation without a radius is one of a minimum-norm attack.
+                let minimum_norm =
+                    matches!(known.spec(report).as_deref(), Ok(TaskSpec::Attack(spec)) if spec.attack.eps.is_none());
+                self.results.attacks.push(AttackRow { attempt, result, minimum_norm });
+                self.end(attempt, task, Event::Succeeded { attempt: number }, "succeeded");
+            }
+            Content::Failed(failure) => {
+                let event = Event::Failed { attempt: number, failure: failure.clone() };
+                self.end(attempt, task, event, "failed");
+            }
+            Content::HandedBack(message) => {
+                self.messages.push((attempt, message));
+                self.end(attempt, task, Event::HandedBack { attempt: number }, "handed-back");
+            }
+            Content::Nonsense(problem) => return Verdict::Invalid(problem.clone()),
         }
-        Content::Attacked(result) => {
-            insert_attack_result(attempt, result, work).await?;
-            Event::Succeeded { attempt: attempt_number }
-        }
-        Content::Failed(failure) => Event::Failed { attempt: attempt_number, failure: failure.clone() },
-        Content::HandedBack(_) => Event::HandedBack { attempt: attempt_number },
-        Content::Nonsense(problem) => return Ok(Verdict::Invalid(problem.clone())),
-    };
-    work.advance(vec![(task, event)]).await?;
-    if let Content::HandedBack(message) = content {
-        note_message(attempt, message, work).await?;
+        Verdict::Accepted
     }
-    Ok(Verdict::Accepted)
+
+    fn end(&mut self, attempt: AttemptRef, task: LockedTask, event: Event, outcome: &'static str) {
+        self.ended.insert(attempt, outcome);
+        self.events.push((task, event));
+    }
+
+    /// A report of an attempt that is over: accepted again if it is what ended it, or came before that end.
+    fn take_repeated(&mut self, report: &'a Report, outcome: &str) -> Verdict {
+        let attempt = report.attempt;
+        let same = match &report.content {
+            Content::Trained(_) | Content::Attacked(_) | Content::Checkpoint(_) => outcome == "succeeded",
+            Content::Epoch(metrics) if outcome == "succeeded" && epoch_fits(metrics.epoch) => {
+                self.results.add_epoch(attempt, metrics);
+                true
+            }
+            Content::Failed(_) => outcome == "failed",
+            Content::HandedBack(_) => outcome == "handed-back",
+            Content::Epoch(_) | Content::Nonsense(_) => false,
+        };
+        if same { Verdict::Accepted } else { Verdict::Stale(format!("attempt {} is over: {outcome}", attempt.attempt)) }
+    }
+
+    /// Results first: the moment of a task's success is the moment from which they are seen.
+    async fn write(self, work: &mut Work) -> Result<(), Error> {
+        self.results.write(&mut work.tx).await?;
+        if self.events.is_empty() {
+            return Ok(());
+        }
+        let rejected = work.advance(self.events).await?;
+        if let Some((task, problem)) = rejected.first() {
+            return Err(corrupt(format_args!("task {task} was locked, and yet: {problem}")));
+        }
+        for (attempt, message) in self.messages {
+            note_message(attempt, message, work).await?;
+        }
+        Ok(())
+    }
 }
 
-/// A report of an attempt that is over: accepted again if it is what ended it, or came before that end.
-async fn repeated(attempt: AttemptRef, content: &Content, outcome: &str, work: &mut Work) -> Result<Verdict, Error> {
-    let same = match content {
-        Content::Trained(_) | Content::Attacked(_) | Content::Checkpoint(_) => outcome == "succeeded",
-        Content::Epoch(metrics) if outcome == "succeeded" && epoch_fits(metrics.epoch) => {
-            insert_epoch(attempt, metrics, work).await?;
-            true
-        }
-        Content::Failed(_) => outcome == "failed",
-        Content::HandedBack(_) => outcome == "handed-back",
-        Content::Epoch(_) | Content::Nonsense(_) => false,
-    };
-    Ok(if same { Verdict::Accepted } else { Verdict::Stale(format!("attempt {} is over: {outcome}", attempt.attempt)) })
-}
-
-/// Whether the report fits the task. The inner error is the worker's, the outer one the database's.
-async fn check(content: &Content, task: TaskId, work: &mut Work) -> Result<Result<(), String>, Error> {
+/// Whether the report fits the task.
+fn check(content: &Content, spec: impl FnOnce() -> Spec) -> Result<(), String> {
     let wants_training = match content {
-        Content::Failed(_) | Content::HandedBack(_) => return Ok(Ok(())),
-        Content::Nonsense(problem) => return Ok(Err(problem.clone())),
+        Content::Failed(_) | Content::HandedBack(_) => return Ok(()),
+        Content::Nonsense(problem) => return Err(problem.clone()),
         Content::Attacked(_) => false,
         Content::Epoch(_) | Content::Checkpoint(_) | Content::Trained(_) => true,
     };
-    let json = sqlx::query_scalar!(r#"select spec::text as "spec!" from task_specs where task_id = $1"#, bytes(task));
-    let json = json.fetch_one(&mut *work.tx).await?;
-    let spec = match serde_json::from_str::<TaskSpec>(&json) {
-        Ok(spec) => spec,
-        Err(error) => return Ok(Err(format!("the task was planned by another version: {error}"))),
-    };
-    Ok(match (content, spec) {
-        (Content::Attacked(result), TaskSpec::Attack(spec)) => check_attack(result, &spec),
+    let spec = spec().map_err(|error| format!("the task was planned by another version: {error}"))?;
+    match (content, &*spec) {
+        (Content::Attacked(result), TaskSpec::Attack(spec)) => check_attack(result, spec),
         (Content::Epoch(metrics), _) if !epoch_fits(metrics.epoch) => {
             Err(format!("there is no epoch {}", metrics.epoch))
         }
@@ -193,7 +317,7 @@ async fn check(content: &Content, task: TaskId, work: &mut Work) -> Result<Resul
         (_, TaskSpec::Train(_)) if wants_training => Ok(()),
         (_, TaskSpec::Train(_)) => Err("outcomes came for a task that trains".to_owned()),
         (_, TaskSpec::Attack(_)) => Err("the report of a training came for a task that attacks".to_owned()),
-    })
+    }
 }
 
 fn epoch_fits(epoch: u32) -> bool {
@@ -228,94 +352,6 @@ fn check_attack(result: &AttackResult, spec: &AttackSpec) -> Result<(), String> 
     if i64::try_from(result.model_queries).is_err() {
         return Err(format!("{} model queries are too many", result.model_queries));
     }
-    Ok(())
-}
-
-async fn insert_epoch(attempt: AttemptRef, metrics: &EpochMetrics, work: &mut Work) -> Result<(), Error> {
-    let query = sqlx::query!(
-        "insert into epoch_metrics (task_id, epoch, attempt, iterations, learning_rate, train_loss, train_accuracy,
-            validation_loss, validation_accuracy, validation_robust_accuracy)
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
-        on conflict (task_id, epoch) do update set
-            attempt = excluded.attempt, iterations = excluded.iterations, learning_rate = excluded.learning_rate,
-            train_loss = excluded.train_loss, train_accuracy = excluded.train_accuracy,
-            validation_loss = excluded.validation_loss, validation_accuracy = excluded.validation_accuracy,
-            validation_robust_accuracy = excluded.validation_robust_accuracy
-        where epoch_metrics.attempt <= excluded.attempt",
-        bytes(attempt.task),
-        column::<i32, _>(metrics.epoch, "an epoch")?,
-        attempt_column(attempt.attempt)?,
-        column::<i32, _>(metrics.iterations, "the number of iterations")?,
-        metrics.learning_rate,
-        metrics.train_loss,
-        metrics.train_accuracy,
-        metrics.validation.map(|validation| validation.loss),
-        metrics.validation.map(|validation| validation.accuracy),
-        metrics.validation.and_then(|validation| validation.robust_accuracy)
-    );
-    query.execute(&mut *work.tx).await?;
-    Ok(())
-}
-
-/// Keeps the latest state of the latest attempt: one that had to start over knows better than its predecessor, whose file was of no use to it.
-async fn insert_training_checkpoint(
-    attempt: AttemptRef,
-    checkpoint: &TrainingCheckpoint,
-    work: &mut Work,
-) -> Result<(), Error> {
-    let query = sqlx::query!(
-        "insert into training_checkpoints (task_id, attempt, epoch, digest, size_bytes) values ($1, $2, $3, $4, $5)
-        on conflict (task_id) do update set
-            attempt = excluded.attempt, epoch = excluded.epoch, digest = excluded.digest, size_bytes = excluded.size_bytes
-        where (training_checkpoints.attempt, training_checkpoints.epoch) <= (excluded.attempt, excluded.epoch)",
-        bytes(attempt.task),
-        attempt_column(attempt.attempt)?,
-        column::<i32, _>(checkpoint.epoch, "an epoch")?,
-        checkpoint.artifact.digest.as_bytes().to_vec(),
-        column::<i64, _>(checkpoint.artifact.size_bytes, "the size of a checkpoint")?
-    );
-    query.execute(&mut *work.tx).await?;
-    Ok(())
-}
-
-async fn insert_checkpoint(attempt: AttemptRef, artifact: &ArtifactRef, work: &mut Work) -> Result<(), Error> {
-    let query = sqlx::query!(
-        "with no_longer_needed as (delete from training_checkpoints where task_id = $1)
-        insert into checkpoints (task_id, attempt, digest, size_bytes) values ($1, $2, $3, $4)",
-        bytes(attempt.task),
-        attempt_column(attempt.attempt)?,
-        artifact.digest.as_bytes().to_vec(),
-        column::<i64, _>(artifact.size_bytes, "the size of a checkpoint")?
-    );
-    query.execute(&mut *work.tx).await?;
-    Ok(())
-}
-
-async fn insert_attack_result(attempt: AttemptRef, result: &AttackResult, work: &mut Work) -> Result<(), Error> {
-    let outcomes = &result.outcomes;
-    let classes =
-        |values: &[u32]| values.iter().map(|value| column(*value, "a class")).collect::<Result<Vec<i32>, _>>();
-    // An evaluation without a radius is one of a minimum-norm attack.
-    let query = sqlx::query!(
-        "insert into attack_results (task_id, attempt, examples, clean_correct, robust_correct, model_queries, zero_gradient_examples,
-            minimum_norm, label, clean_prediction, adversarial_prediction, clean_loss, adversarial_loss, distance)
-        select task_id, $2, $3, $4, $5, $6, $7, spec -> 'attack' ->> 'eps' is null, $8, $9, $10, $11, $12, $13
-        from task_specs where task_id = $1",
-        bytes(attempt.task),
-        attempt_column(attempt.attempt)?,
-        column::<i32, _>(outcomes.examples(), "the number of examples")?,
-        column::<i32, _>(outcomes.clean_correct(), "the number of examples")?,
-        column::<i32, _>(outcomes.robust_correct(), "the number of examples")?,
-        column::<i64, _>(result.model_queries, "the number of model queries")?,
-        column::<i64, _>(result.zero_gradient_examples, "the number of examples")?,
-        &classes(&outcomes.label)?,
-        &classes(&outcomes.clean_prediction)?,
-        &classes(&outcomes.adversarial_prediction)?,
-        &outcomes.clean_loss,
-        &outcomes.adversarial_loss,
-        &outcomes.distance
-    );
-    query.execute(&mut *work.tx).await?;
     Ok(())
 }
 

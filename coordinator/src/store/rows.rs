@@ -17,7 +17,9 @@ pub struct TaskRow {
     pub transient_failures: i32,
     pub resource_failures: i32,
     pub reason: Option<String>,
+    pub changed_at: OffsetDateTime,
     pub label: String,
+    pub cost: f64,
 }
 
 /// A task whose row this transaction holds.
@@ -25,6 +27,9 @@ pub struct TaskRow {
 pub struct LockedTask {
     pub id: TaskId,
     pub label: String,
+    pub cost: f64,
+    /// When its state changed last: of a leased task, the moment at which its attempt began.
+    pub changed_at: OffsetDateTime,
     pub task: Task,
 }
 
@@ -46,7 +51,7 @@ impl TryFrom<TaskRow> for LockedTask {
             },
             reason: row.reason,
         };
-        Ok(Self { id: task_id(row.task_id)?, label: row.label, task })
+        Ok(Self { id: task_id(row.task_id)?, label: row.label, cost: row.cost, changed_at: row.changed_at, task })
     }
 }
 

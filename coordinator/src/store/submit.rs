@@ -8,9 +8,10 @@ use gauntlet_domain::schedule::critical_path_costs;
 use gauntlet_domain::task::{Event, TaskState};
 use gauntlet_domain::{Digest, TaskId};
 
-use super::rows::{bytes, column, task_ids};
+use super::counts::Counts;
+use super::rows::{bytes, column, task_id, task_ids};
 use super::work::Work;
-use super::{Error, Store, Transition};
+use super::{Error, Store, Transition, counts};
 
 /// Rows per statement.
 const BATCH: usize = 5000;
@@ -42,16 +43,20 @@ impl Store {
             source
         );
         query.execute(&mut *work.tx).await?;
-        let mut submission = Submission::of(plan);
+        let submission = Submission::of(plan);
         submission.insert_specs(&mut work).await?;
-        let mut submitted = submission.insert_tasks(&mut work).await?;
-        submission.insert_membership(&mut work).await?;
-        insert_cells(plan, &mut work).await?;
+        let (mut submitted, countable) = submission.insert_tasks(&mut work).await?;
+        let mut added = submission.insert_membership(&countable, &mut work).await?;
+        added.cells = insert_cells(plan, &mut work).await?;
         insert_files(files, &mut work).await?;
+        counts::add(plan.sweep_id.as_str(), &added, &mut work.tx).await?;
         submitted.transitions = work.commit().await?;
         Ok(submitted)
     }
 }
+
+/// The states in which tasks were before anything happens to them in this transaction, which is counted when it commits, and their costs.
+type Countable = BTreeMap<TaskId, (TaskState, f64)>;
 
 struct Submission<'a> {
     sweep_id: &'a str,
@@ -104,12 +109,14 @@ impl<'a> Submission<'a> {
         Ok(())
     }
 
-    async fn insert_tasks(&mut self, work: &mut Work) -> Result<Submitted, Error> {
+    /// Also gives the tasks as they are counted where they are new to a sweep.
+    async fn insert_tasks(&self, work: &mut Work) -> Result<(Submitted, Countable), Error> {
         let ids: Vec<TaskId> = self.tasks.iter().map(|(_, task)| task.id).collect();
         let existing = work.lock(&ids).await?;
         let succeeded: BTreeSet<TaskId> =
             existing.iter().filter(|task| task.task.state == TaskState::Succeeded).map(|task| task.id).collect();
         let known: BTreeSet<TaskId> = existing.iter().map(|task| task.id).collect();
+        let mut countable: Countable = existing.iter().map(|it| (it.id, (it.task.state, it.cost))).collect();
         let pending: BTreeMap<TaskId, u32> =
             self.tasks.iter().map(|(_, task)| (task.id, pending_inputs(task, &succeeded))).collect();
         self.raise_critical_paths(&known, work).await?;
@@ -123,7 +130,12 @@ impl<'a> Submission<'a> {
         work.advance(retried).await?;
         let new: Vec<TaskId> = ids.into_iter().filter(|id| !known.contains(id)).collect();
         self.insert_new(&new, &pending, work).await?;
-        Ok(Submitted { new_tasks: new.len(), retried_tasks, done_tasks: succeeded.len(), transitions: Vec::new() })
+        let state = |id| if pending.get(&id) == Some(&0) { TaskState::Ready } else { TaskState::Pending };
+        for (_, task) in &self.tasks {
+            countable.entry(task.id).or_insert_with(|| (state(task.id), task.cost));
+        }
+        let (new_tasks, done_tasks) = (new.len(), succeeded.len());
+        Ok((Submitted { new_tasks, retried_tasks, done_tasks, transitions: Vec::new() }, countable))
     }
 
     async fn insert_new(&self, new: &[TaskId], pending: &BTreeMap<TaskId, u32>, work: &mut Work) -> Result<(), Error> {
@@ -160,14 +172,23 @@ impl<'a> Submission<'a> {
         ids.iter().map(|id| self.critical_path_costs.get(id).copied().unwrap_or(0.0)).collect()
     }
 
-    async fn insert_membership(&self, work: &mut Work) -> Result<(), Error> {
-        let query = sqlx::query!(
-            "insert into sweep_tasks (sweep_id, task_id) select $1, n.task_id from unnest($2::bytea[]) as n (task_id) on conflict do nothing",
-            self.sweep_id,
-            &task_ids(self.tasks.iter().map(|(_, task)| &task.id))
-        );
-        query.execute(&mut *work.tx).await?;
-        Ok(())
+    /// Gives the numbers of the tasks that were not in the sweep before.
+    async fn insert_membership(&self, countable: &Countable, work: &mut Work) -> Result<Counts, Error> {
+        let mut added = Counts::default();
+        for batch in self.tasks.chunks(BATCH) {
+            let query = sqlx::query_scalar!(
+                r#"insert into sweep_tasks (sweep_id, task_id) select $1, n.task_id from unnest($2::bytea[]) as n (task_id)
+                on conflict do nothing returning task_id as "task_id!: Vec<u8>""#,
+                self.sweep_id,
+                &task_ids(batch.iter().map(|(_, task)| &task.id))
+            );
+            for id in query.fetch_all(&mut *work.tx).await? {
+                if let Some((state, cost)) = countable.get(&task_id(id)?) {
+                    added.add(*state, *cost);
+                }
+            }
+        }
+        Ok(added)
     }
 }
 
@@ -176,7 +197,9 @@ fn pending_inputs(task: &PlannedTask, succeeded: &BTreeSet<TaskId>) -> u32 {
     inputs.into_iter().filter(|input| !succeeded.contains(input)).map(|_| 1).sum()
 }
 
-async fn insert_cells(plan: &Plan, work: &mut Work) -> Result<(), Error> {
+/// Gives the number of those that are new.
+async fn insert_cells(plan: &Plan, work: &mut Work) -> Result<u64, Error> {
+    let mut inserted = 0;
     let numbered: Vec<_> = plan.cells.iter().enumerate().collect();
     for batch in numbered.chunks(BATCH) {
         let positions = batch.iter().map(|(position, _)| column(*position, "the number of cells"));
@@ -204,9 +227,9 @@ async fn insert_cells(plan: &Plan, work: &mut Work) -> Result<(), Error> {
             &batch.iter().map(|(_, cell)| cell.train_task.map(bytes)).collect::<Vec<_>>() as _,
             &task_ids(batch.iter().map(|(_, cell)| &cell.attack_task))
         );
-        query.execute(&mut *work.tx).await?;
+        inserted += query.execute(&mut *work.tx).await?.rows_affected();
     }
-    Ok(())
+    Ok(inserted)
 }
 
 async fn insert_files(files: &[(Digest, String)], work: &mut Work) -> Result<(), Error> {

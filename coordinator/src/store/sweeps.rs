@@ -143,8 +143,7 @@ impl Store {
     async fn sweep_statuses(&self, ids: &[String]) -> Result<Vec<SweepStatus>, Error> {
         let mut statuses: BTreeMap<String, SweepStatus> = BTreeMap::new();
         let rows = sqlx::query!(
-            r#"select sweep_id, name, submitted_at, cancelled_at is not null as "cancelled!",
-                (select count(*) from sweep_cells c where c.sweep_id = s.sweep_id) as "cells!"
+            r#"select sweep_id, name, submitted_at, cancelled_at is not null as "cancelled!"
             from sweeps s where sweep_id = any($1::text[])"#,
             ids
         );
@@ -157,7 +156,7 @@ impl Store {
                 counts: BTreeMap::new(),
                 total_cost: 0.0,
                 done_cost: 0.0,
-                cells: unsigned(row.cells)?,
+                cells: 0,
                 running: Vec::new(),
                 unsuccessful: Vec::new(),
             };
@@ -170,21 +169,23 @@ impl Store {
     }
 
     async fn add_counts(&self, statuses: &mut BTreeMap<String, SweepStatus>) -> Result<(), Error> {
-        let rows = sqlx::query!(
-            r#"select st.sweep_id, t.state::text as "state!", count(*) as "count!", sum(s.cost) as "cost!"
-            from sweep_tasks st join tasks t using (task_id) join task_specs s using (task_id)
-            where st.sweep_id = any($1::text[])
-            group by st.sweep_id, t.state"#,
-            &statuses.keys().cloned().collect::<Vec<_>>()
-        );
-        for row in rows.fetch_all(&self.pool).await? {
-            let Some(status) = statuses.get_mut(&row.sweep_id) else { continue };
-            let state = task_state(&row.state)?;
-            status.counts.insert(state, unsigned(row.count)?);
-            status.total_cost += row.cost;
-            if state == TaskState::Succeeded {
-                status.done_cost = row.cost;
+        let ids: Vec<String> = statuses.keys().cloned().collect();
+        for (sweep, (counts, leased)) in self.sweep_counts(&ids).await? {
+            let Some(status) = statuses.get_mut(&sweep) else { continue };
+            let by_state = [
+                (TaskState::Pending, counts.pending),
+                (TaskState::Ready, counts.open.saturating_sub(leased)),
+                (TaskState::Leased, leased),
+                (TaskState::Succeeded, counts.succeeded),
+                (TaskState::Failed, counts.failed),
+                (TaskState::Cancelled, counts.cancelled),
+                (TaskState::Skipped, counts.skipped),
+            ];
+            for (state, count) in by_state.into_iter().filter(|(_, count)| *count > 0) {
+                status.counts.insert(state, unsigned(count)?);
             }
+            (status.total_cost, status.done_cost) = (counts.total_cost, counts.done_cost);
+            status.cells = unsigned(counts.cells)?;
         }
         Ok(())
     }

@@ -206,8 +206,9 @@ async fn reports_submissions_and_cancellations_at_once_never_deadlock_nor_lose_a
         all.push(tokio::spawn(async move {
             let artifact =
                 gauntlet_domain::experiment::ArtifactRef { digest: gauntlet_domain::Digest::of(b"x"), size_bytes: 1 };
-            let content = Content::Trained(artifact);
-            store.store_report(&worker, claim.attempt, &content).await.map(drop)
+            let report =
+                Report { worker, attempt: claim.attempt, spec: claim.spec, content: Content::Trained(artifact) };
+            store.store_reports(&[&report]).await.map(drop)
         }));
     }
     for seeds in [0..6, 3..9, 6..12, 0..12] {
@@ -300,7 +301,8 @@ async fn an_attempt_beyond_all_columns_is_nobodys() {
     let plan = sweep_of(0..1, &["2/255"]);
     house.store.submit(&plan, "", &[]).await.unwrap();
     let attempt = AttemptRef { task: plan.tasks[0].id, attempt: AttemptNumber(u32::MAX) };
-    let stored =
-        house.store.store_report(&"w1".parse().unwrap(), attempt, &Content::HandedBack(String::new())).await.unwrap();
-    assert!(matches!(stored.verdict, Verdict::Stale(_)));
+    let content = Content::HandedBack(String::new());
+    let report = Report { worker: "w1".parse().unwrap(), attempt, spec: None, content };
+    let stored = house.store.store_reports(&[&report]).await.unwrap();
+    assert!(matches!(stored.verdicts[..], [Verdict::Stale(_)]));
 }

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use gauntlet_domain::task::{Event, Rejected, RetryPolicy, Task, TaskState, Timestamp, apply};
 use gauntlet_domain::{AttemptRef, TaskId, WorkerId};
 use sqlx::{PgPool, Postgres, Transaction};
+use time::OffsetDateTime;
 
-use super::Error;
-use super::rows::{LockedTask, TaskRow, column, corrupt, moment, task_ids, timestamp};
+use super::rows::{LockedTask, TaskRow, bytes, column, corrupt, moment, task_ids, timestamp, unsigned};
+use super::{Error, counts};
 
 /// What happened to a task in a transaction that is committed.
 #[derive(Debug, Clone)]
@@ -24,6 +25,10 @@ pub struct Transition {
     pub event: &'static str,
     /// Moment of the transaction.
     pub now: Timestamp,
+    /// Expected cost of the whole task.
+    pub(super) cost: f64,
+    /// When it came into the state before.
+    since: OffsetDateTime,
     end: Option<AttemptEnd>,
 }
 
@@ -47,7 +52,8 @@ impl Transition {
 impl Transition {
     pub fn for_test(task: TaskId, label: String, before: Task, after: Task) -> Self {
         let now = after.not_before;
-        Self { task, label, before, after, event: "test", now, end: None }
+        let since = OffsetDateTime::UNIX_EPOCH;
+        Self { task, label, before, after, event: "test", now, cost: 1.0, since, end: None }
     }
 }
 
@@ -75,7 +81,8 @@ impl Work {
     }
 
     /// Makes everything durable, and tells what happened.
-    pub async fn commit(self) -> Result<Vec<Transition>, Error> {
+    pub async fn commit(mut self) -> Result<Vec<Transition>, Error> {
+        counts::follow(&self.transitions, &mut self.tx).await?;
         self.tx.commit().await?;
         Ok(self.transitions)
     }
@@ -85,7 +92,7 @@ impl Work {
         let rows = sqlx::query_as!(
             TaskRow,
             r#"select t.task_id, t.state::text as "state!", t.attempt, t.worker_id, t.pending_inputs, t.not_before,
-                t.transient_failures, t.resource_failures, t.reason, s.label
+                t.transient_failures, t.resource_failures, t.reason, t.changed_at, s.label, s.cost
             from tasks t join task_specs s using (task_id)
             where t.task_id = any($1::bytea[])
             order by s.depth, t.task_id
@@ -99,30 +106,42 @@ impl Work {
     /// events change nothing.
     pub async fn advance(&mut self, events: Vec<(LockedTask, Event)>) -> Result<Vec<(TaskId, Rejected)>, Error> {
         let first = self.transitions.len();
-        let rejected = self.happen(events).await?;
-        let ended: Vec<(TaskId, TaskState)> =
-            self.transitions[first..].iter().map(|t| (t.task, t.after.state)).collect();
-        for (task, _) in ended.iter().filter(|(_, state)| *state == TaskState::Succeeded) {
-            self.input_succeeded(*task).await?;
+        let rejected = self.happen(events.into_iter().map(Change::once).collect()).await?;
+        let ended = |of: fn(TaskState) -> bool| {
+            self.transitions[first..].iter().filter(move |it| of(it.after.state)).map(|it| it.task).collect()
+        };
+        let succeeded: Vec<TaskId> = ended(|state| state == TaskState::Succeeded);
+        let lost: Vec<TaskId> = ended(TaskState::ended_without_result);
+        if !succeeded.is_empty() {
+            self.inputs_succeeded(&succeeded).await?;
         }
-        let lost: Vec<TaskId> =
-            ended.iter().filter(|(_, state)| state.ended_without_result()).map(|(task, _)| *task).collect();
         if !lost.is_empty() {
             self.inputs_lost(&lost).await?;
         }
         Ok(rejected)
     }
 
-    async fn input_succeeded(&mut self, input: TaskId) -> Result<(), Error> {
-        let dependents = sqlx::query_scalar!(
-            r#"select i.task_id as "task_id!: Vec<u8>" from task_inputs i join tasks t using (task_id)
-            where i.input_task_id = $1 and t.state = 'pending'"#,
-            &task_ids([&input])[0]
+    /// Brings all that needs one of these tasks closer to ready.
+    async fn inputs_succeeded(&mut self, inputs: &[TaskId]) -> Result<(), Error> {
+        let dependents = sqlx::query!(
+            r#"select i.task_id as "task_id!: Vec<u8>", count(*) as "inputs!" from task_inputs i join tasks t using (task_id)
+            where i.input_task_id = any($1::bytea[]) and t.state = 'pending'
+            group by i.task_id"#,
+            &task_ids(inputs)
         );
-        let dependents = dependents.fetch_all(&mut *self.tx).await?;
-        let ids = dependents.into_iter().map(super::rows::task_id).collect::<Result<Vec<_>, _>>()?;
-        let locked = if ids.is_empty() { Vec::new() } else { self.lock(&ids).await? };
-        self.happen(locked.into_iter().map(|task| (task, Event::InputSucceeded)).collect()).await?;
+        let mut succeeded: BTreeMap<TaskId, u32> = BTreeMap::new();
+        for row in dependents.fetch_all(&mut *self.tx).await? {
+            succeeded.insert(super::rows::task_id(row.task_id)?, unsigned(row.inputs)?);
+        }
+        if succeeded.is_empty() {
+            return Ok(());
+        }
+        let locked = self.lock(&succeeded.keys().copied().collect::<Vec<_>>()).await?;
+        let change = |task: LockedTask| {
+            let times = succeeded.get(&task.id).copied().unwrap_or(0);
+            Change { task, event: Event::InputSucceeded, times }
+        };
+        self.happen(locked.into_iter().map(change).collect()).await?;
         Ok(())
     }
 
@@ -156,27 +175,25 @@ impl Work {
             |task: &LockedTask| roots.get(&task.id).and_then(|root| reasons.get(root)).cloned().unwrap_or_default();
         let lose = |task: LockedTask| {
             let reason = reason(&task);
-            (task, Event::InputLost { reason })
+            Change::once((task, Event::InputLost { reason }))
         };
         self.happen(locked.into_iter().map(lose).collect()).await?;
         Ok(())
     }
 
-    async fn happen(&mut self, events: Vec<(LockedTask, Event)>) -> Result<Vec<(TaskId, Rejected)>, Error> {
+    async fn happen(&mut self, changes: Vec<Change>) -> Result<Vec<(TaskId, Rejected)>, Error> {
         let mut rejected = Vec::new();
-        let mut transitions = Vec::with_capacity(events.len());
-        for (LockedTask { id, label, task: before }, event) in events {
-            let (name, end) = (event_name(&event), attempt_end(&event));
-            match apply(&before, event, &self.policy, self.now) {
-                Ok(after) => {
-                    transitions.push(Transition { task: id, label, before, after, event: name, now: self.now, end })
-                }
+        let mut transitions = Vec::with_capacity(changes.len());
+        for change in changes {
+            let id = change.task.id;
+            match change.apply(&self.policy, self.now) {
+                Ok(transition) => transitions.push(transition),
                 Err(problem) => rejected.push((id, problem)),
             }
         }
         for chunk in transitions.chunks(5000) {
             self.write(chunk).await?;
-            self.end_attempts(chunk).await?;
+            self.write_attempts(chunk).await?;
         }
         self.transitions.append(&mut transitions);
         Ok(rejected)
@@ -217,30 +234,80 @@ impl Work {
         }
     }
 
-    async fn end_attempts(&mut self, transitions: &[Transition]) -> Result<(), Error> {
-        let ends: Vec<_> = transitions.iter().filter_map(|t| Some((t.ended_attempt()?.0, t.end.as_ref()?))).collect();
-        if ends.is_empty() {
+    /// Attempts are written when they are over, and never again.
+    async fn write_attempts(&mut self, transitions: &[Transition]) -> Result<(), Error> {
+        let rows = EndedAttempts::of(transitions)?;
+        if rows.ids.is_empty() {
             return Ok(());
         }
-        let ids = task_ids(ends.iter().map(|(attempt, _)| &attempt.task));
-        let attempts =
-            ends.iter().map(|(attempt, _)| column(attempt.attempt.0, "an attempt")).collect::<Result<Vec<i32>, _>>()?;
-        let outcomes: Vec<&str> = ends.iter().map(|(_, end)| end.outcome).collect();
-        let classes: Vec<Option<&str>> = ends.iter().map(|(_, end)| end.failure_class).collect();
-        let messages: Vec<Option<&str>> = ends.iter().map(|(_, end)| end.message.as_deref()).collect();
         let query = sqlx::query!(
-            "update attempts a set
-                ended_at = now(), outcome = n.outcome::attempt_outcome, failure_class = n.class::failure_class, message = n.message
-            from unnest($1::bytea[], $2::integer[], $3::text[], $4::text[], $5::text[]) as n (task_id, attempt, outcome, class, message)
-            where a.task_id = n.task_id and a.attempt = n.attempt and a.outcome = 'running'",
-            &ids,
-            &attempts,
-            &outcomes as _,
-            &classes as _,
-            &messages as _
+            "insert into attempts (task_id, attempt, worker_id, started_at, ended_at, outcome, failure_class, message)
+            select task_id, attempt, worker_id, started_at, now(), outcome::attempt_outcome, class::failure_class, message
+            from unnest($1::bytea[], $2::integer[], $3::text[], $4::timestamptz[], $5::text[], $6::text[], $7::text[])
+                as n (task_id, attempt, worker_id, started_at, outcome, class, message)",
+            &rows.ids,
+            &rows.attempt,
+            &rows.worker as _,
+            &rows.started_at,
+            &rows.outcome as _,
+            &rows.class as _,
+            &rows.message as _
         );
         query.execute(&mut *self.tx).await?;
         Ok(())
+    }
+}
+
+/// An event that happens to a task, once or several times over.
+struct Change {
+    task: LockedTask,
+    event: Event,
+    times: u32,
+}
+
+impl Change {
+    fn once((task, event): (LockedTask, Event)) -> Self {
+        Self { task, event, times: 1 }
+    }
+
+    fn apply(self, policy: &RetryPolicy, now: Timestamp) -> Result<Transition, Rejected> {
+        let Self { task: LockedTask { id, label, cost, changed_at, task: before }, event, times } = self;
+        let (name, end) = (event_name(&event), attempt_end(&event));
+        let mut after = apply(&before, event.clone(), policy, now)?;
+        for _ in 1..times {
+            let Ok(further) = apply(&after, event.clone(), policy, now) else { break };
+            after = further;
+        }
+        Ok(Transition { task: id, label, before, after, event: name, now, cost, since: changed_at, end })
+    }
+}
+
+/// The columns of [`Work::write_attempts`].
+#[derive(Default)]
+struct EndedAttempts<'a> {
+    ids: Vec<Vec<u8>>,
+    attempt: Vec<i32>,
+    worker: Vec<&'a str>,
+    started_at: Vec<OffsetDateTime>,
+    outcome: Vec<&'static str>,
+    class: Vec<Option<&'static str>>,
+    message: Vec<Option<&'a str>>,
+}
+
+impl<'a> EndedAttempts<'a> {
+    fn of(transitions: &'a [Transition]) -> Result<Self, Error> {
+        let mut rows = Self::default();
+        for transition in transitions {
+            let (Some((attempt, worker)), Some(end)) = (transition.ended_attempt(), &transition.end) else { continue };
+            rows.ids.push(bytes(attempt.task));
+            rows.attempt.push(column(attempt.attempt.0, "an attempt")?);
+            rows.worker.push(worker.as_str());
+            rows.started_at.push(transition.since);
+            rows.outcome.push(end.outcome);
+            rows.class.push(end.failure_class);
+            rows.message.push(end.message.as_deref());
+        }
+        Ok(rows)
     }
 }
 
