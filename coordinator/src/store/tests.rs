@@ -1,5 +1,8 @@
 //! The store alone, on a real Postgres.
 
+mod batches;
+mod counting;
+
 use gauntlet_domain::plan::{Plan, PlannedTask};
 use gauntlet_domain::statistics::{mean_and_deviation, wilson_interval};
 use gauntlet_domain::task::{FailureCounts, Lease, RetryPolicy, Task, TaskState, Timestamp};

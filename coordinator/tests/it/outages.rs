@@ -9,13 +9,13 @@ use crate::house::{House, LEASE};
 use crate::sweep_files::scratch;
 use crate::worker::{attempt, result};
 
-fn signal(signal: &str, pids: &[u32]) {
+pub fn signal(signal: &str, pids: &[u32]) {
     let pids = pids.iter().map(ToString::to_string);
     assert!(Command::new("kill").arg(signal).args(pids).status().unwrap().success());
 }
 
 /// The server and the processes it forked.
-fn processes(house: &House) -> Vec<u32> {
+pub fn processes(house: &House) -> Vec<u32> {
     let server = house.database.postgres().pid().expect("Postgres runs");
     let children = std::fs::read_to_string(format!("/proc/{server}/task/{server}/children")).unwrap();
     std::iter::once(server).chain(children.split_whitespace().map(|pid| pid.parse().unwrap())).collect()

@@ -1,0 +1,160 @@
+//! The numbers that sweeps keep of their tasks.
+
+use gauntlet_domain::task::{Failure, FailureClass};
+use proptest::collection::vec;
+
+use super::batches::{claim_all, report, result};
+use super::*;
+use crate::store::counts::Counts;
+
+/// What may happen to a few sweeps that share tasks.
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    Submit(usize),
+    Cancel(usize),
+    Retry(usize),
+    /// Claims what is ready, and hands half of it back.
+    Claim,
+    /// Ends some of what is claimed: the first by results, then by failures of either kind, then by silence.
+    End(u8),
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        2 => (0usize..4).prop_map(Step::Submit),
+        1 => (0usize..4).prop_map(Step::Cancel),
+        1 => (0usize..4).prop_map(Step::Retry),
+        3 => Just(Step::Claim),
+        4 => (0u8..8).prop_map(Step::End),
+    ]
+}
+
+fn plans() -> [Plan; 4] {
+    [
+        sweep_of(0..3, &["1/255", "2/255"]),
+        sweep_of(1..4, &["2/255"]),
+        sweep_of(0..4, &["2/255", "4/255"]),
+        sweep_of(3..5, &["1/255"]),
+    ]
+}
+
+async fn happen(store: &Store, step: Step, claimed: &mut Vec<Claimed>, session: i64) {
+    let plans = plans();
+    match step {
+        Step::Submit(sweep) => drop(store.submit(&plans[sweep], "", &[]).await.unwrap()),
+        Step::Cancel(sweep) => drop(store.cancel_sweep(plans[sweep].sweep_id.as_str()).await.unwrap()),
+        Step::Retry(sweep) => drop(store.retry_sweep(plans[sweep].sweep_id.as_str()).await.unwrap()),
+        Step::Claim => {
+            let mut claims = claim_all(store, "w1", session).await;
+            let kept = claims.split_off(claims.len() / 2);
+            let handed_back: Vec<Report> =
+                claims.iter().map(|claim| report(claim, Content::HandedBack(String::new()))).collect();
+            store.store_reports(&handed_back.iter().collect::<Vec<_>>()).await.unwrap();
+            claimed.extend(kept);
+        }
+        Step::End(7) => {
+            let orphans: Vec<Orphan> =
+                claimed.drain(..).map(|claim| Orphan { attempt: claim.attempt, worker: claim.worker }).collect();
+            store.take_back(&orphans).await.unwrap();
+        }
+        Step::End(kind) => {
+            let ends: Vec<Claimed> = claimed.drain(..claimed.len().div_ceil(2)).collect();
+            let content = |(number, claim): (usize, &Claimed)| match (usize::from(kind) + number) % 7 {
+                0 => Content::Nonsense("nothing".to_owned()),
+                1 => Content::Failed(Failure { class: FailureClass::Transient, message: "lost".to_owned() }),
+                2 => Content::Failed(Failure { class: FailureClass::Permanent, message: "bad data".to_owned() }),
+                _ => result(claim),
+            };
+            let reports: Vec<Report> =
+                ends.iter().enumerate().map(|(number, claim)| report(claim, content((number, claim)))).collect();
+            store.store_reports(&reports.iter().collect::<Vec<_>>()).await.unwrap();
+        }
+    }
+}
+
+/// What the sweeps keep, and what a count of all tasks gives.
+async fn kept_and_counted(store: &Store) -> Vec<(Counts, Counts)> {
+    let sweeps: Vec<String> =
+        sqlx::query_scalar("select sweep_id from sweeps order by 1").fetch_all(&store.pool).await.unwrap();
+    let kept = store.sweep_counts(&sweeps).await.unwrap();
+    let mut both = Vec::new();
+    for sweep in &sweeps {
+        let mut counted = Counts::default();
+        let mut leased = 0;
+        let rows = sqlx::query_as::<_, (String, f64)>(
+            "select t.state::text, s.cost from sweep_tasks st join tasks t using (task_id) join task_specs s using (task_id) where st.sweep_id = $1",
+        );
+        for (state, cost) in rows.bind(sweep).fetch_all(&store.pool).await.unwrap() {
+            let state = TaskState::from_name(&state).unwrap();
+            counted.add(state, cost);
+            leased += u64::from(state == TaskState::Leased);
+        }
+        let cells = sqlx::query_scalar::<_, i64>("select count(*) from sweep_cells where sweep_id = $1");
+        counted.cells = cells.bind(sweep).fetch_one(&store.pool).await.unwrap().try_into().unwrap();
+        let (mut kept, kept_leased) = kept[sweep];
+        assert_eq!(kept_leased, leased);
+        for (kept, counted) in [(&mut kept.total_cost, counted.total_cost), (&mut kept.done_cost, counted.done_cost)] {
+            assert!((*kept - counted).abs() <= 1e-9 * counted.max(1.0), "{kept} against {counted}");
+            *kept = counted;
+        }
+        both.push((kept, counted));
+    }
+    both
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_any_history_a_sweeps_numbers_are_those_of_a_recount() {
+    let handle = tokio::runtime::Handle::current();
+    let house = House::start().await;
+    let check = move || {
+        let mut runner =
+            TestRunner::new(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() });
+        let result = runner.run(&vec(any_step(), 5..30), |steps| {
+            handle.block_on(async {
+                sqlx::query("truncate sweeps, task_specs, workers cascade").execute(&house.store.pool).await.unwrap();
+                let session = house.worker("w1").await;
+                let mut claimed = Vec::new();
+                for step in steps {
+                    happen(&house.store, step, &mut claimed, session).await;
+                }
+                for (kept, counted) in kept_and_counted(&house.store).await {
+                    prop_assert_eq!(kept, counted);
+                }
+                Ok(())
+            })
+        });
+        result.unwrap();
+    };
+    tokio::task::spawn_blocking(check).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn sweeps_that_change_at_once_keep_their_numbers_and_never_deadlock() {
+    let house = House::start().await;
+    let mut all = Vec::new();
+    for number in 0..4usize {
+        let name = format!("w{number}");
+        let session = house.worker(&name).await;
+        let store = house.store.clone();
+        all.push(tokio::spawn(async move {
+            let plans = plans();
+            for round in 0..12usize {
+                store.submit(&plans[(number + round) % 4], "", &[]).await?;
+                let claims = claim_all(&store, &name, session).await;
+                let reports: Vec<Report> = claims.iter().map(|claim| report(claim, result(claim))).collect();
+                store.store_reports(&reports.iter().collect::<Vec<_>>()).await?;
+                if round % 3 == 0 {
+                    store.cancel_sweep(plans[(number + 2 * round) % 4].sweep_id.as_str()).await?;
+                    store.retry_sweep(plans[(number + 2 * round) % 4].sweep_id.as_str()).await?;
+                }
+            }
+            Ok::<(), Error>(())
+        }));
+    }
+    for task in all {
+        task.await.unwrap().unwrap();
+    }
+    for (kept, counted) in kept_and_counted(&house.store).await {
+        assert_eq!(kept, counted);
+    }
+}
