@@ -11,7 +11,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 SETUP := $(PYTHON) scripts/setup.py
 REFERENCE := .deps/reference/bin/python
 
-.PHONY: help demo test lint build setup reference reference-env bench agreement simulate chaos sqlx check-tools check-python
+.PHONY: help demo test lint build setup reference reference-env bench bench-dispatch agreement simulate chaos sqlx check-tools check-python
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,6 +61,13 @@ bench: reference-env setup ## speed and memory beside torchattacks, AutoAttack a
 	$(CARGO) build --locked --release -p gauntlet-data --example image_loading
 	$(REFERENCE) scripts/bench/attacks.py speed --binary $(TARGET)/release/examples/attack_speed
 	$(REFERENCE) scripts/bench/image_loading.py --binary $(TARGET)/release/examples/image_loading
+
+bench-dispatch: check-tools ## the queue under load, beside pgbench on the same server
+	@$(SETUP) postgres
+	$(CARGO) build --locked --release -p gauntlet-cli --bin gauntlet
+	$(CARGO) build --locked --release -p gauntlet-coordinator --example noop_worker
+	$(CARGO) build --locked --release -p gauntlet-postgres --example with-database
+	$(PYTHON) scripts/bench/dispatch.py $(DISPATCH)
 
 simulate: ## the scheduler's decisions under 10,000 seeds of crashes, partitions and outages, on a virtual clock
 	GAUNTLET_SIMULATION_SEEDS=10000 $(CARGO) test --locked --release -p gauntlet-domain --test simulation -- --nocapture

@@ -1,0 +1,102 @@
+"""The queue under load: how many tasks per second, how soon, and whether it stays so as it fills.
+
+    make bench-dispatch
+    python3 scripts/bench/dispatch.py --only throughput,latency --seconds 5
+
+Everything runs on this machine and ends with the program: a private Postgres with the settings of production (fsync on), `gauntlet coordinator`, and no-op
+workers as processes that speak gRPC (`coordinator/examples/noop_worker`). Whatever is compared is measured in one run on one server.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+from dispatching import measures, report  # noqa: E402
+from dispatching.cluster import Bench  # noqa: E402
+from dispatching.database import Server  # noqa: E402
+from dispatching.processes import Failed  # noqa: E402
+
+MEASURES = {
+    "flush": measures.flush,
+    "throughput": measures.throughput,
+    "latency": measures.latency,
+    "backlog": measures.backlog,
+}
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def main():
+    arguments = parse_arguments()
+    try:
+        if arguments.inside:
+            measure(arguments)
+        else:
+            sys.exit(with_server(arguments))
+    except Failed as problem:
+        sys.exit(f"bench: error: {problem}")
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target") / "release"
+    parser.add_argument("--only", default=",".join(MEASURES), metavar="WHAT[,WHAT]",
+                        help="what to measure, of: %(default)s")
+    parser.add_argument("--seconds", type=int, default=8, help="length of each measurement under load [%(default)s]")
+    parser.add_argument("--enqueue", type=int, default=100_000, metavar="TASKS", help="size of the sweep that is submitted [%(default)s]")
+    parser.add_argument("--backlogs", type=numbers, default=[100_000, 1_000_000], metavar="TASKS[,TASKS]",
+                        help="backlogs to measure at, beside 1000 [100000,1000000]")
+    parser.add_argument("--processes", type=int, default=2, metavar="N", help="processes of the fleet [%(default)s]")
+    parser.add_argument("--workers", type=int, default=8, metavar="N", help="workers of each process [%(default)s]")
+    parser.add_argument("--slots", type=int, default=32, metavar="N", help="slots of each worker [%(default)s]")
+    parser.add_argument("--bare-rows", type=int, default=500_000, metavar="TASKS", help="tasks in pgbench's table [%(default)s]")
+    parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
+    parser.add_argument("--gauntlet", default=target / "gauntlet", metavar="FILE", help="the built command")
+    parser.add_argument("--worker", default=target / "examples/noop_worker", metavar="FILE", help="the built example `noop_worker`")
+    parser.add_argument("--with-database", default=target / "examples/with-database", metavar="FILE",
+                        help="the built example `with-database`")
+    parser.add_argument("--directory", default="/var/tmp", metavar="DIR",
+                        help="where the database lies while this runs: on a disk, not in memory [%(default)s]")
+    parser.add_argument("--inside", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    arguments.only = arguments.only.split(",")
+    unknown = [what for what in arguments.only if what not in MEASURES]
+    if unknown:
+        parser.error(f"--only: unknown: {', '.join(unknown)}; known: {', '.join(MEASURES)}")
+    return arguments
+
+
+def numbers(text):
+    return [int(part) for part in text.split(",")]
+
+
+def with_server(arguments):
+    """Runs this program again beside a server of its own."""
+    for binary in (arguments.gauntlet, arguments.worker, arguments.with_database):
+        if not os.access(binary, os.X_OK):
+            raise Failed(f"{binary} is not there; `make bench-dispatch` builds it")
+    with tempfile.TemporaryDirectory(prefix="gauntlet-bench-", dir=arguments.directory) as folder:
+        os.chmod(folder, 0o755)  # noqa: S103 The server's user must get in.
+        command = [arguments.with_database, "--durable", folder, sys.executable, os.path.abspath(__file__), *sys.argv[1:], "--inside", folder]
+        return subprocess.call(command)
+
+
+def measure(arguments):
+    server = Server(os.environ["DATABASE_URL"], arguments.inside)
+    found = {"settings": server.settings(), "cores": os.cpu_count()}
+    with tempfile.TemporaryDirectory(prefix="files-", dir=arguments.inside) as folder:
+        bench = Bench(arguments, server, folder)
+        for what in arguments.only:
+            measures.log(f"measuring {what}")
+            found[what] = MEASURES[what](bench)
+    print(json.dumps(found, indent=1) if arguments.json else report.table(found))
+
+
+if __name__ == "__main__":
+    main()

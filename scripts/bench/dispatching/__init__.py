@@ -1,0 +1,1 @@
+"""Parts of the bench of the queue; `scripts/bench/dispatch.py` puts them together."""

@@ -1,0 +1,110 @@
+"""A database with a coordinator, and workers that come and go."""
+
+import contextlib
+import pathlib
+import statistics
+import time
+
+from .processes import Coordinator, Failed, Workers
+from .workload import Sweeps
+
+WARM_UP_SECS = 2
+
+
+class Bench:
+    """Where the programs and the server are, and how much load there shall be."""
+
+    def __init__(self, arguments, server, folder):
+        self.arguments = arguments
+        self.server = server
+        self.folder = pathlib.Path(folder)
+        self.clusters = 0
+
+    @contextlib.contextmanager
+    def cluster(self, what):
+        """A fresh database and a coordinator, gone at the end."""
+        self.clusters += 1
+        name = f"bench_{self.clusters}_{what}"
+        folder = self.folder / name
+        folder.mkdir()
+        cluster = None
+        try:
+            cluster = Cluster(self, name, folder)
+            yield cluster
+            cluster.coordinator.end()
+        finally:
+            if cluster:
+                cluster.kill()
+            self.server.drop(name)
+
+
+class Cluster:
+    """A database and its coordinator."""
+
+    def __init__(self, bench, name, folder):
+        self.bench = bench
+        self.arguments = bench.arguments
+        self.folder = folder
+        self.server = bench.server
+        self.url = bench.server.create(name)
+        self.coordinator = Coordinator(self.arguments.gauntlet, self.url, folder)
+        self.sweeps = Sweeps(folder)
+        self.submitted = 0
+        self.started = []
+
+    def submit(self, tasks):
+        """A sweep of so many tasks that nobody has seen before: seconds, and its id."""
+        self.submitted += 1
+        return self.coordinator.submit(self.sweeps.write(f"bench-{self.submitted}", tasks))
+
+    def workers(self, name, processes=1, workers=1, slots=1, more=()):
+        """Connected no-op workers."""
+        label = f"{name}-{len(self.started)}"
+        started = Workers(self.arguments.worker, self.coordinator.endpoint, self.folder, label, processes, workers, slots, more)
+        self.started.append(started)
+        return started.wait()
+
+    def fleet(self, name="fleet"):
+        """As many as keep the coordinator busy."""
+        arguments = self.arguments
+        return self.workers(name, arguments.processes, arguments.workers, arguments.slots)
+
+    def left(self):
+        """Tasks without a result, in all sweeps."""
+        return int(self.server.number(self.url, "select count(*) from tasks where state in ('pending', 'ready', 'leased')"))
+
+    def wait_until_done(self, patience_secs):
+        deadline = time.monotonic() + patience_secs
+        while self.left():
+            if time.monotonic() > deadline:
+                raise Failed(f"{self.left()} tasks are left after {patience_secs} s")
+            time.sleep(0.2)
+
+    def settle(self):
+        self.server.settle(self.url)
+
+    def busy(self, seconds, beside=None):
+        """Results per second of the fleet in windows of a second, and what else was seen; at the end there must be work left."""
+        fleet = self.fleet()
+        cpu_before = self.coordinator.cpu_secs()
+        time.sleep(WARM_UP_SECS)
+        begin = time.time()
+        seen = beside(seconds) if beside else time.sleep(seconds)
+        end = time.time()
+        cpu = self.coordinator.cpu_secs() - cpu_before
+        measured = fleet.stop()
+        if not self.left():
+            raise Failed("the workers ran out of tasks; what was measured is no throughput")
+        rates = measured.rates(begin, end)
+        return {
+            "tasks_per_sec": statistics.median(rates),
+            "windows": [round(rate) for rate in rates],
+            "coordinator_cpus": cpu / (end - begin + WARM_UP_SECS),
+            "seen": seen,
+            "measured": measured,
+        }
+
+    def kill(self):
+        for workers in self.started:
+            workers.kill()
+        self.coordinator.kill()

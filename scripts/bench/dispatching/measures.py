@@ -1,0 +1,110 @@
+"""What is measured of the queue. Each measurement has a database of its own and returns numbers."""
+
+import statistics
+import time
+
+from .database import bare_rate, flush_millis
+from .processes import Failed
+
+PERCENTS = (50, 99)
+
+
+def log(text):
+    import sys
+
+    print(f"bench: {text}", file=sys.stderr, flush=True)
+
+
+def flush(bench):
+    """One flush to the disk of the database."""
+    taken = flush_millis(bench.folder)
+    return {"p50_millis": statistics.median(taken), "p99_millis": taken[int(len(taken) * 0.99)]}
+
+
+def latencies(measured):
+    """Percentiles, in milliseconds."""
+    refill = {f"p{percent}_millis": measured.percentile_millis("refill_micros", percent) for percent in PERCENTS}
+    acknowledge = {f"p{percent}_millis": measured.percentile_millis("acknowledge_micros", percent) for percent in PERCENTS}
+    return {"refill": refill, "acknowledge": acknowledge, "tasks": measured.accepted}
+
+
+def throughput(bench):
+    """A large sweep through client and coordinator into the database, then out again through the workers; the latter beside a bare queue."""
+    arguments = bench.arguments
+    with bench.cluster("throughput") as cluster:
+        enqueue, _ = cluster.submit(arguments.enqueue)
+        log(f"{arguments.enqueue} tasks submitted in {enqueue:.1f} s")
+        cluster.settle()
+        busy = cluster.busy(arguments.seconds)
+        batch = batches(cluster)
+    ours = busy["tasks_per_sec"]
+    log(f"{ours:.0f} tasks/s; {batch['claimed']:.0f} tasks per claim, {batch['completed']:.0f} per completion")
+    size = max(1, round(batch["claimed"]))
+    bare = {}
+    for clients in (1, 8):
+        bare[clients] = bare_rate(bench.server, bench.folder, size, clients, arguments.seconds, arguments.bare_rows)
+        log(f"pgbench, {clients} clients, batches of {size}: {bare[clients]:.0f} tasks/s")
+    return {
+        "enqueued": arguments.enqueue,
+        "enqueue_secs": enqueue,
+        "tasks_per_sec": ours,
+        "windows": busy["windows"],
+        "coordinator_cpus": busy["coordinator_cpus"],
+        "batch": batch,
+        "latency": latencies(busy["measured"]),
+        "bare_tasks_per_sec": bare,
+        "ratio": {clients: ours / rate for clients, rate in bare.items()},
+    }
+
+
+def batches(cluster):
+    """Tasks per transaction: all that is claimed, and all that is completed, in one transaction bears its time."""
+    mean = "select coalesce(avg(n), 0) from (select count(*) as n from attempts where outcome = 'succeeded' group by {}) as batch"
+    return {name: cluster.server.number(cluster.url, mean.format(column))
+            for name, column in [("claimed", "started_at"), ("completed", "ended_at")]}
+
+
+def latency(bench):
+    """A hot worker of one slot: alone, and beside a fleet that keeps the coordinator busy."""
+    arguments = bench.arguments
+    with bench.cluster("latency") as cluster:
+        cluster.submit(arguments.enqueue)
+        cluster.settle()
+        hot = cluster.workers("hot")
+        time.sleep(arguments.seconds)
+        alone = latencies(hot.stop())
+        hot = cluster.workers("hot")
+        cluster.busy(arguments.seconds)
+        beside = latencies(hot.stop())
+    return {"alone": alone, "beside_fleet": beside}
+
+
+def small_backlog(cluster, bursts):
+    """Results per second while a sweep of 2,000 tasks is drained, so that 1,000 wait on average; the median of some sweeps."""
+    fleet = cluster.fleet()
+    spans = []
+    for _ in range(bursts):
+        begin = time.time()
+        cluster.submit(2000)
+        cluster.wait_until_done(120)
+        spans.append((begin, time.time()))
+    measured = fleet.stop()
+    return statistics.median(measured.burst_rate(begin, end) for begin, end in spans)
+
+
+def backlog(bench):
+    """Throughput and the coordinator's memory at backlogs of three sizes, in one database that fills up."""
+    arguments = bench.arguments
+    rates = {}
+    with bench.cluster("backlog") as cluster:
+        rates[1000] = small_backlog(cluster, 7)
+        log(f"backlog 1,000: {rates[1000]:.0f} tasks/s")
+        resident = {0: cluster.coordinator.resident_mib()}
+        for size in sorted(arguments.backlogs):
+            while (missing := size - cluster.left()) > 0:
+                cluster.submit(min(100_000, -(-missing // 100) * 100))
+            cluster.settle()
+            rates[size] = cluster.busy(arguments.seconds)["tasks_per_sec"]
+            resident[size] = cluster.coordinator.resident_mib()
+            log(f"backlog {size:,}: {rates[size]:.0f} tasks/s, {resident[size]:.0f} MiB")
+    return {"tasks_per_sec": rates, "coordinator_mib": resident}
