@@ -9,6 +9,7 @@ use gauntlet_domain::schedule::{Snapshot, WorkerView, decide};
 use gauntlet_domain::{TaskId, WorkerId};
 use gauntlet_proto::v1;
 
+use crate::sessions::Given;
 use crate::shared::Shared;
 use crate::store::{ClaimFor, Claimed, Error, Orphan};
 
@@ -114,16 +115,23 @@ fn send_off(shared: &Shared, claimed: Vec<Claimed>, sessions: &BTreeMap<WorkerId
             "leased"
         );
         let (attempt, worker) = (claim.attempt, claim.worker.clone());
-        let inputs: Vec<TaskId> = claim.inputs.iter().map(|(task, _)| *task).collect();
-        let (number, spec) = (sessions.get(&worker).copied(), claim.spec.clone());
-        let assign = |number| shared.sessions.assign(&worker, number, attempt, assignment(claim), spec, &inputs);
-        if number.is_some_and(assign) {
+        let number = sessions.get(&worker).copied();
+        if number.is_some_and(|number| shared.sessions.assign(&worker, number, given(claim))) {
             sent.given += 1;
         } else {
             sent.unsent.push(Orphan { attempt, worker });
         }
     }
     sent
+}
+
+fn given(claim: Claimed) -> Given {
+    Given {
+        attempt: claim.attempt,
+        spec: claim.spec.clone(),
+        inputs: claim.inputs.iter().map(|(task, _)| *task).collect(),
+        assign: assignment(claim),
+    }
 }
 
 fn assignment(claim: Claimed) -> v1::Assign {

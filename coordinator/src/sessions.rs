@@ -44,6 +44,19 @@ struct Running {
     spec: Option<Arc<TaskSpec>>,
 }
 
+/// An attempt that goes to a worker.
+#[derive(Debug)]
+pub struct Given {
+    /// Which.
+    pub attempt: AttemptRef,
+    /// What it computes, if this version can read it.
+    pub spec: Option<Arc<TaskSpec>>,
+    /// Tasks whose output the worker will hold.
+    pub inputs: Vec<TaskId>,
+    /// What the worker is told.
+    pub assign: v1::Assign,
+}
+
 /// How far an attempt is, in its worker's words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Progress {
@@ -221,15 +234,8 @@ impl Sessions {
     }
 
     /// Notes an attempt and sends it off. False if the session is over.
-    pub fn assign(
-        &self,
-        worker: &WorkerId,
-        number: i64,
-        attempt: AttemptRef,
-        assign: v1::Assign,
-        spec: Option<Arc<TaskSpec>>,
-        inputs: &[TaskId],
-    ) -> bool {
+    pub fn assign(&self, worker: &WorkerId, number: i64, given: Given) -> bool {
+        let Given { attempt, spec, inputs, assign } = given;
         let given = self.with(worker, Some(number), |session| {
             let sent = session.send(Message::Assign(assign));
             if sent {

@@ -155,3 +155,24 @@ async fn outcomes_of_a_batch_stay_with_their_attacks() {
         assert_eq!(row, (vec![number; 4], vec![0.5, 1.5, 2.5, 100.0 + number], 2, false));
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_attempts_left_goes_with_their_task() {
+    let house = House::start().await;
+    let plan = sweep_of(0..2, &["2/255"]);
+    house.store.submit(&plan, "", &[]).await.unwrap();
+    let session = house.worker("w1").await;
+    for _ in 0..2 {
+        let claims = claim_all(&house.store, "w1", session).await;
+        verdicts(&house.store, &claims.iter().map(|it| report(it, result(it))).collect::<Vec<_>>()).await;
+    }
+    let left = async || {
+        let query = "select (select count(*) from attempts), (select count(*) from attack_results)";
+        sqlx::query_as::<_, (i64, i64)>(query).fetch_one(&house.store.pool).await.unwrap()
+    };
+    assert_eq!(left().await, (4, 2));
+    for statement in ["delete from sweeps", "delete from task_specs where kind = 'attack'"] {
+        sqlx::query(statement).execute(&house.store.pool).await.unwrap();
+    }
+    assert_eq!(left().await, (2, 0));
+}
