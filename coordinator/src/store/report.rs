@@ -190,6 +190,7 @@ async fn check(content: &Content, task: TaskId, work: &mut Work) -> Result<Resul
         {
             Err(format!("a file of {} bytes is too big", artifact.size_bytes))
         }
+        (Content::Checkpoint(_), TaskSpec::Attack(_)) => Ok(()),
         (_, TaskSpec::Train(_)) if wants_training => Ok(()),
         (_, TaskSpec::Train(_)) => Err("outcomes came for a task that trains".to_owned()),
         (_, TaskSpec::Attack(_)) => Err("the report of a training came for a task that attacks".to_owned()),
@@ -202,7 +203,7 @@ fn epoch_fits(epoch: u32) -> bool {
 
 fn check_attack(result: &AttackResult, spec: &AttackSpec) -> Result<(), String> {
     let outcomes = &result.outcomes;
-    outcomes.check(spec.dataset.examples as usize).map_err(|problem| problem.to_string())?;
+    outcomes.check(spec.examples() as usize).map_err(|problem| problem.to_string())?;
     let classes = [
         ("label", &outcomes.label, spec.dataset.classes),
         ("clean_prediction", &outcomes.clean_prediction, spec.model.classes),
@@ -297,7 +298,8 @@ async fn insert_attack_result(attempt: AttemptRef, result: &AttackResult, work: 
         |values: &[u32]| values.iter().map(|value| column(*value, "a class")).collect::<Result<Vec<i32>, _>>();
     // An evaluation without a radius is one of a minimum-norm attack.
     let query = sqlx::query!(
-        "insert into attack_results (task_id, attempt, examples, clean_correct, robust_correct, model_queries, zero_gradient_examples,
+        "with no_longer_needed as (delete from training_checkpoints where task_id = $1)
+        insert into attack_results (task_id, attempt, examples, clean_correct, robust_correct, model_queries, zero_gradient_examples,
             minimum_norm, label, clean_prediction, adversarial_prediction, clean_loss, adversarial_loss, distance)
         select task_id, $2, $3, $4, $5, $6, $7, spec -> 'attack' ->> 'eps' is null, $8, $9, $10, $11, $12, $13
         from task_specs where task_id = $1",

@@ -8,6 +8,7 @@ mod worker;
 
 mod cancellation;
 mod failures;
+mod forecasts;
 mod masking;
 mod migrations;
 mod minimum_norm;
@@ -16,5 +17,6 @@ mod protocol;
 mod reading;
 mod restarts;
 mod several;
+mod shards;
 mod submission;
 mod zombies;

@@ -153,6 +153,7 @@ mod tests {
             },
             seed: 7,
             numerics: 1,
+            shard: None,
         })
     }
 
