@@ -11,10 +11,10 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 SETUP := $(PYTHON) scripts/setup.py
 REFERENCE := .deps/reference/bin/python
 
-.PHONY: help demo test lint build setup reference reference-env bench agreement simulate chaos sqlx check-tools check-python
+.PHONY: help demo test lint build setup reference reference-env bench bench-scaling agreement simulate chaos sqlx check-tools check-python
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: build ## set up, build and run the quickstart sweep: does pre-training transfer non-robustness?
 	$(TARGET)/release/gauntlet run sweeps/quickstart.toml
@@ -61,6 +61,10 @@ bench: reference-env setup ## speed and memory beside torchattacks, AutoAttack a
 	$(CARGO) build --locked --release -p gauntlet-data --example image_loading
 	$(REFERENCE) scripts/bench/attacks.py speed --binary $(TARGET)/release/examples/attack_speed
 	$(REFERENCE) scripts/bench/image_loading.py --binary $(TARGET)/release/examples/image_loading
+
+bench-scaling: build ## a large attack in shards on 1, 2 and 4 workers; a mixed sweep with and without ordering by cost
+	$(PYTHON) scripts/bench/scaling.py shards --gauntlet $(TARGET)/release/gauntlet
+	$(PYTHON) scripts/bench/scaling.py order --gauntlet $(TARGET)/release/gauntlet
 
 simulate: ## the scheduler's decisions under 10,000 seeds of crashes, partitions and outages, on a virtual clock
 	GAUNTLET_SIMULATION_SEEDS=10000 $(CARGO) test --locked --release -p gauntlet-domain --test simulation -- --nocapture
