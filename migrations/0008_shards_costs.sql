@@ -14,7 +14,7 @@ alter table tasks
     add constraint a_merge_is_run_by_nobody check (not merges or state not in ('ready', 'leased'));
 
 -- From now on the seconds that were forecast at the submission. What waits was ordered by cost; a core takes about so long for a unit of it.
-update tasks set critical_path_cost = critical_path_cost * 0.15 where state in ('pending', 'ready', 'leased');
+update tasks set critical_path_cost = critical_path_cost * 0.05 where state in ('pending', 'ready', 'leased');
 
 -- Appends arrays: the columns of shards to those of the whole.
 create aggregate concatenated (anycompatiblearray) (sfunc = array_cat, stype = anycompatiblearray);

@@ -68,7 +68,16 @@ fn run(folder: &Path, database: &TestDatabase, shard_secs: &str) -> (String, Str
     let (sweep, outcomes) = (folder.join("sharded.toml"), folder.join("outcomes.csv"));
     fs::write(&sweep, SWEEP).unwrap();
     let mut command = gauntlet(folder);
-    command.args(["--database-url", database.url(), "run", "--format", "csv", "--shard-secs", shard_secs, "--outcomes"]);
+    command.args([
+        "--database-url",
+        database.url(),
+        "run",
+        "--format",
+        "csv",
+        "--shard-secs",
+        shard_secs,
+        "--outcomes",
+    ]);
     let output = command.arg(&outcomes).arg(&sweep).output().unwrap();
     let stderr = text(&output.stderr);
     assert!(output.status.success(), "{stderr}");

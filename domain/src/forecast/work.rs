@@ -94,8 +94,8 @@ impl DeviceKind {
 
     /// Seconds per unit of cost where nothing was ever learnt: what a core of 2020, or a GPU of that time, needs.
     pub fn usual_secs_per_cost(&self) -> f64 {
-        const CORE: f64 = 0.15;
-        const GPU: f64 = 0.003;
+        const CORE: f64 = 0.05;
+        const GPU: f64 = 0.002;
         match self.0.strip_prefix("cpu/").map(|threads| threads.parse::<u32>()) {
             // Threads pay less and less.
             Some(Ok(threads)) => CORE / f64::from(threads.max(1)).powf(0.8),
