@@ -11,10 +11,10 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 SETUP := $(PYTHON) scripts/setup.py
 REFERENCE := .deps/reference/bin/python
 
-.PHONY: help demo test lint build setup reference reference-env bench bench-dispatch agreement simulate chaos sqlx check-tools check-python
+.PHONY: help demo test lint build setup reference reference-env bench bench-dispatch bench-scaling agreement simulate chaos sqlx check-tools check-python
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: build ## set up, build and run the quickstart sweep: does pre-training transfer non-robustness?
 	$(TARGET)/release/gauntlet run sweeps/quickstart.toml
@@ -68,6 +68,10 @@ bench-dispatch: check-tools ## the queue under load, beside pgbench on the same 
 	$(CARGO) build --locked --release -p gauntlet-coordinator --example noop_worker
 	$(CARGO) build --locked --release -p gauntlet-postgres --example with-database
 	$(PYTHON) scripts/bench/dispatch.py $(DISPATCH)
+
+bench-scaling: build ## a large attack in shards on 1, 2 and 4 workers; a mixed sweep with and without ordering by cost
+	$(PYTHON) scripts/bench/scaling.py shards --gauntlet $(TARGET)/release/gauntlet
+	$(PYTHON) scripts/bench/scaling.py order --gauntlet $(TARGET)/release/gauntlet
 
 simulate: ## the scheduler's decisions under 10,000 seeds of crashes, partitions and outages, on a virtual clock
 	GAUNTLET_SIMULATION_SEEDS=10000 $(CARGO) test --locked --release -p gauntlet-domain --test simulation -- --nocapture

@@ -109,6 +109,8 @@ pub struct RunArgs {
     #[arg(long, value_name = "FILE")]
     pub outcomes: Option<PathBuf>,
     #[command(flatten)]
+    pub planning: PlanningArgs,
+    #[command(flatten)]
     pub executor: ExecutorArgs,
 }
 
@@ -121,6 +123,8 @@ pub struct UpArgs {
     #[arg(long, value_name = "N")]
     pub workers: Option<u32>,
     #[command(flatten)]
+    pub planning: PlanningArgs,
+    #[command(flatten)]
     pub executor: ExecutorArgs,
 }
 
@@ -132,6 +136,25 @@ pub struct CoordinatorArgs {
     /// A worker out of touch for so long loses its tasks.
     #[arg(long, default_value_t = 30, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     pub lease_ttl_secs: u64,
+    #[command(flatten)]
+    pub planning: PlanningArgs,
+}
+
+#[derive(Debug, Clone, Copy, ClapArgs)]
+pub struct PlanningArgs {
+    /// Split attacks that are expected to take longer into shards of about so long each, so that a large evaluation uses idle slots; 0 never
+    /// splits. Results are the same.
+    #[arg(long, default_value_t = 120, env = "GAUNTLET_SHARD_SECS", value_name = "SECONDS")]
+    pub shard_secs: u64,
+    /// What goes first of what is ready: the longest chain of tasks by expected time, or, to compare with, what stands first in the sweep.
+    #[arg(long, value_enum, default_value_t = TaskOrder::CriticalPath, env = "GAUNTLET_ORDER")]
+    pub order: TaskOrder,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TaskOrder {
+    CriticalPath,
+    Fifo,
 }
 
 #[derive(Debug, ClapArgs)]

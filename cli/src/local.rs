@@ -2,16 +2,17 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use gauntlet_agent::{Agent, Config as AgentConfig};
-use gauntlet_coordinator::{Config as CoordinatorConfig, Coordinator};
+use gauntlet_coordinator::{Config as CoordinatorConfig, Coordinator, Order};
 use gauntlet_postgres::{Options as PostgresOptions, Postgres};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::args::{ExecutorArgs, Global};
+use crate::args::{ExecutorArgs, Global, PlanningArgs, TaskOrder};
 use crate::client::Client;
 
 /// A database and a coordinator of this process.
@@ -27,8 +28,16 @@ impl Local {
     /// # Errors
     /// No database can be had, or the address is taken.
     pub async fn start(global: &Global, listen: &str) -> anyhow::Result<Self> {
+        Self::start_with(CoordinatorConfig::default(), global, listen).await
+    }
+
+    /// The same with these settings of the coordinator.
+    ///
+    /// # Errors
+    /// No database can be had, or the address is taken.
+    pub async fn start_with(config: CoordinatorConfig, global: &Global, listen: &str) -> anyhow::Result<Self> {
         let (postgres, database_url) = database(global).await?;
-        let coordinator = coordinator(CoordinatorConfig::default(), &database_url, listen).await?;
+        let coordinator = coordinator(config, &database_url, listen).await?;
         Ok(Self { coordinator, postgres, database_url })
     }
 
@@ -58,6 +67,16 @@ impl Local {
             let _ = tokio::task::spawn_blocking(move || postgres.stop()).await;
         }
     }
+}
+
+/// Settings of a coordinator that plans as the user says.
+pub fn coordinator_config(planning: PlanningArgs) -> CoordinatorConfig {
+    let order = match planning.order {
+        TaskOrder::CriticalPath => Order::CriticalPath,
+        TaskOrder::Fifo => Order::Fifo,
+    };
+    let shard_time = Duration::from_secs(planning.shard_secs);
+    CoordinatorConfig { shard_time, order, ..CoordinatorConfig::default() }
 }
 
 /// A coordinator that listens on `listen`.

@@ -40,24 +40,9 @@ impl Progress {
     }
 }
 
-/// Rate of work since the first look, in units of cost per second.
-struct Pace {
-    started: Instant,
-    done_at_start: Option<f64>,
-}
-
-impl Pace {
-    fn new() -> Self {
-        Self { started: Instant::now(), done_at_start: None }
-    }
-
-    /// Seconds left, once enough was seen to tell.
-    fn seconds_left(&mut self, sweep: &v1::Sweep) -> Option<f64> {
-        let done = done_cost(sweep);
-        let worked = done - *self.done_at_start.get_or_insert(done);
-        let elapsed = self.started.elapsed().as_secs_f64();
-        (worked > 0.0 && elapsed > 3.0).then(|| (sweep.total_cost - done).max(0.0) * elapsed / worked)
-    }
+/// The time left, in words, where the coordinator can tell it.
+fn left(sweep: &v1::Sweep) -> String {
+    sweep.seconds_left.map_or_else(String::new, |left| format!(", about {} left", duration(left)))
 }
 
 /// Cost of what is done, running tasks counted by their progress.
@@ -89,7 +74,6 @@ pub struct Bars {
     all: MultiProgress,
     overall: ProgressBar,
     tasks: BTreeMap<String, ProgressBar>,
-    pace: Pace,
 }
 
 /// Steps of a bar's full length.
@@ -101,16 +85,14 @@ impl Bars {
         let overall = all.add(ProgressBar::new(FULL));
         overall.set_style(style("{bar:40.green} {percent:>3} % │ {elapsed} │ {msg}"));
         overall.enable_steady_tick(Duration::from_millis(500));
-        Self { all, overall, tasks: BTreeMap::new(), pace: Pace::new() }
+        Self { all, overall, tasks: BTreeMap::new() }
     }
 
     fn show(&mut self, sweep: &v1::Sweep) {
         let counts = sweep.tasks.unwrap_or_default();
         let share = if sweep.total_cost > 0.0 { done_cost(sweep) / sweep.total_cost } else { 1.0 };
         self.overall.set_position((share * FULL as f64) as u64);
-        let left =
-            self.pace.seconds_left(sweep).map_or_else(String::new, |left| format!(", about {} left", duration(left)));
-        self.overall.set_message(format!("{}{left}", counts_text(&counts)));
+        self.overall.set_message(format!("{}{}", counts_text(&counts), left(sweep)));
         self.tasks.retain(|id, bar| {
             let running = sweep.running.iter().any(|task| &task.task_id == id);
             if !running {
@@ -147,27 +129,22 @@ fn style(template: &str) -> ProgressStyle {
 pub struct Lines {
     started: Instant,
     last: Option<(Instant, String)>,
-    pace: Pace,
 }
 
 impl Lines {
     fn new() -> Self {
-        Self { started: Instant::now(), last: None, pace: Pace::new() }
+        Self { started: Instant::now(), last: None }
     }
 
     fn show(&mut self, sweep: &v1::Sweep) {
         let counts = sweep.tasks.unwrap_or_default();
         let text = counts_text(&counts);
-        let left = self.pace.seconds_left(sweep);
         let due = match &self.last {
             None => true,
             Some((at, last)) => (at.elapsed() >= LINE_INTERVAL && *last != text) || sweep.state != "running",
         };
         if due {
-            let left = left
-                .filter(|_| sweep.state == "running")
-                .map_or_else(String::new, |left| format!(", about {} left", duration(left)));
-            eprintln!("[{}] {text}{left}", duration(self.started.elapsed().as_secs_f64()));
+            eprintln!("[{}] {text}{}", duration(self.started.elapsed().as_secs_f64()), left(sweep));
             self.last = Some((Instant::now(), text));
         }
     }

@@ -4,6 +4,10 @@ use std::time::Duration;
 
 use gauntlet_domain::task::RetryPolicy;
 
+use crate::store::Planning;
+
+pub use crate::store::Order;
+
 /// Settings of a coordinator. The defaults are right for a cluster; tests shorten the times.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -15,6 +19,12 @@ pub struct Config {
     pub lease_ttl: Duration,
     /// How often and how fast failures are retried.
     pub retry: RetryPolicy,
+    /// Attacks expected to take longer are split into shards that take about so long each; zero for never. Results do not depend on it.
+    pub shard_time: Duration,
+    /// What goes first of the ready tasks of one priority.
+    pub order: Order,
+    /// How often it is learnt from finished attempts what work takes.
+    pub learning_interval: Duration,
     /// Most connections to the database.
     pub database_connections: u32,
     /// How long to wait for the database at the start.
@@ -29,6 +39,9 @@ impl Default for Config {
             heartbeat_interval: Duration::from_secs(2),
             lease_ttl: Duration::from_secs(30),
             retry: RetryPolicy::default(),
+            shard_time: Duration::from_secs(120),
+            order: Order::CriticalPath,
+            learning_interval: Duration::from_secs(5),
             database_connections: 16,
             database_patience: Duration::from_secs(30),
         }
@@ -36,6 +49,10 @@ impl Default for Config {
 }
 
 impl Config {
+    pub(crate) fn planning(&self) -> Planning {
+        Planning { shard_secs: self.shard_time.as_secs_f64(), order: self.order }
+    }
+
     /// A worker not heard of for this long gets no new work.
     pub fn silence(&self) -> Duration {
         self.heartbeat_interval * 3

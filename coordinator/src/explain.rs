@@ -51,6 +51,7 @@ pub fn explain(details: &TaskDetails, ahead: u64, fleet: &Fleet) -> String {
     let since = duration(details.now - details.changed_at);
     let reason = task.reason.as_deref().unwrap_or("no reason is known");
     match task.state {
+        TaskState::Pending if task.merges => merging(&details.inputs),
         TaskState::Pending => pending(&details.inputs),
         TaskState::Ready if task.not_before.0 > details.now => {
             let wait = duration(task.not_before.0 - details.now);
@@ -68,6 +69,9 @@ pub fn explain(details: &TaskDetails, ahead: u64, fleet: &Fleet) -> String {
             let worker = task.lease.as_ref().map(|lease| lease.worker.as_str()).unwrap_or_default();
             format!("runs on {worker} as attempt {} since {since}, {}", task.attempt, progress(details, fleet))
         }
+        TaskState::Succeeded if task.merges => {
+            format!("succeeded {since} ago, merged from its {} shards", details.inputs.len())
+        }
         TaskState::Succeeded => succeeded(details),
         TaskState::Failed => format!("failed: {reason}"),
         TaskState::Cancelled => format!("cancelled: {reason}"),
@@ -84,6 +88,14 @@ fn pending(inputs: &[InputRow]) -> String {
     }
     let plural = if inputs.len() == 1 { "" } else { "s" };
     format!("waits for {} of {} input{plural}: {}", missing.len(), inputs.len(), names.join(", "))
+}
+
+/// An attack in shards, by the states of these.
+fn merging(shards: &[InputRow]) -> String {
+    let counts = TaskState::ALL.map(|state| (state, shards.iter().filter(|shard| shard.state == state).count()));
+    let counts = counts.into_iter().filter(|(_, count)| *count > 0);
+    let counts: Vec<String> = counts.map(|(state, count)| format!("{count} {}", doing(state))).collect();
+    format!("is merged from its {} shards when all have succeeded: {}", shards.len(), counts.join(", "))
 }
 
 const fn doing(state: TaskState) -> &'static str {

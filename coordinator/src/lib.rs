@@ -3,7 +3,7 @@
 //! * `store`: the only SQL;
 //! * `services`: the gRPC services, thin;
 //! * `sessions`: the workers that are here, in memory;
-//! * `dispatch`: the scheduling loop; `leases`: the loop that looks after leases;
+//! * `dispatch`: the scheduling loop; `leases`: the loop that looks after leases; `learning`: the one that learns what work takes;
 //! * `status`: the one translation from errors to gRPC status.
 //!
 //! Everything is decided by `gauntlet-domain`: what a sweep becomes, what an event does to a task, which task goes where. Here it is loaded, written
@@ -14,6 +14,7 @@
 mod config;
 mod dispatch;
 mod explain;
+mod learning;
 mod leases;
 mod outage;
 mod reports;
@@ -24,6 +25,7 @@ mod shared;
 mod source;
 mod status;
 mod store;
+mod time_left;
 
-pub use config::Config;
+pub use config::{Config, Order};
 pub use server::{Coordinator, StartError};

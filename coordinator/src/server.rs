@@ -22,7 +22,7 @@ use crate::services::{Fleet, Sweeps, Workers};
 use crate::shared::Shared;
 use crate::status::Error;
 use crate::store::{self, Store};
-use crate::{dispatch, leases, reports};
+use crate::{dispatch, learning, leases, reports};
 
 /// Bytes under way before the sender waits for the receiver: outcomes and results fill a fast line.
 const STREAM_WINDOW: u32 = 1024 * 1024;
@@ -73,6 +73,7 @@ impl Coordinator {
             return Err(StartError::Times { lease_ttl, heartbeat_interval });
         }
         let store = Store::connect(database_url, config.database_connections, config.retry).map_err(StartError::Url)?;
+        let store = store.planning(config.planning());
         migrate(&store, config.database_patience).await?;
         let address = listener.local_addr().map_err(|error| StartError::Server(error.into()))?;
         let (reports, lanes) = Reports::new();
@@ -87,6 +88,7 @@ impl Coordinator {
         }
         shared.tasks.spawn(dispatch::run(Arc::clone(&shared)));
         shared.tasks.spawn(leases::run(Arc::clone(&shared)));
+        shared.tasks.spawn(learning::run(Arc::clone(&shared)));
         shared.tasks.spawn(report_health(Arc::clone(&shared), reporter));
         tracing::info!(%address, coordinator = shared.config.coordinator_id, "the coordinator is ready");
         Ok(Self { shared, address, serving: Some(serving) })

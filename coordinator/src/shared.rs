@@ -13,6 +13,7 @@ use crate::outage::Outage;
 use crate::reports::Reports;
 use crate::sessions::Sessions;
 use crate::store::{Store, Transition};
+use crate::time_left::TimesLeft;
 
 /// What the services and the loops share.
 #[derive(Debug)]
@@ -31,6 +32,8 @@ pub struct Shared {
     pub dispatch: Notify,
     /// Held from a claim until the sessions know of it, so that nobody takes a fresh lease for a forgotten one.
     pub claiming: Mutex<()>,
+    /// How long sweeps will still take, as last found.
+    pub times_left: TimesLeft,
     /// Changes with every transition.
     pub changes: watch::Sender<u64>,
     /// Everything ends.
@@ -50,6 +53,7 @@ impl Shared {
             outage: Outage::default(),
             dispatch: Notify::new(),
             claiming: Mutex::new(()),
+            times_left: TimesLeft::default(),
             changes: watch::Sender::new(0),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),

@@ -7,6 +7,7 @@
 //! * [`findings`]: what the rows say about the claim;
 //! * [`masking`]: signs that a robust accuracy is owed to masked gradients;
 //! * [`task`]: the state machine of a task;
+//! * [`forecast`]: what work will take, learnt from what it took;
 //! * [`schedule`]: which ready task goes to which worker;
 //! * [`catalogue`]: the data sets, backbones, recipes and attacks there are, with their parameters.
 //!
@@ -16,6 +17,7 @@ pub mod catalogue;
 pub mod digest;
 pub mod experiment;
 pub mod findings;
+pub mod forecast;
 pub mod ids;
 pub mod masking;
 pub mod plan;

@@ -64,7 +64,8 @@ fn bytes_of(tensor: &Tensor) -> Result<Vec<u8>, LabError> {
     Ok(values.iter().flat_map(|value| value.to_le_bytes()).collect())
 }
 
-fn write_whole(path: &Path, content: &[u8]) -> std::io::Result<()> {
+/// Writes a file, whole or not at all.
+pub(crate) fn write_whole(path: &Path, content: &[u8]) -> std::io::Result<()> {
     let mut partial = PathBuf::from(path).into_os_string();
     partial.push(".partial");
     let mut file = File::create(&partial)?;

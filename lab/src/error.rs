@@ -55,7 +55,7 @@ pub enum LabError {
         /// The loss: an infinity or NaN.
         loss: f64,
     },
-    /// A training that was asked to stop. Its resumable checkpoint is on disk.
+    /// A training or evaluation that was asked to stop. Its resumable checkpoint is on disk.
     #[error("stopped as asked, after the resumable checkpoint {}", path.display())]
     Stopped {
         /// The resumable checkpoint.

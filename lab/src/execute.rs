@@ -10,11 +10,11 @@ use std::time::Duration;
 use gauntlet_data::Places;
 use gauntlet_domain::TaskId;
 use gauntlet_domain::experiment::{
-    AttackMethod, AttackResult, AttackSpec, DatasetSpec, EpochMetrics, ModelSpec, NUMERICS_VERSION, TaskSpec,
+    AttackMethod, AttackResult, AttackSpec, DatasetSpec, EpochMetrics, ModelSpec, NUMERICS_VERSION, Shard, TaskSpec,
     TrainSpec, Weights,
 };
 
-use crate::attacks::{Aids, Evaluation, evaluate};
+use crate::attacks::{Aids, Blocks, Evaluation, Resumable, Step, evaluate_resumably};
 use crate::checkpoint;
 use crate::device::DeviceName;
 use crate::error::LabError;
@@ -76,10 +76,10 @@ pub trait Observer {
     /// An epoch ended. After a resume the earlier epochs are told again first.
     fn epoch(&mut self, metrics: &EpochMetrics);
 
-    /// A resumable checkpoint after so many epochs is on disk. It stays there at least until the one after the next.
+    /// A resumable checkpoint after so many epochs of a training, or blocks of an evaluation, is on disk. It stays there at least until the one after the next.
     fn checkpoint(&mut self, path: &Path, epoch: u32);
 
-    /// What it wants of a training; asked after each step.
+    /// What it wants; asked after each step of a training and each block of an evaluation.
     fn wish(&mut self) -> Wish {
         Wish::GoOn
     }
@@ -146,7 +146,7 @@ impl Lab {
     ) -> Result<TaskOutput, LabError> {
         let outcome = panic::catch_unwind(AssertUnwindSafe(|| match spec {
             TaskSpec::Train(train) => self.train(train, spec.id(), inputs, observer),
-            TaskSpec::Attack(attack) => self.attack(attack, inputs, observer),
+            TaskSpec::Attack(attack) => self.attack(attack, spec.id(), inputs, observer),
         }));
         let result = outcome.unwrap_or_else(|panic| Err(from_panic(panic.as_ref())));
         if matches!(result, Err(LabError::OutOfMemory(_) | LabError::Defect(_))) {
@@ -200,6 +200,7 @@ impl Lab {
     fn attack(
         &mut self,
         spec: &AttackSpec,
+        task: TaskId,
         inputs: &Inputs,
         observer: &mut dyn Observer,
     ) -> Result<TaskOutput, LabError> {
@@ -220,10 +221,23 @@ impl Lab {
             batch_size: self.settings.attack_batch_size,
             keep_images: false,
         };
-        let total = examples.len() as u64;
-        observer.progress(0, total, "examples");
-        let evaluated = evaluate(&evaluation, &mut |done| observer.progress(done as u64, total, "examples"))?;
-        Ok(TaskOutput::Attacked(evaluated.result))
+        let range = spec.shard.map_or(0..examples.len(), Shard::range);
+        let total = range.len() as u64;
+        let resumable = Resumable {
+            task,
+            resume_from: inputs.resume_from.as_deref(),
+            output_dir: &inputs.output_dir,
+            checkpoint_interval: self.settings.checkpoint_interval,
+        };
+        let result = evaluate_resumably(&Blocks::new(evaluation, range)?, &resumable, &mut |step| {
+            match step {
+                Step::Examples(done) => observer.progress(*done as u64, total, "examples"),
+                Step::Block => return observer.wish(),
+                Step::Checkpoint(path, blocks) => observer.checkpoint(path, *blocks),
+            }
+            Wish::GoOn
+        })?;
+        Ok(TaskOutput::Attacked(result))
     }
 
     fn examples(&mut self, spec: &DatasetSpec, places: &Places) -> Result<Rc<Examples>, LabError> {

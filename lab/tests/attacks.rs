@@ -133,6 +133,7 @@ fn a_lab_attacks_the_checkpoint_of_a_task_and_reads_nothing_twice() {
             attack: pgd(Norm::Linf, eps, 1),
             seed: 0,
             numerics: NUMERICS_VERSION,
+            shard: None,
         })
     };
     let mut lab = Lab::new(Settings::default());

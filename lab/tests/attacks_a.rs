@@ -9,7 +9,7 @@ mod support;
 use gauntlet_domain::experiment::{
     ApgdLoss, AttackConfig, AttackMethod, AutoAttackVersion, Backbone, Norm, TargetClass,
 };
-use gauntlet_lab::attacks::{Aids, Ball, Evaluated, Evaluation, evaluate, evaluate_range, lengths};
+use gauntlet_lab::attacks::{Aids, Ball, Evaluated, Evaluation, evaluate, lengths};
 use gauntlet_lab::models::Model;
 use gauntlet_lab::random::{Purpose, Stream};
 use gauntlet_lab::{Examples, LabError};
@@ -209,34 +209,6 @@ fn all_steps_find_those_that_some_step_fools() {
         // The start and every step of a phase but its last ask for a gradient; the last step and the judgement do not.
         let passes = if norm == Norm::L1 { 3 * (2 + 2 * 2 + 1) + 1 + 2 } else { 2 + 9 * 2 + 1 + 1 };
         assert_eq!(full.model_queries, passes * right, "{norm}");
-    }
-}
-
-#[test]
-fn shards_append_to_the_whole() {
-    let (model, examples) = (model(), examples());
-    let attack = config(apgd(ApgdLoss::Ce, 4), Norm::Linf, 16.0 / 255.0);
-    let evaluation = Evaluation { batch_size: 16, ..evaluation(&model, &examples, &attack) };
-    let whole = evaluate(&evaluation, &mut |_| ()).unwrap();
-    let ranges = [0..32, 32..EXAMPLES];
-    let [first, second] = ranges.map(|range| {
-        let (mut told, count) = (0, range.len());
-        let shard = evaluate_range(&evaluation, range, &mut |done| told = done).unwrap();
-        assert_eq!(told, count);
-        shard
-    });
-    let images = Tensor::cat(&[first.images.unwrap(), second.images.unwrap()], 0);
-    let mut result = first.result;
-    result.append(second.result);
-    let (whole_result, whole_images) = (whole.result, whole.images.unwrap());
-    assert_eq!(result.outcomes.clean_loss, whole_result.outcomes.clean_loss);
-    assert_eq!(result.outcomes.adversarial_prediction, whole_result.outcomes.adversarial_prediction);
-    assert_eq!(result.model_queries, whole_result.model_queries);
-    // The examples that are attacked together are not the same where the model is wrong before: only rounding may differ.
-    let other = (images - whole_images).abs().gt(1e-5).to_kind(Kind::Double).mean(Kind::Double).double_value(&[]);
-    assert!(other < 0.002, "{other} of the pixels differ");
-    for range in [0..EXAMPLES + 1, 5..5] {
-        assert!(evaluate_range(&evaluation, range, &mut |_| ()).is_err());
     }
 }
 

@@ -233,7 +233,7 @@ fn densenet_and_a_resnet_for_cifar_are_trained_and_attacked() {
         let method = AttackMethod::Pgd { steps: 2, step_size: 0.1, random_start: true, restarts: 1 };
         let attack = AttackConfig { method, norm: Norm::Linf, eps: Some(0.2), target: None, early_stop: false };
         let weights = Weights::Task { task, head: Head::Keep };
-        let attack = AttackSpec { dataset, model, weights, attack, seed: 0, numerics: NUMERICS_VERSION };
+        let attack = AttackSpec { dataset, model, weights, attack, seed: 0, numerics: NUMERICS_VERSION, shard: None };
         let output = lab.execute(&TaskSpec::Attack(attack), &inputs, &mut Notes::default()).unwrap();
         let TaskOutput::Attacked(result) = output else { panic!("an attack gave something else") };
         result.outcomes.check(8).unwrap();

@@ -33,7 +33,7 @@ pub async fn stop_signal() -> anyhow::Result<()> {
 pub async fn coordinator(global: &Global, args: &CoordinatorArgs) -> anyhow::Result<ExitCode> {
     let (postgres, database_url) = database(global).await?;
     let lease_ttl = Duration::from_secs(args.lease_ttl_secs);
-    let usual = CoordinatorConfig::default();
+    let usual = local::coordinator_config(args.planning);
     // A lease must outlast a few lost heartbeats.
     let heartbeat_interval = usual.heartbeat_interval.min(lease_ttl / 5);
     let config = CoordinatorConfig { lease_ttl, heartbeat_interval, ..usual };

@@ -13,7 +13,7 @@ use super::roles::stop_signal;
 use super::watching::{follow, verdict};
 use crate::args::{Global, OutcomeFormat, ResultFormat, RunArgs};
 use crate::client::refused;
-use crate::local::{Local, LocalWorker, executor_program, slots};
+use crate::local::{Local, LocalWorker, coordinator_config, executor_program, slots};
 use crate::render::{Sink, summary_table, write_outcomes, write_results};
 use crate::source::{self, GoodSweep};
 
@@ -25,7 +25,7 @@ pub async fn run(global: &Global, args: &RunArgs) -> anyhow::Result<ExitCode> {
     let sweep = source::read(&args.sweep, &global.data_dir())?;
     source::print_notes(&sweep.plan);
     executor_program(&args.executor)?;
-    let local = Local::start(global, "127.0.0.1:0").await?;
+    let local = Local::start_with(coordinator_config(args.planning), global, "127.0.0.1:0").await?;
     eprintln!("database: {}", local.database_url());
     let done = run_on(global, args, &sweep, &local).await;
     local.stop().await;
@@ -61,12 +61,21 @@ async fn run_on(global: &Global, args: &RunArgs, sweep: &GoodSweep, local: &Loca
 
 /// What a submission meant, for people.
 pub fn submission(submitted: &v1::SubmitSweepResponse) -> String {
-    let v1::SubmitSweepResponse { sweep_id, tasks, new_tasks, retried_tasks, done_tasks } = submitted;
+    let v1::SubmitSweepResponse { sweep_id, tasks, new_tasks, retried_tasks, done_tasks, .. } = submitted;
     let mut text = format!("sweep {sweep_id}: {tasks} tasks, {new_tasks} new, {done_tasks} done already");
     if *retried_tasks > 0 {
         text.push_str(&format!(", {retried_tasks} tried again"));
     }
+    if let Some(shards) = in_shards(submitted.sharded_attacks, submitted.shards) {
+        text.push_str(&format!("; {shards}"));
+    }
     text
+}
+
+/// How many attacks are split, if any is.
+pub fn in_shards(attacks: u32, shards: u32) -> Option<String> {
+    let plural = if attacks == 1 { "" } else { "s" };
+    (attacks > 0).then(|| format!("{attacks} attack{plural} in {shards} shards"))
 }
 
 fn print_results(args: &RunArgs, sweep: &GoodSweep, rows: &[ResultRow]) -> anyhow::Result<()> {

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use super::connection::endpoint_file;
 use super::roles::stop_signal;
 use crate::args::{Global, UpArgs};
-use crate::local::{Local, LocalWorker, executor_program, slots};
+use crate::local::{Local, LocalWorker, coordinator_config, executor_program, slots};
 
 /// Runs database, coordinator and worker until a signal.
 ///
@@ -18,7 +18,7 @@ pub async fn up(global: &Global, args: &UpArgs) -> anyhow::Result<ExitCode> {
     if slots > 0 {
         executor_program(&args.executor)?;
     }
-    let local = Local::start(global, &args.listen).await?;
+    let local = Local::start_with(coordinator_config(args.planning), global, &args.listen).await?;
     let served = serve(global, args, slots, &local).await;
     let _ = std::fs::remove_file(endpoint_file(global));
     local.stop().await;

@@ -32,7 +32,14 @@ pub fn gauntlet(state_dir: &Path) -> Command {
     let executor = program.with_file_name("gauntlet-executor");
     assert!(executor.is_file(), "{} is not there: run cargo build -p gauntlet-executor", executor.display());
     let mut command = Command::new(program);
-    for name in ["GAUNTLET_ENDPOINT", "DATABASE_URL", "GAUNTLET_LOG", "GAUNTLET_EXECUTOR"] {
+    for name in [
+        "GAUNTLET_ENDPOINT",
+        "DATABASE_URL",
+        "GAUNTLET_LOG",
+        "GAUNTLET_EXECUTOR",
+        "GAUNTLET_SHARD_SECS",
+        "GAUNTLET_ORDER",
+    ] {
         command.env_remove(name);
     }
     command.arg("--state-dir").arg(state_dir).arg("--data-dir").arg(data_dir());

@@ -14,6 +14,7 @@ use super::wire;
 use crate::shared::Shared;
 use crate::status::Error;
 use crate::store::SweepStatus;
+use crate::time_left;
 
 /// Messages that may wait to be read.
 const AHEAD: usize = 16;
@@ -59,7 +60,8 @@ pub fn watch(shared: Arc<Shared>, first: SweepStatus) -> ReceiverStream<Result<v
         let mut said: Option<v1::Sweep> = None;
         loop {
             let over = status.state() != "running";
-            let now = wire::sweep(&watcher, status.clone());
+            let mut now = wire::sweep(&watcher, status.clone());
+            now.seconds_left = time_left::of(&watcher, &status).await.unwrap_or_default();
             if said.as_ref() != Some(&now) && answers.send(Ok(now.clone())).await.is_err() || over {
                 return Ok(());
             }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use gauntlet_domain::TaskId;
+use gauntlet_domain::forecast::Estimate;
 use gauntlet_domain::plan::Plan;
 use gauntlet_domain::task::TaskState;
 use gauntlet_proto::v1;
@@ -14,7 +16,8 @@ use crate::explain::{Fleet, explain};
 use crate::shared::Shared;
 use crate::source::{Planned, plan};
 use crate::status::Error;
-use crate::store::{self, Resolved, SweepStatus, TaskDetails, retry_conflicts};
+use crate::store::{self, Foresight, Resolved, SweepStatus, TaskDetails, retry_conflicts};
+use crate::time_left;
 
 /// Sweeps listed where nothing else is asked for.
 const LISTED: u32 = 100;
@@ -80,9 +83,21 @@ impl SweepService for Sweeps {
         request: Request<v1::PlanSweepRequest>,
     ) -> Result<Response<v1::PlanSweepResponse>, Status> {
         let Planned { plan, .. } = plan(request.into_inner().source).await?;
-        let ids: Vec<_> = plan.tasks.iter().map(|task| task.id).collect();
+        let Foresight { forecast, slots } = self.noted(self.0.store.foresight().await)?;
+        let sharded = self.noted(self.0.store.sharded(&plan, &forecast).await)?;
+        let tasks = || plan.tasks.iter().chain(&sharded.tasks);
+        let ids: Vec<_> = tasks().map(|task| task.id).collect();
         let states = self.noted(self.0.store.task_states(&ids).await)?;
-        Ok(Response::new(planned(plan, |task| states.get(task).copied())))
+        let state = |task: &TaskId| states.get(task).copied();
+        let open = tasks().filter(|task| state(&task.id) != Some(TaskState::Succeeded));
+        let open = open.map(|task| (task, sharded.inputs(task)));
+        let estimate = Estimate::of(open, |task| sharded.merges(task), &forecast, slots as usize);
+        Ok(Response::new(v1::PlanSweepResponse {
+            estimate: Some(wire::estimate(&estimate, &forecast, slots)),
+            shards: count(sharded.tasks.len()),
+            sharded_attacks: count(sharded.by_attack.len()),
+            ..planned(&plan, state)
+        }))
     }
 
     async fn submit_sweep(
@@ -92,10 +107,11 @@ impl SweepService for Sweeps {
         let Planned { plan, toml, locations } = plan(request.into_inner().source).await?;
         let submit = || self.0.store.submit(&plan, &toml, &locations);
         let submitted = self.noted(retry_conflicts(submit).await)?;
-        let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         let answer = v1::SubmitSweepResponse {
             sweep_id: plan.sweep_id.to_string(),
-            tasks: count(plan.tasks.len()),
+            tasks: count(submitted.tasks),
+            shards: count(submitted.shards),
+            sharded_attacks: count(submitted.sharded_attacks),
             new_tasks: count(submitted.new_tasks),
             retried_tasks: count(submitted.retried_tasks),
             done_tasks: count(submitted.done_tasks),
@@ -106,6 +122,7 @@ impl SweepService for Sweeps {
             new = answer.new_tasks,
             retried = answer.retried_tasks,
             done = answer.done_tasks,
+            shards = answer.shards,
             cells = plan.cells.len(),
             "a sweep was submitted"
         );
@@ -116,7 +133,9 @@ impl SweepService for Sweeps {
 
     async fn get_sweep(&self, request: Request<v1::GetSweepRequest>) -> Result<Response<v1::Sweep>, Status> {
         let id = self.resolve(&request.into_inner().sweep_id).await?;
-        Ok(Response::new(wire::sweep(&self.0, self.status(&id).await?)))
+        let status = self.status(&id).await?;
+        let seconds_left = time_left::of(&self.0, &status).await.map_err(Error::from)?;
+        Ok(Response::new(v1::Sweep { seconds_left, ..wire::sweep(&self.0, status) }))
     }
 
     async fn list_sweeps(
@@ -214,7 +233,11 @@ impl SweepService for Sweeps {
     }
 }
 
-fn planned(plan: Plan, state: impl Fn(&gauntlet_domain::TaskId) -> Option<TaskState>) -> v1::PlanSweepResponse {
+fn count(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+fn planned(plan: &Plan, state: impl Fn(&TaskId) -> Option<TaskState>) -> v1::PlanSweepResponse {
     let task = |task: &gauntlet_domain::plan::PlannedTask| v1::PlannedTask {
         task_id: task.id.to_string(),
         kind: task.kind.name().to_owned(),
@@ -225,8 +248,9 @@ fn planned(plan: Plan, state: impl Fn(&gauntlet_domain::TaskId) -> Option<TaskSt
     };
     v1::PlanSweepResponse {
         tasks: plan.tasks.iter().map(task).collect(),
-        cells: u32::try_from(plan.cells.len()).unwrap_or(u32::MAX),
+        cells: count(plan.cells.len()),
         sweep_id: plan.sweep_id.to_string(),
-        name: plan.name,
+        name: plan.name.clone(),
+        ..v1::PlanSweepResponse::default()
     }
 }

@@ -1,5 +1,6 @@
 //! Rows as messages.
 
+use gauntlet_domain::forecast::{Basis, Estimate, Forecast};
 use gauntlet_domain::task::TaskState;
 use gauntlet_proto::v1;
 
@@ -29,6 +30,7 @@ pub fn sweep(shared: &Shared, status: SweepStatus) -> v1::Sweep {
         total_cost: status.total_cost,
         done_cost: status.done_cost,
         cells: status.cells,
+        seconds_left: None,
     }
 }
 
@@ -79,5 +81,20 @@ pub fn attempt(row: AttemptRow) -> v1::Attempt {
         outcome: row.outcome,
         failure_class: row.failure_class.unwrap_or_default(),
         message: row.message.unwrap_or_default(),
+    }
+}
+
+pub fn estimate(estimate: &Estimate, forecast: &Forecast, slots: u32) -> v1::CostEstimate {
+    let by = |basis| estimate.secs_by_basis.get(&basis).copied().unwrap_or(0.0);
+    v1::CostEstimate {
+        secs: estimate.secs,
+        same_work_secs: by(Basis::SameWork),
+        same_method_secs: by(Basis::SameMethod),
+        same_device_secs: by(Basis::SameDevice),
+        guessed_secs: by(Basis::Guess),
+        attempts: estimate.attempts,
+        slots,
+        makespan_secs: estimate.makespan_secs,
+        devices: forecast.slots().keys().map(ToString::to_string).collect(),
     }
 }

@@ -43,12 +43,12 @@ pub struct Claimed {
     pub resume_from: Option<TrainingCheckpoint>,
 }
 
-/// A state of a training from which a later attempt can go on.
+/// A state of a training or an evaluation from which a later attempt can go on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrainingCheckpoint {
     /// The file.
     pub artifact: ArtifactRef,
-    /// Epochs done.
+    /// Epochs done, or blocks of an evaluation.
     pub epoch: u32,
 }
 

@@ -89,7 +89,7 @@ impl Store {
     /// The database is unavailable.
     pub async fn task_details(&self, id: TaskId) -> Result<Option<TaskDetails>, Error> {
         let row = sqlx::query!(
-            r#"select t.state::text as "state!", t.attempt, t.worker_id, t.pending_inputs, t.not_before, t.transient_failures,
+            r#"select t.state::text as "state!", t.attempt, t.worker_id, t.pending_inputs, t.merges, t.not_before, t.transient_failures,
                 t.resource_failures, t.reason, t.changed_at, now() as "now!", s.label, s.cost, s.kind::text as "kind!", s.spec::text as "spec!"
             from tasks t join task_specs s using (task_id) where t.task_id = $1"#,
             bytes(id)
@@ -101,6 +101,7 @@ impl Store {
             attempt: row.attempt,
             worker_id: row.worker_id,
             pending_inputs: row.pending_inputs,
+            merges: row.merges,
             not_before: row.not_before,
             transient_failures: row.transient_failures,
             resource_failures: row.resource_failures,

@@ -9,12 +9,15 @@ mod counts;
 mod error;
 mod explain;
 mod fleet;
+mod forecast;
 mod leases;
 mod masking;
+mod merge;
 mod outputs;
 mod report;
 mod results;
 mod rows;
+mod shards;
 mod submit;
 mod sweeps;
 #[cfg(test)]
@@ -33,6 +36,7 @@ pub use claim::{ClaimFor, Claimed, TrainingCheckpoint};
 pub use error::{Error, retry_conflicts};
 pub use explain::{AttemptRow, InputRow, TaskDetails};
 pub use fleet::WorkerRow;
+pub use forecast::{Foresight, UnfinishedRow};
 pub use leases::{Hello, Orphan, Welcomed};
 pub use report::{Content, Report, Stored, Verdict};
 pub use sweeps::{EndedRow, Resolved, RunningRow, SweepStatus};
@@ -40,17 +44,43 @@ pub use work::Transition;
 
 use work::Work;
 
+/// How submissions become tasks.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Planning {
+    /// Attacks expected to take longer are split into shards that take about so long; 0 for never.
+    pub shard_secs: f64,
+    /// What goes first of what is ready.
+    pub order: Order,
+}
+
+/// What goes first of the ready tasks of one priority.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Order {
+    /// The one with the longest chain of tasks behind it, in expected seconds.
+    #[default]
+    CriticalPath,
+    /// The one that stands first in its sweep: to compare with.
+    Fifo,
+}
+
 /// The database.
 #[derive(Debug, Clone)]
 pub struct Store {
     pool: PgPool,
     policy: RetryPolicy,
+    planning: Planning,
 }
 
 impl Store {
-    /// The database behind `pool`.
+    /// The database behind `pool`. Nothing is split unless [`Self::planning`] says so.
     pub const fn new(pool: PgPool, policy: RetryPolicy) -> Self {
-        Self { pool, policy }
+        Self { pool, policy, planning: Planning { shard_secs: 0.0, order: Order::CriticalPath } }
+    }
+
+    /// The same with submissions planned so.
+    #[must_use]
+    pub fn planning(self, planning: Planning) -> Self {
+        Self { planning, ..self }
     }
 
     /// Connections to the database at `url`, made when they are needed.

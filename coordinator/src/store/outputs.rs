@@ -130,7 +130,8 @@ impl<'a> Results<'a> {
     async fn write_attacks(&self, tx: &mut Transaction<'static, Postgres>) -> Result<(), Error> {
         let rows = AttackRows::of(&self.attacks)?;
         let query = sqlx::query!(
-            "insert into attack_results (task_id, attempt, examples, clean_correct, robust_correct, model_queries, zero_gradient_examples,
+            "with no_longer_needed as (delete from training_checkpoints where task_id = any($1::bytea[]))
+            insert into attack_results (task_id, attempt, examples, clean_correct, robust_correct, model_queries, zero_gradient_examples,
                 minimum_norm, label, clean_prediction, adversarial_prediction, clean_loss, adversarial_loss, distance)
             select task_id, attempt, examples, clean_correct, robust_correct, model_queries, zero_gradient_examples, minimum_norm,
                 ($10::integer[])[first : first + examples - 1], ($11::integer[])[first : first + examples - 1],

@@ -314,6 +314,7 @@ fn check(content: &Content, spec: impl FnOnce() -> Spec) -> Result<(), String> {
         {
             Err(format!("a file of {} bytes is too big", artifact.size_bytes))
         }
+        (Content::Checkpoint(_), TaskSpec::Attack(_)) => Ok(()),
         (_, TaskSpec::Train(_)) if wants_training => Ok(()),
         (_, TaskSpec::Train(_)) => Err("outcomes came for a task that trains".to_owned()),
         (_, TaskSpec::Attack(_)) => Err("the report of a training came for a task that attacks".to_owned()),
@@ -326,7 +327,7 @@ fn epoch_fits(epoch: u32) -> bool {
 
 fn check_attack(result: &AttackResult, spec: &AttackSpec) -> Result<(), String> {
     let outcomes = &result.outcomes;
-    outcomes.check(spec.dataset.examples as usize).map_err(|problem| problem.to_string())?;
+    outcomes.check(spec.examples() as usize).map_err(|problem| problem.to_string())?;
     let classes = [
         ("label", &outcomes.label, spec.dataset.classes),
         ("clean_prediction", &outcomes.clean_prediction, spec.model.classes),

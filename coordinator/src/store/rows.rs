@@ -13,6 +13,7 @@ pub struct TaskRow {
     pub attempt: i32,
     pub worker_id: Option<String>,
     pub pending_inputs: i32,
+    pub merges: bool,
     pub not_before: OffsetDateTime,
     pub transient_failures: i32,
     pub resource_failures: i32,
@@ -44,6 +45,7 @@ impl TryFrom<TaskRow> for LockedTask {
             attempt: attempt(row.attempt)?,
             lease,
             pending_inputs: unsigned(row.pending_inputs)?,
+            merges: row.merges,
             not_before: timestamp(row.not_before),
             failures: FailureCounts {
                 transient: unsigned(row.transient_failures)?,

@@ -3,15 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use gauntlet_domain::experiment::Epsilon;
-use gauntlet_domain::plan::{Plan, PlannedTask};
-use gauntlet_domain::schedule::critical_path_costs;
+use gauntlet_domain::forecast::{Forecast, Work as WorkKind, critical_paths};
+use gauntlet_domain::plan::{Plan, PlannedTask, TaskKind};
 use gauntlet_domain::task::{Event, TaskState};
 use gauntlet_domain::{Digest, TaskId};
 
 use super::counts::Counts;
 use super::rows::{bytes, column, task_id, task_ids};
+use super::shards::Sharded;
 use super::work::Work;
-use super::{Error, Store, Transition, counts};
+use super::{Error, Order, Store, Transition, counts};
 
 /// Rows per statement.
 const BATCH: usize = 5000;
@@ -19,6 +20,12 @@ const BATCH: usize = 5000;
 /// What a submission did.
 #[derive(Debug, Default)]
 pub struct Submitted {
+    /// Tasks of the sweep, shards included.
+    pub tasks: usize,
+    /// Of these, shards.
+    pub shards: usize,
+    /// Attacks that are merged from shards.
+    pub sharded_attacks: usize,
     /// Tasks that did not exist before.
     pub new_tasks: usize,
     /// Tasks that had ended without a result and get another try.
@@ -35,6 +42,7 @@ impl Store {
     /// # Errors
     /// The database is unavailable, or refuses; nothing is written then.
     pub async fn submit(&self, plan: &Plan, source: &str, files: &[(Digest, String)]) -> Result<Submitted, Error> {
+        let forecast = self.foresight().await?.forecast;
         let mut work = self.begin().await?;
         let query = sqlx::query!(
             "insert into sweeps (sweep_id, name, source) values ($1, $2, $3) on conflict (sweep_id) do update set cancelled_at = null",
@@ -43,8 +51,12 @@ impl Store {
             source
         );
         query.execute(&mut *work.tx).await?;
-        let submission = Submission::of(plan);
-        submission.insert_specs(&mut work).await?;
+        let planned = in_order_of_locks(plan);
+        insert_specs(&planned, &mut work).await?;
+        // Who holds the spec of an attack splits it; others wait above and see it split.
+        let sharded = Sharded::of(plan, &forecast, self.planning.shard_secs, &mut work).await?;
+        let submission = Submission::of(plan, planned, &sharded, &forecast, self.planning.order);
+        submission.insert_shards(&mut work).await?;
         let (mut submitted, countable) = submission.insert_tasks(&mut work).await?;
         let mut added = submission.insert_membership(&countable, &mut work).await?;
         added.cells = insert_cells(plan, &mut work).await?;
@@ -58,45 +70,89 @@ impl Store {
 /// The states in which tasks were before anything happens to them in this transaction, which is counted when it commits, and their costs.
 type Countable = BTreeMap<TaskId, (TaskState, f64)>;
 
+/// Tasks with their depths, in the order of locks: inputs first, then by id. Below an attack there is room for its shards.
+fn in_order_of_locks(plan: &Plan) -> Vec<(i32, &PlannedTask)> {
+    let mut depths: BTreeMap<TaskId, i32> = BTreeMap::new();
+    for task in &plan.tasks {
+        let inputs = task.inputs.iter().filter_map(|input| depths.get(input)).max().map_or(0, |depth| depth + 1);
+        depths.insert(task.id, inputs + i32::from(task.kind == TaskKind::Attack));
+    }
+    let mut tasks: Vec<_> = plan.tasks.iter().map(|task| (depths[&task.id], task)).collect();
+    tasks.sort_by_key(|(depth, task)| (*depth, task.id));
+    tasks
+}
+
+/// Also keeps other submissions of the same specs waiting until this one is over.
+async fn insert_specs(tasks: &[(i32, &PlannedTask)], work: &mut Work) -> Result<(), Error> {
+    for batch in tasks.chunks(BATCH) {
+        let query = sqlx::query!(
+            "insert into task_specs (task_id, kind, label, spec, cost, depth, work)
+            select task_id, kind::task_kind, label, spec::json, cost, depth, work
+            from unnest($1::bytea[], $2::text[], $3::text[], $4::text[], $5::double precision[], $6::integer[], $7::text[])
+                as n (task_id, kind, label, spec, cost, depth, work)
+            on conflict (task_id) do nothing",
+            &task_ids(batch.iter().map(|(_, task)| &task.id)),
+            &batch.iter().map(|(_, task)| task.kind.name()).collect::<Vec<_>>() as _,
+            &batch.iter().map(|(_, task)| task.label.as_str()).collect::<Vec<_>>() as _,
+            &batch.iter().map(|(_, task)| task.spec.canonical_json()).collect::<Vec<_>>(),
+            &batch.iter().map(|(_, task)| task.cost).collect::<Vec<_>>(),
+            &batch.iter().map(|(depth, _)| *depth).collect::<Vec<_>>(),
+            &batch.iter().map(|(_, task)| WorkKind::of(&task.spec).to_string()).collect::<Vec<_>>()
+        );
+        query.execute(&mut *work.tx).await?;
+    }
+    Ok(())
+}
+
+/// The tasks of a plan and the shards of its attacks.
 struct Submission<'a> {
     sweep_id: &'a str,
-    /// With their depths, in the order of locks: inputs first, then by id.
+    /// With their depths, in the order of locks.
     tasks: Vec<(i32, &'a PlannedTask)>,
-    critical_path_costs: BTreeMap<TaskId, f64>,
+    sharded: &'a Sharded,
+    /// What orders the ready tasks; more goes first.
+    ranks: BTreeMap<TaskId, f64>,
 }
 
 impl<'a> Submission<'a> {
-    fn of(plan: &'a Plan) -> Self {
-        let mut depths: BTreeMap<TaskId, i32> = BTreeMap::new();
-        for task in &plan.tasks {
-            let depth = task.inputs.iter().filter_map(|input| depths.get(input)).max().map_or(0, |depth| depth + 1);
-            depths.insert(task.id, depth);
-        }
-        let mut tasks: Vec<_> = plan.tasks.iter().map(|task| (depths[&task.id], task)).collect();
+    fn of(
+        plan: &'a Plan,
+        planned: Vec<(i32, &'a PlannedTask)>,
+        sharded: &'a Sharded,
+        forecast: &Forecast,
+        order: Order,
+    ) -> Self {
+        let mut tasks = planned;
+        let depths: BTreeMap<TaskId, i32> = tasks
+            .iter()
+            .flat_map(|(depth, task)| sharded.inputs(task).iter().map(move |input| (*input, depth - 1)))
+            .collect();
+        tasks.extend(sharded.tasks.iter().map(|shard| (depths.get(&shard.id).copied().unwrap_or(0), shard)));
         tasks.sort_by_key(|(depth, task)| (*depth, task.id));
-        Self { sweep_id: plan.sweep_id.as_str(), tasks, critical_path_costs: critical_path_costs(&plan.tasks) }
+        let secs = |task: &PlannedTask| if sharded.merges(task.id) { 0.0 } else { forecast.task_secs(task).0 };
+        let ranks = match order {
+            Order::CriticalPath => {
+                critical_paths(tasks.iter().map(|(_, task)| (task.id, secs(task), sharded.inputs(task))))
+            }
+            Order::Fifo => {
+                let planned = plan.tasks.iter().chain(&sharded.tasks).enumerate();
+                planned.map(|(position, task)| (task.id, -(position as f64))).collect()
+            }
+        };
+        Self { sweep_id: plan.sweep_id.as_str(), tasks, sharded, ranks }
     }
 
-    /// Also keeps other submissions of the same specs waiting until this one is over.
-    async fn insert_specs(&self, work: &mut Work) -> Result<(), Error> {
-        for batch in self.tasks.chunks(BATCH) {
-            let query = sqlx::query!(
-                "insert into task_specs (task_id, kind, label, spec, cost, depth)
-                select task_id, kind::task_kind, label, spec::json, cost, depth
-                from unnest($1::bytea[], $2::text[], $3::text[], $4::text[], $5::double precision[], $6::integer[])
-                    as n (task_id, kind, label, spec, cost, depth)
-                on conflict (task_id) do nothing",
-                &task_ids(batch.iter().map(|(_, task)| &task.id)),
-                &batch.iter().map(|(_, task)| task.kind.name()).collect::<Vec<_>>() as _,
-                &batch.iter().map(|(_, task)| task.label.as_str()).collect::<Vec<_>>() as _,
-                &batch.iter().map(|(_, task)| task.spec.canonical_json()).collect::<Vec<_>>(),
-                &batch.iter().map(|(_, task)| task.cost).collect::<Vec<_>>(),
-                &batch.iter().map(|(depth, _)| *depth).collect::<Vec<_>>()
-            );
-            query.execute(&mut *work.tx).await?;
-        }
-        let inputs: Vec<_> =
-            self.tasks.iter().flat_map(|(_, task)| task.inputs.iter().map(|input| (task.id, *input))).collect();
+    /// The specs of the shards, and what every task waits for. An attack costs nothing beside its shards.
+    async fn insert_shards(&self, work: &mut Work) -> Result<(), Error> {
+        let shards: Vec<_> = self.tasks.iter().filter(|(_, task)| task.kind == TaskKind::Shard).copied().collect();
+        insert_specs(&shards, work).await?;
+        let merged = task_ids(&self.sharded.new);
+        let query = sqlx::query!("update task_specs set cost = 0 where task_id = any($1::bytea[])", &merged);
+        query.execute(&mut *work.tx).await?;
+        let inputs = |(_, task): &(i32, &'a PlannedTask)| {
+            self.sharded.inputs(task).iter().map(|input| (task.id, *input)).collect::<Vec<_>>()
+        };
+        let inputs: Vec<_> = self.tasks.iter().flat_map(inputs).collect();
         for batch in inputs.chunks(BATCH) {
             let query = sqlx::query!(
                 "insert into task_inputs (task_id, input_task_id)
@@ -117,8 +173,11 @@ impl<'a> Submission<'a> {
             existing.iter().filter(|task| task.task.state == TaskState::Succeeded).map(|task| task.id).collect();
         let known: BTreeSet<TaskId> = existing.iter().map(|task| task.id).collect();
         let mut countable: Countable = existing.iter().map(|it| (it.id, (it.task.state, it.cost))).collect();
-        let pending: BTreeMap<TaskId, u32> =
-            self.tasks.iter().map(|(_, task)| (task.id, pending_inputs(task, &succeeded))).collect();
+        let pending: BTreeMap<TaskId, u32> = self
+            .tasks
+            .iter()
+            .map(|(_, task)| (task.id, pending_inputs(self.sharded.inputs(task), &succeeded)))
+            .collect();
         self.raise_critical_paths(&known, work).await?;
         let retried: Vec<_> = existing
             .into_iter()
@@ -132,22 +191,34 @@ impl<'a> Submission<'a> {
         self.insert_new(&new, &pending, work).await?;
         let state = |id| if pending.get(&id) == Some(&0) { TaskState::Ready } else { TaskState::Pending };
         for (_, task) in &self.tasks {
-            countable.entry(task.id).or_insert_with(|| (state(task.id), task.cost));
+            // An attack costs nothing beside its shards.
+            let cost = if self.sharded.merges(task.id) { 0.0 } else { task.cost };
+            countable.entry(task.id).or_insert_with(|| (state(task.id), cost));
         }
-        let (new_tasks, done_tasks) = (new.len(), succeeded.len());
-        Ok((Submitted { new_tasks, retried_tasks, done_tasks, transitions: Vec::new() }, countable))
+        let submitted = Submitted {
+            tasks: self.tasks.len(),
+            shards: self.sharded.tasks.len(),
+            sharded_attacks: self.sharded.by_attack.len(),
+            new_tasks: new.len(),
+            retried_tasks,
+            done_tasks: succeeded.len(),
+            transitions: Vec::new(),
+        };
+        Ok((submitted, countable))
     }
 
     async fn insert_new(&self, new: &[TaskId], pending: &BTreeMap<TaskId, u32>, work: &mut Work) -> Result<(), Error> {
         for batch in new.chunks(BATCH) {
             let inputs = batch.iter().map(|id| column(pending.get(id).copied().unwrap_or(0), "the number of inputs"));
             let query = sqlx::query!(
-                "insert into tasks (task_id, state, pending_inputs, critical_path_cost)
-                select task_id, case when pending_inputs = 0 then 'ready' else 'pending' end::task_state, pending_inputs, cost
-                from unnest($1::bytea[], $2::integer[], $3::double precision[]) as n (task_id, pending_inputs, cost)",
+                "insert into tasks (task_id, state, pending_inputs, critical_path_cost, merges)
+                select task_id, case when pending_inputs = 0 then 'ready' else 'pending' end::task_state, pending_inputs, rank, merges
+                from unnest($1::bytea[], $2::integer[], $3::double precision[], $4::boolean[])
+                    as n (task_id, pending_inputs, rank, merges)",
                 &task_ids(batch),
                 &inputs.collect::<Result<Vec<i32>, _>>()?,
-                &self.costs(batch)
+                &self.ranks(batch),
+                &batch.iter().map(|id| self.sharded.merges(*id)).collect::<Vec<_>>()
             );
             query.execute(&mut *work.tx).await?;
         }
@@ -158,18 +229,18 @@ impl<'a> Submission<'a> {
     async fn raise_critical_paths(&self, known: &BTreeSet<TaskId>, work: &mut Work) -> Result<(), Error> {
         let known: Vec<TaskId> = known.iter().copied().collect();
         let query = sqlx::query!(
-            "update tasks t set critical_path_cost = n.cost
-            from unnest($1::bytea[], $2::double precision[]) as n (task_id, cost)
-            where t.task_id = n.task_id and t.critical_path_cost < n.cost and t.state <> 'succeeded'",
+            "update tasks t set critical_path_cost = n.rank
+            from unnest($1::bytea[], $2::double precision[]) as n (task_id, rank)
+            where t.task_id = n.task_id and t.critical_path_cost < n.rank and t.state <> 'succeeded'",
             &task_ids(&known),
-            &self.costs(&known)
+            &self.ranks(&known)
         );
         query.execute(&mut *work.tx).await?;
         Ok(())
     }
 
-    fn costs(&self, ids: &[TaskId]) -> Vec<f64> {
-        ids.iter().map(|id| self.critical_path_costs.get(id).copied().unwrap_or(0.0)).collect()
+    fn ranks(&self, ids: &[TaskId]) -> Vec<f64> {
+        ids.iter().map(|id| self.ranks.get(id).copied().unwrap_or(0.0)).collect()
     }
 
     /// Gives the numbers of the tasks that were not in the sweep before.
@@ -192,8 +263,8 @@ impl<'a> Submission<'a> {
     }
 }
 
-fn pending_inputs(task: &PlannedTask, succeeded: &BTreeSet<TaskId>) -> u32 {
-    let inputs: BTreeSet<&TaskId> = task.inputs.iter().collect();
+fn pending_inputs(inputs: &[TaskId], succeeded: &BTreeSet<TaskId>) -> u32 {
+    let inputs: BTreeSet<&TaskId> = inputs.iter().collect();
     inputs.into_iter().filter(|input| !succeeded.contains(input)).map(|_| 1).sum()
 }
 

@@ -93,12 +93,13 @@ fn any_task() -> impl Strategy<Value = Task> {
     let lease = prop::option::of(Just(Lease { worker: "w1".parse::<WorkerId>().unwrap() }));
     let reason = prop::option::of(Just("because".to_owned()));
     let numbers = (0u32..3, 0u32..3, 0u32..4, 0u32..4, 0i64..4_000_000_000_000_000);
-    (state, lease, reason, numbers).prop_map(
-        |(state, lease, reason, (attempt, pending_inputs, transient, resource, not_before))| Task {
+    (state, lease, reason, any::<bool>(), numbers).prop_map(
+        |(state, lease, reason, merges, (attempt, pending_inputs, transient, resource, not_before))| Task {
             state,
             attempt: AttemptNumber(attempt),
             lease,
             pending_inputs,
+            merges,
             not_before: Timestamp(not_before),
             failures: FailureCounts { transient, resource },
             reason,
@@ -121,13 +122,16 @@ async fn the_database_refuses_exactly_the_tasks_that_the_domain_calls_impossible
     let house = House::start().await;
     let plan = sweep_of(0..1, &["2/255"]);
     house.store.submit(&plan, "", &[]).await.unwrap();
-    let id = plan.tasks[0].id;
+    // Whether a task merges never changes: there is one of each.
+    let ids = [plan.tasks[0].id, plan.tasks[1].id];
+    let query = sqlx::query("update tasks set merges = true where task_id = $1").bind(super::rows::bytes(ids[1]));
+    query.execute(&house.store.pool).await.unwrap();
     let handle = tokio::runtime::Handle::current();
     tokio::task::spawn_blocking(move || {
         let mut runner =
             TestRunner::new(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() });
         let result = runner.run(&any_task(), |task| {
-            let written = handle.block_on(writes(&house.store, id, task.clone()));
+            let written = handle.block_on(writes(&house.store, ids[usize::from(task.merges)], task.clone()));
             match (task.check(), written) {
                 (Ok(()), Ok(())) => Ok(()),
                 (Err(_), Err(Error::Refused(sqlx::Error::Database(error)))) if error.is_check_violation() => Ok(()),

@@ -91,7 +91,7 @@ impl Work {
     pub async fn lock(&mut self, ids: &[TaskId]) -> Result<Vec<LockedTask>, Error> {
         let rows = sqlx::query_as!(
             TaskRow,
-            r#"select t.task_id, t.state::text as "state!", t.attempt, t.worker_id, t.pending_inputs, t.not_before,
+            r#"select t.task_id, t.state::text as "state!", t.attempt, t.worker_id, t.pending_inputs, t.merges, t.not_before,
                 t.transient_failures, t.resource_failures, t.reason, t.changed_at, s.label, s.cost
             from tasks t join task_specs s using (task_id)
             where t.task_id = any($1::bytea[])
@@ -195,6 +195,8 @@ impl Work {
             self.write(chunk).await?;
             self.write_attempts(chunk).await?;
         }
+        let merged = |t: &&Transition| t.after.merges && t.after.state == TaskState::Succeeded;
+        self.merge(&transitions.iter().filter(merged).map(|t| t.task).collect::<Vec<_>>()).await?;
         self.transitions.append(&mut transitions);
         Ok(rejected)
     }

@@ -310,6 +310,15 @@ impl AttackMethod {
         matches!(self, Self::Cw { .. } | Self::DeepFool { .. } | Self::Fab { .. })
     }
 
+    /// Whether parts of the examples may be attacked apart from the others. What crafts once for all of them cannot be split.
+    pub fn can_be_split(&self) -> bool {
+        match self {
+            Self::Uap { .. } => false,
+            Self::Transfer { by, .. } => by.can_be_split(),
+            _ => true,
+        }
+    }
+
     /// What it knows of the attacked model.
     pub const fn knowledge(&self) -> Knowledge {
         match self {

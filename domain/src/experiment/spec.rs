@@ -10,7 +10,11 @@ use crate::digest::Digest;
 use crate::ids::TaskId;
 
 /// Version of the numerics of the lab. Raised whenever a change makes any task's numbers different, so that old results are never taken for new ones.
-pub const NUMERICS_VERSION: u32 = 3;
+pub const NUMERICS_VERSION: u32 = 4;
+
+/// Consecutive examples that are attacked together. Nothing crosses the border of a block, so that an evaluation comes to the same bits whatever way
+/// it is split. Part of the numerics.
+pub const EVALUATION_BLOCK: u32 = 256;
 
 /// What a task computes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -57,6 +61,33 @@ pub struct AttackSpec {
     pub seed: u64,
     /// [`NUMERICS_VERSION`] of the build that planned it.
     pub numerics: u32,
+    /// The part of the examples that this task evaluates; all of them if there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shard: Option<Shard>,
+}
+
+/// Whole [blocks](EVALUATION_BLOCK) of an evaluation's examples, but for the end of the last one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Shard {
+    /// Index of the first example.
+    pub first: u32,
+    /// How many.
+    pub examples: u32,
+}
+
+impl Shard {
+    /// Indices of its examples.
+    pub const fn range(self) -> std::ops::Range<usize> {
+        self.first as usize..self.first as usize + self.examples as usize
+    }
+}
+
+impl AttackSpec {
+    /// Examples that this task evaluates.
+    pub fn examples(&self) -> u32 {
+        self.shard.map_or(self.dataset.examples, |shard| shard.examples)
+    }
 }
 
 impl TaskSpec {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::experiment::{Epsilon, Norm, TaskSpec};
+use crate::experiment::{AttackSpec, Epsilon, Norm, Shard, TaskSpec};
 use crate::ids::{SweepId, TaskId};
 
 /// Kind of a task, for people and tables. It follows from the role in the first sweep that planned the task and is no part of the identity.
@@ -15,6 +15,8 @@ pub enum TaskKind {
     Train,
     /// An evaluation of a run under one attack.
     Attack,
+    /// A part of an evaluation; the attack itself then merges its shards.
+    Shard,
 }
 
 impl TaskKind {
@@ -24,12 +26,13 @@ impl TaskKind {
             Self::Pretrain => "pretrain",
             Self::Train => "train",
             Self::Attack => "attack",
+            Self::Shard => "shard",
         }
     }
 
     /// The kind with this name.
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Pretrain, Self::Train, Self::Attack].into_iter().find(|kind| kind.name() == name)
+        [Self::Pretrain, Self::Train, Self::Attack, Self::Shard].into_iter().find(|kind| kind.name() == name)
     }
 }
 
@@ -63,6 +66,25 @@ pub struct PlannedTask {
     pub inputs: Vec<TaskId>,
     /// Expected cost, in units of one image passed forward and backward through a network of 10⁹ multiply-adds. For estimates and order only.
     pub cost: f64,
+}
+
+impl PlannedTask {
+    /// The tasks of the shards of an attack; none of what is no attack.
+    pub fn split(&self, shards: &[Shard]) -> Vec<Self> {
+        let TaskSpec::Attack(whole) = &self.spec else { return Vec::new() };
+        let shard = |(number, shard): (usize, &Shard)| {
+            let spec = TaskSpec::Attack(AttackSpec { shard: Some(*shard), ..whole.clone() });
+            Self {
+                id: spec.id(),
+                kind: TaskKind::Shard,
+                spec,
+                label: format!("{} · shard {}/{}", self.label, number + 1, shards.len()),
+                inputs: self.inputs.clone(),
+                cost: self.cost * f64::from(shard.examples) / f64::from(whole.dataset.examples.max(1)),
+            }
+        };
+        shards.iter().enumerate().map(shard).collect()
+    }
 }
 
 /// One row of the results: a run × an attack at one ε.

@@ -234,6 +234,7 @@ impl<'a> Planner<'a> {
                 attack: AttackConfig { method, norm, eps: circumstances.eps, target, early_stop },
                 seed: run.seed,
                 numerics: NUMERICS_VERSION,
+                shard: None,
             };
             let label = || {
                 let radius = eps.map(|eps| format!(" {eps}")).unwrap_or_default();

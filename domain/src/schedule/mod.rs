@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ids::{TaskId, WorkerId};
-use crate::plan::PlannedTask;
 
 /// What the scheduler sees.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -34,7 +33,7 @@ pub struct ReadyTask {
     pub id: TaskId,
     /// Higher goes first.
     pub priority: i32,
-    /// Cost of the longest chain of tasks that starts with it; the longest goes first, so that the end of a sweep is not one long chain on one worker.
+    /// Seconds that the longest chain of tasks which starts with it is expected to take; the longest goes first, so that the end of a sweep is not one long chain on one worker.
     pub critical_path_cost: f64,
     /// Tasks whose checkpoint it needs.
     pub inputs: Vec<TaskId>,
@@ -82,20 +81,6 @@ fn best_worker(task: &ReadyTask, free: &BTreeMap<&WorkerId, (u32, &WorkerView)>)
             (held, *slots, std::cmp::Reverse(&worker.id))
         })
         .map(|(_, worker)| worker.id.clone())
-}
-
-/// For each task of a plan (inputs before those that need them), the cost of the longest chain that starts with it.
-pub fn critical_path_costs(tasks: &[PlannedTask]) -> BTreeMap<TaskId, f64> {
-    let mut costs: BTreeMap<TaskId, f64> = BTreeMap::new();
-    for task in tasks.iter().rev() {
-        let total = task.cost + costs.get(&task.id).copied().unwrap_or(0.0);
-        costs.insert(task.id, total);
-        for input in &task.inputs {
-            let below = costs.entry(*input).or_insert(0.0);
-            *below = below.max(total);
-        }
-    }
-    costs
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 //!    │                           transient error │
 //!    └──────── cancel, or an input failed ───────┴──▶ Cancelled / Skipped (with the reason)
 //! ```
+//! A task that merges its inputs goes from Pending to Succeeded with the last of them; no worker runs it.
 //! Failed, Cancelled and Skipped tasks come back by [`Event::Retry`]. The database's CHECK constraints state the same.
 
 mod state;

@@ -145,6 +145,8 @@ pub struct Task {
     pub lease: Option<Lease>,
     /// Inputs that have not succeeded yet; 0 in Ready, Leased and Succeeded.
     pub pending_inputs: u32,
+    /// No worker runs it: it is put together from the results of its inputs, and succeeds with the last of them.
+    pub merges: bool,
     /// Not leased before this moment.
     pub not_before: Timestamp,
     /// Failures so far.
@@ -161,10 +163,17 @@ impl Task {
             attempt: AttemptNumber(0),
             lease: None,
             pending_inputs,
+            merges: false,
             not_before: now,
             failures: FailureCounts { transient: 0, resource: 0 },
             reason: None,
         }
+    }
+
+    /// A task just submitted that merges its inputs, of which there is at least one.
+    pub fn merging(pending_inputs: u32, now: Timestamp) -> Self {
+        let state = if pending_inputs == 0 { TaskState::Succeeded } else { TaskState::Pending };
+        Self { state, merges: true, ..Self::submitted(pending_inputs, now) }
     }
 
     /// What must be true of every task; a text names the rule that is broken.
@@ -182,8 +191,11 @@ impl Task {
         {
             return Err("a task runs only when all inputs are there");
         }
-        if matches!(self.state, TaskState::Leased | TaskState::Succeeded) && self.attempt.0 == 0 {
+        if matches!(self.state, TaskState::Leased | TaskState::Succeeded) && self.attempt.0 == 0 && !self.merges {
             return Err("a task that ran has an attempt");
+        }
+        if matches!(self.state, TaskState::Ready | TaskState::Leased) && self.merges {
+            return Err("a task that merges its inputs is run by nobody");
         }
         if self.state.ended_without_result() && self.reason.is_none() {
             return Err("a task that ended without a result says why");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::state::{Failure, FailureClass, FailureCounts, Lease, Task, TaskState, Timestamp};
+use super::state::{Failure, FailureClass, Lease, Task, TaskState, Timestamp};
 use crate::ids::{AttemptNumber, WorkerId};
 
 /// Something that happened to a task.
@@ -171,7 +171,11 @@ fn input_succeeded(task: &Task, now: Timestamp) -> Result<Task, Rejected> {
         return not_allowed(task, "given an input");
     }
     let pending_inputs = task.pending_inputs.saturating_sub(1);
-    let state = if pending_inputs == 0 { TaskState::Ready } else { TaskState::Pending };
+    let state = match (pending_inputs, task.merges) {
+        (0, true) => TaskState::Succeeded,
+        (0, false) => TaskState::Ready,
+        _ => TaskState::Pending,
+    };
     Ok(Task { state, pending_inputs, not_before: now, ..task.clone() })
 }
 
@@ -205,7 +209,8 @@ fn retry(task: &Task, pending_inputs: u32, now: Timestamp) -> Result<Task, Rejec
     if !task.state.ended_without_result() {
         return not_allowed(task, "retried");
     }
-    Ok(Task { attempt: task.attempt, failures: FailureCounts::default(), ..Task::submitted(pending_inputs, now) })
+    let afresh = if task.merges { Task::merging(pending_inputs, now) } else { Task::submitted(pending_inputs, now) };
+    Ok(Task { attempt: task.attempt, ..afresh })
 }
 
 #[cfg(test)]
@@ -264,6 +269,19 @@ mod tests {
         assert_eq!(step(&retried, Event::Leased { worker: worker() }).attempt, AttemptNumber(2));
     }
 
+    #[test]
+    fn a_task_that_merges_succeeds_with_its_last_input_and_is_never_ready() {
+        let task = Task::merging(2, NOW);
+        let one = step(&task, Event::InputSucceeded);
+        assert_eq!((one.state, one.pending_inputs), (TaskState::Pending, 1));
+        let done = step(&one, Event::InputSucceeded);
+        assert_eq!((done.state, done.attempt), (TaskState::Succeeded, AttemptNumber(0)));
+        assert_eq!(done.check(), Ok(()));
+        let lost = step(&one, Event::InputLost { reason: "a shard failed".into() });
+        let again = step(&lost, Event::Retry { pending_inputs: 1 });
+        assert_eq!((again.state, again.merges), (TaskState::Pending, true));
+    }
+
     fn any_event() -> impl Strategy<Value = Event> {
         let attempt = (0u32..5).prop_map(AttemptNumber);
         let class =
@@ -286,8 +304,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_history_keeps_the_rules(inputs in 0u32..3, events in prop::collection::vec(any_event(), 0..60)) {
-            let mut task = Task::submitted(inputs, NOW);
+        fn every_history_keeps_the_rules(merges: bool, inputs in 0u32..3, events in prop::collection::vec(any_event(), 0..60)) {
+            let mut task = if merges { Task::merging(inputs + 1, NOW) } else { Task::submitted(inputs, NOW) };
             let mut now = NOW;
             for event in events {
                 now = now + Duration::from_secs(120);
@@ -297,6 +315,8 @@ mod tests {
                 let leases = matches!(event, Event::Leased { .. });
                 prop_assert_eq!(next.attempt > task.attempt, leases, "an attempt starts with a lease and only then");
                 prop_assert!(task.state != TaskState::Succeeded, "nothing follows success");
+                prop_assert_eq!(next.merges, merges);
+                prop_assert!(!merges || next.attempt.0 == 0, "nobody runs what merges");
                 task = next;
             }
         }

@@ -18,6 +18,8 @@
 //!   taken there.
 //! * Queries count one for each example and forward pass, and one for each example and backward pass whose gradient was used; the clean evaluation
 //!   is not counted.
+//! * Examples are attacked in blocks of 256, and nothing crosses the border of a block: an evaluation comes to the same bits in one piece, in shards, or
+//!   resumed after any block.
 //! * Random starts belong to the example's index, not to its place in a batch. What the size of the batches changes is the rounding of the
 //!   network's own kernels, so an example on the very edge of a decision may fall to either side of it.
 
@@ -40,6 +42,7 @@ mod objective;
 mod oracle;
 mod outcomes;
 mod pace;
+mod resume;
 mod square;
 mod template;
 mod transfer;
@@ -47,4 +50,5 @@ mod universal;
 
 pub(crate) use ball::to_tensor;
 pub use ball::{Ball, lengths};
-pub use template::{Aids, Evaluated, Evaluation, evaluate, evaluate_range};
+pub use resume::{Resumable, Step, evaluate_resumably};
+pub use template::{Aids, Blocks, Evaluated, Evaluation, evaluate, evaluate_range};

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use gauntlet_domain::experiment::{AttackConfig, AttackResult};
+use gauntlet_domain::experiment::{AttackConfig, AttackResult, EVALUATION_BLOCK};
 use tch::Tensor;
 
 use super::arena::{Arena, Rules, Standing};
@@ -12,6 +12,7 @@ use crate::examples::Examples;
 use crate::models::Model;
 
 /// An evaluation of a model under one attack.
+#[derive(Clone, Copy)]
 pub struct Evaluation<'a> {
     /// The attacked model; its parameters need no gradients.
     pub model: &'a Model,
@@ -57,6 +58,63 @@ pub(super) trait Attack {
     fn attempt(&self, arena: &mut Arena<'_>, number: u32) -> Result<(), LabError>;
 }
 
+/// A prepared evaluation, attacked a block at a time: what an attack crafts once for all examples is crafted already.
+///
+/// A block is [`EVALUATION_BLOCK`] consecutive examples, the first of which has a multiple of that as its index. Nothing crosses the border of a
+/// block: the result of consecutive blocks is what they [`append`](AttackResult::append) to, to the bit, wherever and whenever each was attacked.
+pub struct Blocks<'a> {
+    evaluation: Evaluation<'a>,
+    attack: Box<dyn Attack + 'a>,
+    range: Range<usize>,
+}
+
+impl<'a> Blocks<'a> {
+    /// The blocks of a range of the examples.
+    ///
+    /// # Errors
+    /// A range that is empty, ends beyond the examples, or does not consist of whole blocks but for the end of the last one; an attack that does not
+    /// fit; a part of the examples under an attack that crafts once for all of them.
+    pub fn new(evaluation: Evaluation<'a>, range: Range<usize>) -> Result<Self, LabError> {
+        let (block, total) = (EVALUATION_BLOCK as usize, evaluation.examples.len());
+        let Range { start, end } = range;
+        if range.is_empty() || end > total {
+            return Err(LabError::Spec(format!("examples {start} to {end} of {total} cannot be attacked")));
+        }
+        if !start.is_multiple_of(block) || !(end == total || end.is_multiple_of(block)) {
+            let problem = format!("examples {start} to {end} of {total} are no whole blocks of {block}");
+            return Err(LabError::Spec(problem));
+        }
+        let method = &evaluation.attack.method;
+        if range.len() < total && !method.can_be_split() {
+            return Err(LabError::Spec(format!("`{}` crafts for all examples and cannot be split", method.name())));
+        }
+        Ok(Self { attack: attack(method, &evaluation)?, evaluation, range })
+    }
+
+    /// How many.
+    pub fn count(&self) -> usize {
+        self.range.len().div_ceil(EVALUATION_BLOCK as usize)
+    }
+
+    /// Examples in the first so many of them.
+    pub fn examples_before(&self, blocks: usize) -> usize {
+        blocks.saturating_mul(EVALUATION_BLOCK as usize).min(self.range.len())
+    }
+
+    /// Attacks block number `number`, counted from 0; `progress` hears how many examples of the range are done.
+    ///
+    /// # Errors
+    /// There is no such block; a model whose output is not finite; no memory.
+    pub fn attack(&self, number: usize, progress: &mut dyn FnMut(usize)) -> Result<Evaluated, LabError> {
+        let [before, after] = [number, number + 1].map(|blocks| self.examples_before(blocks));
+        let block = self.range.start + before..self.range.start + after;
+        if block.is_empty() {
+            return Err(LabError::Defect(format!("there is no block {number} of {}", self.count())));
+        }
+        run(&self.evaluation, self.attack.as_ref(), block, &mut |done| progress(before + done))
+    }
+}
+
 /// Attacks every example; `progress` hears how many are done.
 ///
 /// # Errors
@@ -65,35 +123,46 @@ pub fn evaluate(evaluation: &Evaluation<'_>, progress: &mut dyn FnMut(usize)) ->
     evaluate_range(evaluation, 0..evaluation.examples.len(), progress)
 }
 
-/// Attacks the examples of a range of indices; `progress` hears how many of them are done.
+/// Attacks the [`Blocks`] of a range of indices; `progress` hears how many of its examples are done.
 ///
-/// Results of ranges that follow each other [`append`](AttackResult::append) to that of the whole. Each example meets the same draws; what may differ is
-/// the rounding, where it is attacked together with other examples: in an attack of one try it is not if every range but the last is a multiple of
-/// the batch size.
+/// Results of ranges that follow each other [`append`](AttackResult::append) to that of the whole, to the bit.
 ///
 /// # Errors
-/// A range that is empty or ends beyond the examples; a model whose output is not finite; no memory.
+/// As [`Blocks::new`]; a model whose output is not finite; no memory.
 pub fn evaluate_range(
     evaluation: &Evaluation<'_>,
     range: Range<usize>,
     progress: &mut dyn FnMut(usize),
 ) -> Result<Evaluated, LabError> {
-    let total = evaluation.examples.len();
-    if range.is_empty() || range.end > total {
-        return Err(LabError::Spec(format!("examples {} to {} of {total} cannot be attacked", range.start, range.end)));
+    let blocks = Blocks::new(*evaluation, range)?;
+    let mut whole = blocks.attack(0, progress)?;
+    for number in 1..blocks.count() {
+        whole.append(blocks.attack(number, progress)?)?;
     }
-    run(evaluation, attack(&evaluation.attack.method, evaluation)?.as_ref(), range, progress)
+    Ok(whole)
 }
 
-/// Lets an attack meet the examples of a range.
+impl Evaluated {
+    /// Adds what an evaluation of the examples that follow came to.
+    fn append(&mut self, next: Self) -> Result<(), LabError> {
+        self.result.append(next.result);
+        self.images = match (self.images.take(), next.images) {
+            (Some(images), Some(more)) => Some(Tensor::f_cat(&[images, more], 0)?),
+            _ => None,
+        };
+        Ok(())
+    }
+}
+
+/// Lets an attack meet the examples of a block.
 pub(super) fn run(
     evaluation: &Evaluation<'_>,
     attack: &dyn Attack,
-    range: Range<usize>,
+    block: Range<usize>,
     progress: &mut dyn FnMut(usize),
 ) -> Result<Evaluated, LabError> {
     let Evaluation { examples, batch_size, .. } = *evaluation;
-    let (start, total) = (range.start, range.len());
+    let (start, total) = (block.start, block.len());
     let rules = Rules::new(evaluation.attack, evaluation.seed);
     let mut arena = Arena::new(evaluation.model, rules, start as u64, evaluation.keep_images);
     let mut standing = Standing::default();

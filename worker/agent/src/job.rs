@@ -197,7 +197,7 @@ impl Worker {
                 self.publish_checkpoint(&output_dir.join(checkpoint)).await
             }
             (TaskOutput::Attacked(result), TaskSpec::Attack(spec)) => {
-                let checked = result.outcomes.check(spec.dataset.examples as usize);
+                let checked = result.outcomes.check(spec.examples() as usize);
                 checked.map_err(|error| permanent(format!("the executor's result makes no sense: {error}")))?;
                 self.fitting(Content::Attacked(Box::new(result)))
             }

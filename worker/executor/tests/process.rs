@@ -168,7 +168,7 @@ fn a_training_and_an_attack_on_it_run_one_after_the_other() {
     let attack =
         AttackConfig { method: AttackMethod::Fgsm, norm: Norm::Linf, eps: Some(0.1), target: None, early_stop: true };
     let (weights, seed) = (Weights::Task { task, head: Head::Keep }, 0);
-    let spec = AttackSpec { dataset, model: model(), weights, attack, seed, numerics: NUMERICS_VERSION };
+    let spec = AttackSpec { dataset, model: model(), weights, attack, seed, numerics: NUMERICS_VERSION, shard: None };
     let mut request = execute(TaskSpec::Attack(spec), &files, folder.path());
     request.task_checkpoints.insert(task, checkpoint);
     executor.send(&Request::Execute(Box::new(request)));

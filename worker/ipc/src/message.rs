@@ -87,7 +87,7 @@ pub enum Event {
         attempt: AttemptRef,
         /// The file; replaced by the next epoch's under another name, never rewritten.
         path: PathBuf,
-        /// Epochs done in it.
+        /// Epochs done in it, or blocks of an evaluation.
         epoch: u32,
     },
     /// The attempt succeeded.
@@ -153,6 +153,7 @@ mod tests {
             },
             seed: 7,
             numerics: 1,
+            shard: None,
         })
     }
 

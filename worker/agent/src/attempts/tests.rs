@@ -29,7 +29,15 @@ fn spec() -> TaskSpec {
     };
     let attack =
         AttackConfig { method: AttackMethod::Fgsm, norm: Norm::Linf, eps: Some(0.1), target: None, early_stop: true };
-    TaskSpec::Attack(AttackSpec { dataset, model, weights: Weights::Scratch, attack, seed: 0, numerics: 1 })
+    TaskSpec::Attack(AttackSpec {
+        dataset,
+        model,
+        weights: Weights::Scratch,
+        attack,
+        seed: 0,
+        numerics: 1,
+        shard: None,
+    })
 }
 
 fn assigned(attempt: AttemptRef) -> Input {

@@ -141,6 +141,7 @@ pub fn attack(seed: u64) -> TaskSpec {
         attack,
         seed,
         numerics: NUMERICS_VERSION,
+        shard: None,
     };
     TaskSpec::Attack(spec)
 }
