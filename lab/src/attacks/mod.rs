@@ -47,4 +47,4 @@ mod universal;
 
 pub(crate) use ball::to_tensor;
 pub use ball::{Ball, lengths};
-pub use template::{Aids, Evaluated, Evaluation, evaluate, evaluate_range};
+pub use template::{Aids, Evaluated, Evaluation, evaluate, evaluate_heeding, evaluate_range};

@@ -10,6 +10,7 @@ use super::methods::attack;
 use crate::error::LabError;
 use crate::examples::Examples;
 use crate::models::Model;
+use crate::training::Wish;
 
 /// An evaluation of a model under one attack.
 pub struct Evaluation<'a> {
@@ -78,6 +79,22 @@ pub fn evaluate_range(
     range: Range<usize>,
     progress: &mut dyn FnMut(usize),
 ) -> Result<Evaluated, LabError> {
+    let heedless = &mut |done| {
+        progress(done);
+        Wish::GoOn
+    };
+    evaluate_heeding(evaluation, range, heedless)
+}
+
+/// As [`evaluate_range`]; `progress` answers with what it wishes, and [`Wish::Stop`] ends the evaluation between two batches.
+///
+/// # Errors
+/// Those of [`evaluate_range`], and [`LabError::Interrupted`].
+pub fn evaluate_heeding(
+    evaluation: &Evaluation<'_>,
+    range: Range<usize>,
+    progress: &mut dyn FnMut(usize) -> Wish,
+) -> Result<Evaluated, LabError> {
     let total = evaluation.examples.len();
     if range.is_empty() || range.end > total {
         return Err(LabError::Spec(format!("examples {} to {} of {total} cannot be attacked", range.start, range.end)));
@@ -90,7 +107,7 @@ pub(super) fn run(
     evaluation: &Evaluation<'_>,
     attack: &dyn Attack,
     range: Range<usize>,
-    progress: &mut dyn FnMut(usize),
+    progress: &mut dyn FnMut(usize) -> Wish,
 ) -> Result<Evaluated, LabError> {
     let Evaluation { examples, batch_size, .. } = *evaluation;
     let (start, total) = (range.start, range.len());
@@ -111,8 +128,8 @@ pub(super) fn run(
             attack.attempt(&mut arena, number)?;
             standing.extend(arena.withdraw()?);
             let done = share_done(total, (number, attack.tries()), (first + count, players.len()));
-            if done < total {
-                progress(done);
+            if done < total && progress(done) == Wish::Stop {
+                return Err(LabError::Interrupted);
             }
         }
     }
