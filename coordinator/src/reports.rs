@@ -19,6 +19,8 @@ use crate::store::{Content, Error, Stored, TrainingCheckpoint, Verdict};
 
 /// Longest text kept of what a worker says.
 const MAX_TEXT: usize = 16 * 1024;
+/// Most memory that a column holds.
+const MAX_MEMORY_MIB: u32 = i32::MAX as u32 - 1;
 /// Longest id of a report.
 const MAX_REPORT_ID: usize = 256;
 
@@ -46,16 +48,17 @@ async fn answer(
     report: v1::Report,
     outbox: &Outbox,
 ) -> Option<(WireVerdict, String)> {
+    let peak_memory_mib = report.peak_memory_mib.map(|mib| mib.min(MAX_MEMORY_MIB));
     let (attempt, content) = match understand(report) {
         Ok(understood) => understood,
         Err(problem) => return Some((WireVerdict::Invalid, problem.to_string())),
     };
-    let stored = match store(shared, worker, attempt, &content, outbox).await {
+    let stored = match store(shared, worker, attempt, &content, peak_memory_mib, outbox).await {
         Ok(stored) => stored,
         Err(error) if error.is_unavailable() => return None,
         Err(error) => {
             let problem = format!("the coordinator could not store it; its log names the error {}", logged(&error));
-            store(shared, worker, attempt, &Content::Nonsense(problem), outbox)
+            store(shared, worker, attempt, &Content::Nonsense(problem), None, outbox)
                 .await
                 .map_err(|error| logged(&error))
                 .ok()?
@@ -69,6 +72,7 @@ async fn store(
     worker: &WorkerId,
     attempt: AttemptRef,
     content: &Content,
+    peak_memory_mib: Option<u32>,
     outbox: &Outbox,
 ) -> Result<Stored, Error> {
     let backoff = ExponentialBuilder::default()
@@ -77,7 +81,7 @@ async fn store(
         .with_jitter()
         .without_max_times();
     let passes = |error: &Error| matches!(error, Error::Conflict(_)) || (error.is_unavailable() && !outbox.is_closed());
-    let once = || async { shared.outage.note(shared.store.store_report(worker, attempt, content).await) };
+    let once = || async { shared.outage.note(shared.store.store_report(worker, attempt, content, peak_memory_mib).await) };
     once.retry(backoff).when(passes).await
 }
 
@@ -112,7 +116,7 @@ fn conclude(
 
 /// Which attempt a report speaks of, and what it says. What it says may be nonsense; then the attempt fails for it.
 fn understand(report: v1::Report) -> Result<(AttemptRef, Content), InvalidField> {
-    let v1::Report { report_id, attempt, content } = report;
+    let v1::Report { report_id, attempt, content, .. } = report;
     let attempt = convert::attempt_ref(attempt)?;
     let content = if report_id.is_empty() || report_id.len() > MAX_REPORT_ID {
         Err(InvalidField::new("report_id", format!("expected 1 to {MAX_REPORT_ID} bytes")))

@@ -26,13 +26,49 @@ pub struct Sessions {
 pub struct Session {
     number: i64,
     slots: u32,
-    draining: bool,
+    leaving: Leaving,
+    /// When its wall time is over.
+    leaves_at: Option<Instant>,
     outbox: Outbox,
     close: oneshot::Sender<Status>,
     heard: Instant,
     renewed: Instant,
     running: BTreeMap<TaskId, Running>,
     holds: BTreeSet<TaskId>,
+}
+
+/// Whether a worker was asked to leave, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Leaving {
+    /// It stays.
+    No,
+    /// It finishes what it runs.
+    WhenDone,
+    /// It hands back what it runs.
+    HandingBack,
+}
+
+impl Leaving {
+    /// As the database puts it.
+    pub const fn of(draining: bool, hands_back: bool) -> Self {
+        match (draining, hands_back) {
+            (_, true) => Self::HandingBack,
+            (true, false) => Self::WhenDone,
+            (false, false) => Self::No,
+        }
+    }
+}
+
+/// Who tells a worker that it is to leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// It has said so itself.
+    Already,
+    /// We do, unless we did.
+    Now {
+        /// Whether it hands back what it runs.
+        hand_back: bool,
+    },
 }
 
 #[derive(Debug)]
@@ -63,6 +99,8 @@ pub struct Seen {
     pub slots: u32,
     /// Whether it takes no new work because it leaves.
     pub draining: bool,
+    /// Wall time it has left, where that is limited.
+    pub remaining: Option<Duration>,
     /// Time since it was heard.
     pub silence: Duration,
     /// Time since its lease was renewed.
@@ -73,12 +111,13 @@ pub struct Seen {
 
 impl Session {
     /// A session that begins now.
-    pub fn new(number: i64, slots: u32, draining: bool, outbox: Outbox, close: oneshot::Sender<Status>) -> Self {
+    pub fn new(number: i64, slots: u32, leaving: Leaving, outbox: Outbox, close: oneshot::Sender<Status>) -> Self {
         let now = Instant::now();
         Self {
             number,
             slots,
-            draining,
+            leaving,
+            leaves_at: None,
             outbox,
             close,
             heard: now,
@@ -96,6 +135,14 @@ impl Session {
             .map(|attempt| (attempt.task, Running { attempt: attempt.attempt, progress: None }))
             .collect();
         self.holds = holds.into_iter().collect();
+        self
+    }
+
+    /// The same session of a worker with so much wall time left.
+    #[must_use]
+    pub fn for_so_long(mut self, remaining_secs: Option<f64>) -> Self {
+        let remaining = remaining_secs.and_then(|secs| Duration::try_from_secs_f64(secs).ok());
+        self.leaves_at = remaining.and_then(|remaining| Instant::now().checked_add(remaining));
         self
     }
 
@@ -177,7 +224,7 @@ impl Sessions {
         let view = |(id, session): (&WorkerId, &Session)| {
             let running = u32::try_from(session.running.len()).unwrap_or(u32::MAX);
             let free_slots = session.slots.saturating_sub(running);
-            let takes_work = !session.draining && session.heard.elapsed() <= silence && free_slots > 0;
+            let takes_work = session.leaving == Leaving::No && session.heard.elapsed() <= silence && free_slots > 0;
             let view = || WorkerView { id: id.clone(), free_slots, takes_work, holds: session.holds.clone() };
             takes_work.then(|| (view(), session.number))
         };
@@ -238,14 +285,34 @@ impl Sessions {
         self.with(worker, None, |session| session.runs(attempt)?.progress.clone()).flatten()
     }
 
-    /// Gives a worker no new work; unless it knows, it is told.
-    pub fn drain(&self, worker: &WorkerId, tell: bool) {
+    /// Gives a worker no new work; it is told what it does not know yet.
+    pub fn drain(&self, worker: &WorkerId, told: Told) {
         self.with(worker, None, |session| {
-            if !session.draining && tell {
-                session.send(Message::Drain(v1::Drain {}));
+            let leaving = match told {
+                Told::Already => Leaving::WhenDone,
+                Told::Now { hand_back } => Leaving::of(true, hand_back),
+            };
+            if let Told::Now { hand_back } = told
+                && leaving > session.leaving
+            {
+                session.send(Message::Drain(v1::Drain { hand_back }));
             }
-            session.draining = true;
+            session.leaving = session.leaving.max(leaving);
         });
+    }
+
+    /// Asks a worker to stop an attempt at a checkpoint and to hand it back. Until it does, the attempt is its own. False if it does not run it, as far
+    /// as this coordinator knows.
+    pub fn hand_back(&self, worker: &WorkerId, attempt: AttemptRef, reason: &str) -> bool {
+        let asked = self.with(worker, None, |session| {
+            session.runs(attempt)?;
+            let hand_back = v1::HandBack { attempt: Some(attempt.into()), reason: reason.to_owned() };
+            Some((session.number, session.send(Message::HandBack(hand_back))))
+        });
+        match asked.flatten() {
+            Some((number, sent)) => self.close_if_unread(worker, number, Some(sent)),
+            None => false,
+        }
     }
 
     fn with<T>(&self, worker: &WorkerId, number: Option<i64>, change: impl FnOnce(&mut Session) -> T) -> Option<T> {
@@ -268,7 +335,8 @@ fn seen(worker: &WorkerId, session: &Session) -> Seen {
         worker: worker.clone(),
         number: session.number,
         slots: session.slots,
-        draining: session.draining,
+        draining: session.leaving != Leaving::No,
+        remaining: session.leaves_at.map(|leaves_at| leaves_at.saturating_duration_since(Instant::now())),
         silence: session.heard.elapsed(),
         renewed: session.renewed.elapsed(),
         running: session

@@ -22,6 +22,8 @@ pub struct TaskDetails {
     pub changed_at: i64,
     /// Now, by the same clock.
     pub now: i64,
+    /// Memory it is known to need at least, in MiB.
+    pub min_memory_mib: Option<u32>,
     /// What it computes.
     pub spec_json: String,
     /// What it tried; the latest 100.
@@ -49,6 +51,8 @@ pub struct AttemptRow {
     pub failure_class: Option<String>,
     /// What was said of it.
     pub message: Option<String>,
+    /// The most memory its executor took, in MiB.
+    pub peak_memory_mib: Option<u32>,
 }
 
 /// A task that another one needs.
@@ -89,8 +93,8 @@ impl Store {
     /// The database is unavailable.
     pub async fn task_details(&self, id: TaskId) -> Result<Option<TaskDetails>, Error> {
         let row = sqlx::query!(
-            r#"select t.state::text as "state!", t.attempt, t.worker_id, t.pending_inputs, t.not_before, t.transient_failures,
-                t.resource_failures, t.reason, t.changed_at, now() as "now!", s.label, s.kind::text as "kind!", s.spec::text as "spec!"
+            r#"select t.state::text as "state!", t.attempt, t.worker_id, t.pending_inputs, t.not_before, t.lost_leases, t.transient_failures,
+                t.crashes, t.resource_failures, t.crash_evidence, t.min_memory_mib, t.reason, t.changed_at, now() as "now!", s.label, s.kind::text as "kind!", s.spec::text as "spec!"
             from tasks t join task_specs s using (task_id) where t.task_id = $1"#,
             bytes(id)
         );
@@ -102,8 +106,11 @@ impl Store {
             worker_id: row.worker_id,
             pending_inputs: row.pending_inputs,
             not_before: row.not_before,
+            lost_leases: row.lost_leases,
             transient_failures: row.transient_failures,
+            crashes: row.crashes,
             resource_failures: row.resource_failures,
+            crash_evidence: row.crash_evidence,
             reason: row.reason,
             label: row.label,
         })?;
@@ -114,6 +121,7 @@ impl Store {
             task,
             changed_at: micros(row.changed_at),
             now: micros(row.now),
+            min_memory_mib: row.min_memory_mib.map(unsigned).transpose()?,
             spec_json: row.spec,
             attempts: self.attempts_of(id).await?,
             sweeps: self.sweeps_of(id).await?,
@@ -141,7 +149,8 @@ impl Store {
 
     async fn attempts_of(&self, id: TaskId) -> Result<Vec<AttemptRow>, Error> {
         let rows = sqlx::query!(
-            r#"select attempt, worker_id, started_at, ended_at, outcome::text as "outcome!", failure_class::text, message
+            r#"select attempt, worker_id, started_at, ended_at, outcome::text as "outcome!", failure_class::text, message,
+                peak_memory_mib
             from attempts where task_id = $1 order by attempt desc limit 100"#,
             bytes(id)
         );
@@ -155,6 +164,7 @@ impl Store {
                 outcome: row.outcome,
                 failure_class: row.failure_class,
                 message: row.message,
+                peak_memory_mib: row.peak_memory_mib.map(unsigned).transpose()?,
             });
         }
         Ok(attempts)

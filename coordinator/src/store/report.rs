@@ -1,7 +1,7 @@
 //! What workers report becomes durable, once, and only from the attempt that holds the lease.
 
 use gauntlet_domain::experiment::{ArtifactRef, AttackResult, AttackSpec, EpochMetrics, TaskSpec};
-use gauntlet_domain::task::{Event, Failure, FailureClass, TaskState};
+use gauntlet_domain::task::{Event, Failure, FailureClass, Task, TaskState, memory_needed, memory_plan};
 use gauntlet_domain::{AttemptRef, TaskId, WorkerId};
 
 use super::claim::{TrainingCheckpoint, attempt_column};
@@ -68,10 +68,16 @@ impl Store {
         worker: &WorkerId,
         attempt: AttemptRef,
         content: &Content,
+        peak_memory_mib: Option<u32>,
     ) -> Result<Stored, Error> {
         let mut work = self.begin().await?;
         let verdict = match standing(worker, attempt, &mut work).await? {
-            Standing::Current(task) => store_current(task, attempt, content, &mut work).await?,
+            Standing::Current(task) => {
+                let before = task.task.clone();
+                let verdict = store_current(task, attempt, content, &mut work).await?;
+                note_memory(attempt, &before, content, peak_memory_mib, &mut work).await?;
+                verdict
+            }
             Standing::Over(outcome) => repeated(attempt, content, &outcome, &mut work).await?,
             Standing::Foreign(reason) => Verdict::Stale(reason),
         };
@@ -314,6 +320,33 @@ async fn insert_attack_result(attempt: AttemptRef, result: &AttackResult, work: 
         &outcomes.clean_loss,
         &outcomes.adversarial_loss,
         &outcomes.distance
+    );
+    query.execute(&mut *work.tx).await?;
+    Ok(())
+}
+
+/// Notes what memory an attempt took that is over, and what its task is now known to need.
+async fn note_memory(
+    attempt: AttemptRef,
+    before: &Task,
+    content: &Content,
+    peak_memory_mib: Option<u32>,
+    work: &mut Work,
+) -> Result<(), Error> {
+    let Some(peak) = peak_memory_mib else { return Ok(()) };
+    let query = sqlx::query!(
+        "update attempts set peak_memory_mib = $3 where task_id = $1 and attempt = $2 and outcome <> 'running'",
+        bytes(attempt.task),
+        attempt_column(attempt.attempt)?,
+        column::<i32, _>(peak, "a size of memory")?
+    );
+    query.execute(&mut *work.tx).await?;
+    let Content::Failed(Failure { class: FailureClass::Resource, .. }) = content else { return Ok(()) };
+    let Some(needed) = memory_needed(memory_plan(before.failures.resource), peak) else { return Ok(()) };
+    let query = sqlx::query!(
+        "update tasks set min_memory_mib = greatest(min_memory_mib, $2) where task_id = $1",
+        bytes(attempt.task),
+        column::<i32, _>(needed, "a size of memory")?
     );
     query.execute(&mut *work.tx).await?;
     Ok(())

@@ -89,15 +89,19 @@ fn any_task() -> impl Strategy<Value = Task> {
     let state = prop::sample::select(TaskState::ALL.to_vec());
     let lease = prop::option::of(Just(Lease { worker: "w1".parse::<WorkerId>().unwrap() }));
     let reason = prop::option::of(Just("because".to_owned()));
-    let numbers = (0u32..3, 0u32..3, 0u32..4, 0u32..4, 0i64..4_000_000_000_000_000);
-    (state, lease, reason, numbers).prop_map(
-        |(state, lease, reason, (attempt, pending_inputs, transient, resource, not_before))| Task {
+    let failures = (0u32..4, 0u32..4, 0u32..3, 0u32..4)
+        .prop_map(|(lost, transient, crash, resource)| FailureCounts { lost, transient, crash, resource });
+    let evidence = prop::option::of(Just("attempt 1: killed by signal 6".to_owned()));
+    let numbers = (0u32..3, 0u32..3, 0i64..4_000_000_000_000_000);
+    (state, lease, reason, failures, evidence, numbers).prop_map(
+        |(state, lease, reason, failures, crash_evidence, (attempt, pending_inputs, not_before))| Task {
             state,
             attempt: AttemptNumber(attempt),
             lease,
             pending_inputs,
             not_before: Timestamp(not_before),
-            failures: FailureCounts { transient, resource },
+            failures,
+            crash_evidence,
             reason,
         },
     )
@@ -207,7 +211,7 @@ async fn reports_submissions_and_cancellations_at_once_never_deadlock_nor_lose_a
             let artifact =
                 gauntlet_domain::experiment::ArtifactRef { digest: gauntlet_domain::Digest::of(b"x"), size_bytes: 1 };
             let content = Content::Trained(artifact);
-            store.store_report(&worker, claim.attempt, &content).await.map(drop)
+            store.store_report(&worker, claim.attempt, &content, None).await.map(drop)
         }));
     }
     for seeds in [0..6, 3..9, 6..12, 0..12] {
@@ -301,6 +305,6 @@ async fn an_attempt_beyond_all_columns_is_nobodys() {
     house.store.submit(&plan, "", &[]).await.unwrap();
     let attempt = AttemptRef { task: plan.tasks[0].id, attempt: AttemptNumber(u32::MAX) };
     let stored =
-        house.store.store_report(&"w1".parse().unwrap(), attempt, &Content::HandedBack(String::new())).await.unwrap();
+        house.store.store_report(&"w1".parse().unwrap(), attempt, &Content::HandedBack(String::new()), None).await.unwrap();
     assert!(matches!(stored.verdict, Verdict::Stale(_)));
 }

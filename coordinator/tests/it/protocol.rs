@@ -20,7 +20,7 @@ async fn a_worker_of_another_protocol_version_is_refused_with_both_versions() {
     let refused = session(&house.endpoint, vec![FromWorker::Hello(strange)]).await.unwrap_err();
     assert_eq!(refused.code(), Code::FailedPrecondition);
     assert!(
-        refused.message().contains("version 1 ") && refused.message().contains("version 99"),
+        refused.message().contains(&format!("version {PROTOCOL_VERSION} ")) && refused.message().contains("version 99"),
         "{}",
         refused.message()
     );

@@ -24,11 +24,10 @@ pub const fn memory_plan(resource_failures: u32) -> MemoryPlan {
     }
 }
 
-/// Memory that the task is now known to need at least, in MiB, after an attempt under `plan` ran out with `insufficient_mib`: only one that spared all it
-/// could tells something about the task. `known_mib` is what earlier ones told.
-pub fn memory_needed(plan: MemoryPlan, insufficient_mib: Option<u32>, known_mib: Option<u32>) -> Option<u32> {
-    let told = insufficient_mib.filter(|_| plan == MemoryPlan::SPARING).map(|mib| mib.saturating_add(1));
-    told.max(known_mib)
+/// Memory that a task is known to need at least, in MiB, after an attempt under `plan` ran out with this much: only one that spared all it could tells
+/// something about the task.
+pub fn memory_needed(plan: MemoryPlan, insufficient_mib: u32) -> Option<u32> {
+    (plan == MemoryPlan::SPARING).then(|| insufficient_mib.saturating_add(1))
 }
 
 #[cfg(test)]
@@ -42,10 +41,8 @@ mod tests {
     }
 
     #[test]
-    fn only_a_sparing_attempt_tells_what_is_needed_and_the_need_never_falls() {
-        assert_eq!(memory_needed(MemoryPlan::default(), Some(8000), None), None);
-        assert_eq!(memory_needed(MemoryPlan::SPARING, Some(8000), None), Some(8001));
-        assert_eq!(memory_needed(MemoryPlan::SPARING, Some(4000), Some(8001)), Some(8001));
-        assert_eq!(memory_needed(MemoryPlan::SPARING, None, Some(8001)), Some(8001));
+    fn only_an_attempt_that_spared_all_it_could_tells_what_is_needed() {
+        assert_eq!(memory_needed(MemoryPlan::default(), 8000), None);
+        assert_eq!(memory_needed(MemoryPlan::SPARING, 8000), Some(8001));
     }
 }

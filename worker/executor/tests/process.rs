@@ -12,7 +12,7 @@ use gauntlet_domain::experiment::{
     Fit, Frozen, Head, ImageShape, Length, ModelSpec, NUMERICS_VERSION, Norm, Normalize, Objective, Optimizer,
     Precision, Recipe, Schedule, Stem, Subset, TaskSpec, TrainSpec, Weights,
 };
-use gauntlet_domain::task::FailureClass;
+use gauntlet_domain::task::{FailureClass, MemoryPlan};
 use gauntlet_domain::{AttemptNumber, AttemptRef, Digest};
 use gauntlet_executor_ipc::{Event, Execute, Request, TaskOutput, read_message, write_message};
 use safetensors::{Dtype, tensor::TensorView};
@@ -54,7 +54,7 @@ impl Executor {
     fn until_over(&mut self) -> Vec<Event> {
         let mut events = Vec::new();
         while let Some(event) = self.next() {
-            let over = matches!(event, Event::Finished { .. } | Event::Failed { .. });
+            let over = matches!(event, Event::Finished { .. } | Event::Failed { .. } | Event::Yielded { .. });
             events.push(event);
             if over {
                 return events;
@@ -147,6 +147,7 @@ fn execute(spec: TaskSpec, files: &BTreeMap<Digest, std::path::PathBuf>, output_
         task_checkpoints: BTreeMap::new(),
         resume_from: None,
         output_dir: output_dir.to_owned(),
+        memory: MemoryPlan::default(),
     }
 }
 
@@ -161,7 +162,7 @@ fn a_training_and_an_attack_on_it_run_one_after_the_other() {
     let events = executor.until_over();
     let epochs = events.iter().filter(|event| matches!(event, Event::Epoch { .. })).count();
     assert_eq!(epochs, 3, "{events:?}");
-    let Some(Event::Finished { attempt: finished, result_path }) = events.last() else { panic!("{events:?}") };
+    let Some(Event::Finished { attempt: finished, result_path, peak_memory_mib: Some(1..) }) = events.last() else { panic!("{events:?}") };
     assert_eq!(*finished, attempt);
     let TaskOutput::Trained { checkpoint } = TaskOutput::read(result_path).unwrap() else { panic!("no checkpoint") };
 
