@@ -50,7 +50,9 @@ pub fn explain(details: &TaskDetails, ahead: u64, fleet: &Fleet) -> String {
     let standing = standing(details, ahead, fleet);
     match details.min_memory_mib {
         Some(needed) if details.task.state != TaskState::Succeeded => {
-            format!("{standing}; it needs {needed} MiB of memory or more: with less an attempt ran out that spared all it could")
+            format!(
+                "{standing}; it needs {needed} MiB of memory or more: with less an attempt ran out that spared all it could"
+            )
         }
         _ => standing,
     }

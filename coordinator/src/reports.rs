@@ -81,7 +81,8 @@ async fn store(
         .with_jitter()
         .without_max_times();
     let passes = |error: &Error| matches!(error, Error::Conflict(_)) || (error.is_unavailable() && !outbox.is_closed());
-    let once = || async { shared.outage.note(shared.store.store_report(worker, attempt, content, peak_memory_mib).await) };
+    let once =
+        || async { shared.outage.note(shared.store.store_report(worker, attempt, content, peak_memory_mib).await) };
     once.retry(backoff).when(passes).await
 }
 

@@ -99,8 +99,6 @@ pub struct Seen {
     pub slots: u32,
     /// Whether it takes no new work because it leaves.
     pub draining: bool,
-    /// Wall time it has left, where that is limited.
-    pub remaining: Option<Duration>,
     /// Time since it was heard.
     pub silence: Duration,
     /// Time since its lease was renewed.
@@ -144,6 +142,11 @@ impl Session {
         let remaining = remaining_secs.and_then(|secs| Duration::try_from_secs_f64(secs).ok());
         self.leaves_at = remaining.and_then(|remaining| Instant::now().checked_add(remaining));
         self
+    }
+
+    /// Wall time that its worker has left, where that is limited.
+    fn remaining(&self) -> Option<Duration> {
+        self.leaves_at.map(|leaves_at| leaves_at.saturating_duration_since(Instant::now()))
     }
 
     /// A worker that does not read its messages is as good as gone: the stream is closed, and it comes back or not.
@@ -224,7 +227,9 @@ impl Sessions {
         let view = |(id, session): (&WorkerId, &Session)| {
             let running = u32::try_from(session.running.len()).unwrap_or(u32::MAX);
             let free_slots = session.slots.saturating_sub(running);
-            let takes_work = session.leaving == Leaving::No && session.heard.elapsed() <= silence && free_slots > 0;
+            let has_time = session.remaining().is_none_or(|remaining| !remaining.is_zero());
+            let takes_work =
+                has_time && session.leaving == Leaving::No && session.heard.elapsed() <= silence && free_slots > 0;
             let view = || WorkerView { id: id.clone(), free_slots, takes_work, holds: session.holds.clone() };
             takes_work.then(|| (view(), session.number))
         };
@@ -301,6 +306,7 @@ impl Sessions {
         });
     }
 
+    #[cfg_attr(not(test), expect(dead_code, reason = "the scheduler decides on preemptions and calls this"))]
     /// Asks a worker to stop an attempt at a checkpoint and to hand it back. Until it does, the attempt is its own. False if it does not run it, as far
     /// as this coordinator knows.
     pub fn hand_back(&self, worker: &WorkerId, attempt: AttemptRef, reason: &str) -> bool {
@@ -336,7 +342,6 @@ fn seen(worker: &WorkerId, session: &Session) -> Seen {
         number: session.number,
         slots: session.slots,
         draining: session.leaving != Leaving::No,
-        remaining: session.leaves_at.map(|leaves_at| leaves_at.saturating_duration_since(Instant::now())),
         silence: session.heard.elapsed(),
         renewed: session.renewed.elapsed(),
         running: session
@@ -350,4 +355,69 @@ fn seen(worker: &WorkerId, session: &Session) -> Seen {
 fn close(session: Session, status: Status) {
     // The other end is gone when the stream has ended already.
     drop(session.close.send(status));
+}
+
+#[cfg(test)]
+mod tests {
+    use gauntlet_domain::Digest;
+
+    use super::*;
+
+    fn attempt(number: u32) -> AttemptRef {
+        AttemptRef { task: TaskId::from_digest(Digest::of(b"task")), attempt: AttemptNumber(number) }
+    }
+
+    /// The session of a worker that runs attempt 2, and what it hears.
+    fn sessions() -> (Sessions, WorkerId, mpsc::Receiver<Result<CoordinatorMessage, Status>>) {
+        let (outbox, heard) = mpsc::channel(1);
+        let (close, _closed) = oneshot::channel();
+        let worker: WorkerId = "w1".parse().unwrap();
+        let sessions = Sessions::default();
+        let session = Session::new(1, 1, Leaving::No, outbox, close).with(&[attempt(2)], []);
+        sessions.insert(worker.clone(), session);
+        (sessions, worker, heard)
+    }
+
+    #[test]
+    fn an_attempt_is_asked_back_from_the_worker_that_runs_it_and_stays_its_own() {
+        let (sessions, worker, mut heard) = sessions();
+        assert!(!sessions.hand_back(&worker, attempt(1), "older"));
+        assert!(!sessions.hand_back(&"w2".parse().unwrap(), attempt(2), "elsewhere"));
+        assert!(sessions.hand_back(&worker, attempt(2), "a more urgent task needs the slot"));
+        let message = heard.try_recv().unwrap().unwrap().message;
+        let Some(Message::HandBack(hand_back)) = message else { panic!("{message:?}") };
+        assert_eq!(
+            (hand_back.attempt, hand_back.reason.as_str()),
+            (Some(attempt(2).into()), "a more urgent task needs the slot")
+        );
+        assert_eq!(sessions.of(&worker).unwrap().running, [attempt(2)]);
+    }
+
+    #[test]
+    fn a_worker_is_told_once_that_it_is_to_leave_and_again_where_it_is_to_hand_back() {
+        let (sessions, worker, mut heard) = sessions();
+        let mut told = |told| {
+            sessions.drain(&worker, told);
+            heard.try_recv().ok().map(|message| message.unwrap().message.unwrap())
+        };
+        let drain = |hand_back| Some(Message::Drain(v1::Drain { hand_back }));
+        assert_eq!(told(Told::Already), None);
+        assert_eq!(told(Told::Now { hand_back: false }), None, "it said so itself");
+        assert_eq!(told(Told::Now { hand_back: true }), drain(true));
+        assert_eq!(told(Told::Now { hand_back: true }), None);
+        assert_eq!(told(Told::Now { hand_back: false }), None);
+    }
+
+    #[test]
+    fn a_worker_whose_wall_time_is_over_takes_no_work() {
+        let takers = |remaining_secs| {
+            let sessions = Sessions::default();
+            let (outbox, _heard) = mpsc::channel(1);
+            let (close, _closed) = oneshot::channel();
+            let session = Session::new(1, 1, Leaving::No, outbox, close).for_so_long(remaining_secs);
+            sessions.insert("w1".parse().unwrap(), session);
+            sessions.takers(Duration::from_secs(60)).len()
+        };
+        assert_eq!([None, Some(60.0), Some(0.0)].map(takers), [1, 1, 0]);
+    }
 }

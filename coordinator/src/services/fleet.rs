@@ -67,7 +67,8 @@ fn worker(shared: &Shared, row: WorkerRow) -> v1::Worker {
     } else {
         "ready"
     };
-    let remaining = row.leaves_at.filter(|_| state != "gone").map(|leaves_at| (leaves_at - row.now).max(0) as f64 / 1e6);
+    let remaining =
+        row.leaves_at.filter(|_| state != "gone").map(|leaves_at| (leaves_at - row.now).max(0) as f64 / 1e6);
     v1::Worker {
         remaining_secs: remaining,
         worker_id: row.worker.to_string(),

@@ -34,6 +34,7 @@ impl House {
             devices: serde_json::json!([]),
             labels: Default::default(),
             attempts: Vec::new(),
+            remaining_secs: None,
         };
         self.store.open_session(&hello, "c", Duration::from_secs(30)).await.unwrap().session
     }
@@ -89,8 +90,12 @@ fn any_task() -> impl Strategy<Value = Task> {
     let state = prop::sample::select(TaskState::ALL.to_vec());
     let lease = prop::option::of(Just(Lease { worker: "w1".parse::<WorkerId>().unwrap() }));
     let reason = prop::option::of(Just("because".to_owned()));
-    let failures = (0u32..4, 0u32..4, 0u32..3, 0u32..4)
-        .prop_map(|(lost, transient, crash, resource)| FailureCounts { lost, transient, crash, resource });
+    let failures = (0u32..4, 0u32..4, 0u32..3, 0u32..4).prop_map(|(lost, transient, crash, resource)| FailureCounts {
+        lost,
+        transient,
+        crash,
+        resource,
+    });
     let evidence = prop::option::of(Just("attempt 1: killed by signal 6".to_owned()));
     let numbers = (0u32..3, 0u32..3, 0i64..4_000_000_000_000_000);
     (state, lease, reason, failures, evidence, numbers).prop_map(
@@ -304,7 +309,10 @@ async fn an_attempt_beyond_all_columns_is_nobodys() {
     let plan = sweep_of(0..1, &["2/255"]);
     house.store.submit(&plan, "", &[]).await.unwrap();
     let attempt = AttemptRef { task: plan.tasks[0].id, attempt: AttemptNumber(u32::MAX) };
-    let stored =
-        house.store.store_report(&"w1".parse().unwrap(), attempt, &Content::HandedBack(String::new()), None).await.unwrap();
+    let stored = house
+        .store
+        .store_report(&"w1".parse().unwrap(), attempt, &Content::HandedBack(String::new()), None)
+        .await
+        .unwrap();
     assert!(matches!(stored.verdict, Verdict::Stale(_)));
 }

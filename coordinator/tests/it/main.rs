@@ -7,6 +7,7 @@ mod sweep_files;
 mod worker;
 
 mod cancellation;
+mod cuts;
 mod failures;
 mod masking;
 mod migrations;

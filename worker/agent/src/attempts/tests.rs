@@ -278,10 +278,8 @@ proptest! {
                     Action::Prepare(assignment) => prop_assert!(begun.insert(assignment.attempt), "begun while it runs"),
                     // Of what was refused as of what was begun and goes back.
                     Action::Report { attempt, content: Content::HandedBack(_) } => { begun.remove(&attempt); }
-                    Action::AskToYield { slot, generation, attempt } => {
-                        prop_assert_eq!(machine.executors[slot], Some(generation), "a process that is not up is asked");
-                        prop_assert!(begun.contains(&attempt));
-                    }
+                    // A process that is gone meanwhile does not hear it.
+                    Action::AskToYield { attempt, .. } => prop_assert!(begun.contains(&attempt)),
                     Action::Report { attempt, .. } => prop_assert!(begun.remove(&attempt), "ended twice, or without a beginning"),
                     Action::Abandon { attempt, .. } => { begun.remove(&attempt); }
                     Action::Execute { slot, generation, execute } => {
