@@ -78,7 +78,7 @@ pub enum Command {
     Explain(ExplainArgs),
     /// List the workers.
     Workers(ListArgs),
-    /// Give a worker no new work; it leaves when what it runs is over.
+    /// Give a worker no new work; it leaves when what it runs is over, or hands it back and leaves at once.
     Drain(DrainArgs),
     /// List the data sets a sweep may name.
     Datasets(ListArgs),
@@ -171,6 +171,14 @@ pub struct WorkerArgs {
     /// A label for placement, such as `zone=a`; may be repeated.
     #[arg(long = "label", value_name = "KEY=VALUE")]
     pub labels: Vec<String>,
+    /// At SIGTERM or SIGINT: how long trainings may take to write and upload a checkpoint before they are handed back as they are. Two more seconds are
+    /// for the coordinator's acknowledgements; Kubernetes grants 30 in all. A second signal ends the wait.
+    #[arg(long, default_value_t = 25, value_name = "SECONDS")]
+    pub grace_secs: u64,
+    /// Time after which this process will be ended, as by a batch system. It gets no task that is not expected to fit, and in time hands back what it
+    /// runs and leaves [default: what SLURM_JOB_END_TIME leaves].
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub wall_time_secs: Option<u64>,
     #[command(flatten)]
     pub executor: ExecutorArgs,
 }
@@ -256,6 +264,9 @@ pub struct ExplainArgs {
 pub struct DrainArgs {
     /// The worker's id.
     pub worker: String,
+    /// Hand back what it runs, at a checkpoint, instead of finishing it.
+    #[arg(long)]
+    pub now: bool,
     #[arg(long, value_enum, default_value_t = ListFormat::Table)]
     pub format: ListFormat,
 }

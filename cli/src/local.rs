@@ -15,6 +15,9 @@ use tokio_util::sync::CancellationToken;
 use crate::args::{ExecutorArgs, Global, PlanningArgs, TaskOrder};
 use crate::client::Client;
 
+/// How long tasks on this machine may take to stop at a checkpoint when the user interrupts: somebody waits for it.
+const GRACE: Duration = Duration::from_secs(5);
+
 /// A database and a coordinator of this process.
 pub struct Local {
     coordinator: Coordinator,
@@ -122,6 +125,7 @@ impl LocalWorker {
     pub fn start(global: &Global, executor: &ExecutorArgs, slots: u32, endpoint: String) -> anyhow::Result<Self> {
         let mut config = agent_config(global, executor, vec![endpoint], None)?;
         config.slots = slots;
+        config.tuning.grace = GRACE;
         let stop = CancellationToken::new();
         let token = stop.clone();
         let agent = tokio::spawn(async move { Agent::run(config, token).await.map_err(anyhow::Error::new) });

@@ -154,5 +154,6 @@ fn assignment(claim: Claimed) -> v1::Assign {
             .collect(),
         resume_from: claim.resume_from.map(checkpoint),
         label: claim.label,
+        memory: Some(claim.memory.into()),
     }
 }

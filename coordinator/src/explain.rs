@@ -47,6 +47,18 @@ impl Fleet {
 
 /// Where a task stands, in a sentence. `ahead` tasks go before it, as far as it is ready.
 pub fn explain(details: &TaskDetails, ahead: u64, fleet: &Fleet) -> String {
+    let standing = standing(details, ahead, fleet);
+    match details.min_memory_mib {
+        Some(needed) if details.task.state != TaskState::Succeeded => {
+            format!(
+                "{standing}; it needs {needed} MiB of memory or more: with less an attempt ran out that spared all it could"
+            )
+        }
+        _ => standing,
+    }
+}
+
+fn standing(details: &TaskDetails, ahead: u64, fleet: &Fleet) -> String {
     let task = &details.task;
     let since = duration(details.now - details.changed_at);
     let reason = task.reason.as_deref().unwrap_or("no reason is known");

@@ -7,7 +7,7 @@ use std::time::Instant;
 use gauntlet_domain::{AttemptRef, WorkerId};
 use tonic::Status;
 
-use crate::sessions::Seen;
+use crate::sessions::{Seen, Told};
 use crate::shared::Shared;
 use crate::store::{Error, Orphan};
 
@@ -103,7 +103,7 @@ async fn follow_workers(shared: &Shared, seen: &[Seen]) -> Result<(), Error> {
             let status = Status::aborted("a later session of this worker, with another coordinator, replaced this one");
             shared.sessions.close(&row.worker, ours, status);
         } else if row.draining {
-            shared.sessions.drain(&row.worker, true);
+            shared.sessions.drain(&row.worker, Told::Now { hand_back: row.hands_back });
         }
     }
     Ok(())

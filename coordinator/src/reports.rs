@@ -25,6 +25,8 @@ use crate::store::{Content, Error, Report, Stored, TrainingCheckpoint, Verdict};
 
 /// Longest text kept of what a worker says.
 const MAX_TEXT: usize = 16 * 1024;
+/// Most memory that a column holds.
+const MAX_MEMORY_MIB: u32 = i32::MAX as u32 - 1;
 /// Longest id of a report.
 const MAX_REPORT_ID: usize = 256;
 /// Transactions that store reports at once.
@@ -71,6 +73,7 @@ impl Reports {
     /// cannot be stored any more.
     pub async fn hand_in(&self, shared: &Shared, worker: &WorkerId, report: v1::Report, outbox: &Outbox) -> bool {
         let (report_id, bytes) = (report.report_id.clone(), report.encoded_len());
+        let peak_memory_mib = report.peak_memory_mib.map(|mib| mib.min(MAX_MEMORY_MIB));
         let (attempt, content) = match understand(report) {
             Ok(understood) => understood,
             Err(problem) => {
@@ -81,7 +84,7 @@ impl Reports {
         let share = u32::try_from((bytes / 1024 + 1).min(ROOM_KIB)).unwrap_or(u32::MAX);
         let Ok(room) = Arc::clone(&self.room).acquire_many_owned(share).await else { return false };
         let spec = shared.sessions.spec(worker, attempt);
-        let report = Report { worker: worker.clone(), attempt, spec, content };
+        let report = Report { worker: worker.clone(), attempt, spec, content, peak_memory_mib };
         let waiting = Waiting { report, report_id, bytes, outbox: outbox.clone(), _room: room };
         self.lanes.get(lane_of(attempt.task)).is_some_and(|lane| lane.send(waiting).is_ok())
     }
@@ -239,7 +242,7 @@ fn answer(shared: &Shared, outbox: &Outbox, report_id: String, verdict: WireVerd
 
 /// Which attempt a report speaks of, and what it says. What it says may be nonsense; then the attempt fails for it.
 fn understand(report: v1::Report) -> Result<(AttemptRef, Content), InvalidField> {
-    let v1::Report { report_id, attempt, content } = report;
+    let v1::Report { report_id, attempt, content, .. } = report;
     let attempt = convert::attempt_ref(attempt)?;
     let content = if report_id.is_empty() || report_id.len() > MAX_REPORT_ID {
         Err(InvalidField::new("report_id", format!("expected 1 to {MAX_REPORT_ID} bytes")))

@@ -27,13 +27,49 @@ pub struct Sessions {
 pub struct Session {
     number: i64,
     slots: u32,
-    draining: bool,
+    leaving: Leaving,
+    /// When its wall time is over.
+    leaves_at: Option<Instant>,
     outbox: Outbox,
     close: oneshot::Sender<Status>,
     heard: Instant,
     renewed: Instant,
     running: BTreeMap<TaskId, Running>,
     holds: BTreeSet<TaskId>,
+}
+
+/// Whether a worker was asked to leave, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Leaving {
+    /// It stays.
+    No,
+    /// It finishes what it runs.
+    WhenDone,
+    /// It hands back what it runs.
+    HandingBack,
+}
+
+impl Leaving {
+    /// As the database puts it.
+    pub const fn of(draining: bool, hands_back: bool) -> Self {
+        match (draining, hands_back) {
+            (_, true) => Self::HandingBack,
+            (true, false) => Self::WhenDone,
+            (false, false) => Self::No,
+        }
+    }
+}
+
+/// Who tells a worker that it is to leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// It has said so itself.
+    Already,
+    /// We do, unless we did.
+    Now {
+        /// Whether it hands back what it runs.
+        hand_back: bool,
+    },
 }
 
 #[derive(Debug)]
@@ -87,12 +123,13 @@ pub struct Seen {
 
 impl Session {
     /// A session that begins now.
-    pub fn new(number: i64, slots: u32, draining: bool, outbox: Outbox, close: oneshot::Sender<Status>) -> Self {
+    pub fn new(number: i64, slots: u32, leaving: Leaving, outbox: Outbox, close: oneshot::Sender<Status>) -> Self {
         let now = Instant::now();
         Self {
             number,
             slots,
-            draining,
+            leaving,
+            leaves_at: None,
             outbox,
             close,
             heard: now,
@@ -113,6 +150,19 @@ impl Session {
         self
     }
 
+    /// The same session of a worker with so much wall time left.
+    #[must_use]
+    pub fn for_so_long(mut self, remaining_secs: Option<f64>) -> Self {
+        let remaining = remaining_secs.and_then(|secs| Duration::try_from_secs_f64(secs).ok());
+        self.leaves_at = remaining.and_then(|remaining| Instant::now().checked_add(remaining));
+        self
+    }
+
+    /// Wall time that its worker has left, where that is limited.
+    fn remaining(&self) -> Option<Duration> {
+        self.leaves_at.map(|leaves_at| leaves_at.saturating_duration_since(Instant::now()))
+    }
+
     /// A worker that does not read its messages is as good as gone: the stream is closed, and it comes back or not.
     fn send(&self, message: Message) -> bool {
         self.outbox.try_send(Ok(CoordinatorMessage { message: Some(message) })).is_ok()
@@ -120,7 +170,9 @@ impl Session {
 
     /// Attempts that it could be given now.
     fn free_slots(&self, now: Instant, silence: Duration) -> u32 {
-        if self.draining || now.saturating_duration_since(self.heard) > silence {
+        let has_time = self.leaves_at.is_none_or(|leaves_at| leaves_at > now);
+        let takes_work = has_time && self.leaving == Leaving::No;
+        if !takes_work || now.saturating_duration_since(self.heard) > silence {
             return 0;
         }
         self.slots.saturating_sub(u32::try_from(self.running.len()).unwrap_or(u32::MAX))
@@ -286,14 +338,35 @@ impl Sessions {
         self.with(worker, None, |session| session.runs(attempt)?.progress.clone()).flatten()
     }
 
-    /// Gives a worker no new work; unless it knows, it is told.
-    pub fn drain(&self, worker: &WorkerId, tell: bool) {
+    /// Gives a worker no new work; it is told what it does not know yet.
+    pub fn drain(&self, worker: &WorkerId, told: Told) {
         self.with(worker, None, |session| {
-            if !session.draining && tell {
-                session.send(Message::Drain(v1::Drain {}));
+            let leaving = match told {
+                Told::Already => Leaving::WhenDone,
+                Told::Now { hand_back } => Leaving::of(true, hand_back),
+            };
+            if let Told::Now { hand_back } = told
+                && leaving > session.leaving
+            {
+                session.send(Message::Drain(v1::Drain { hand_back }));
             }
-            session.draining = true;
+            session.leaving = session.leaving.max(leaving);
         });
+    }
+
+    #[cfg_attr(not(test), expect(dead_code, reason = "the scheduler decides on preemptions and calls this"))]
+    /// Asks a worker to stop an attempt at a checkpoint and to hand it back. Until it does, the attempt is its own. False if it does not run it, as far
+    /// as this coordinator knows.
+    pub fn hand_back(&self, worker: &WorkerId, attempt: AttemptRef, reason: &str) -> bool {
+        let asked = self.with(worker, None, |session| {
+            session.runs(attempt)?;
+            let hand_back = v1::HandBack { attempt: Some(attempt.into()), reason: reason.to_owned() };
+            Some((session.number, session.send(Message::HandBack(hand_back))))
+        });
+        match asked.flatten() {
+            Some((number, sent)) => self.close_if_unread(worker, number, Some(sent)),
+            None => false,
+        }
     }
 
     fn with<T>(&self, worker: &WorkerId, number: Option<i64>, change: impl FnOnce(&mut Session) -> T) -> Option<T> {
@@ -316,7 +389,7 @@ fn seen(worker: &WorkerId, session: &Session) -> Seen {
         worker: worker.clone(),
         number: session.number,
         slots: session.slots,
-        draining: session.draining,
+        draining: session.leaving != Leaving::No,
         silence: session.heard.elapsed(),
         running: session
             .running
@@ -329,4 +402,69 @@ fn seen(worker: &WorkerId, session: &Session) -> Seen {
 fn close(session: Session, status: Status) {
     // The other end is gone when the stream has ended already.
     drop(session.close.send(status));
+}
+
+#[cfg(test)]
+mod tests {
+    use gauntlet_domain::Digest;
+
+    use super::*;
+
+    fn attempt(number: u32) -> AttemptRef {
+        AttemptRef { task: TaskId::from_digest(Digest::of(b"task")), attempt: AttemptNumber(number) }
+    }
+
+    /// The session of a worker that runs attempt 2, and what it hears.
+    fn sessions() -> (Sessions, WorkerId, mpsc::Receiver<Result<CoordinatorMessage, Status>>) {
+        let (outbox, heard) = mpsc::channel(1);
+        let (close, _closed) = oneshot::channel();
+        let worker: WorkerId = "w1".parse().unwrap();
+        let sessions = Sessions::default();
+        let session = Session::new(1, 1, Leaving::No, outbox, close).with(&[attempt(2)], []);
+        sessions.insert(worker.clone(), session);
+        (sessions, worker, heard)
+    }
+
+    #[test]
+    fn an_attempt_is_asked_back_from_the_worker_that_runs_it_and_stays_its_own() {
+        let (sessions, worker, mut heard) = sessions();
+        assert!(!sessions.hand_back(&worker, attempt(1), "older"));
+        assert!(!sessions.hand_back(&"w2".parse().unwrap(), attempt(2), "elsewhere"));
+        assert!(sessions.hand_back(&worker, attempt(2), "a more urgent task needs the slot"));
+        let message = heard.try_recv().unwrap().unwrap().message;
+        let Some(Message::HandBack(hand_back)) = message else { panic!("{message:?}") };
+        assert_eq!(
+            (hand_back.attempt, hand_back.reason.as_str()),
+            (Some(attempt(2).into()), "a more urgent task needs the slot")
+        );
+        assert_eq!(sessions.of(&worker).unwrap().running, [attempt(2)]);
+    }
+
+    #[test]
+    fn a_worker_is_told_once_that_it_is_to_leave_and_again_where_it_is_to_hand_back() {
+        let (sessions, worker, mut heard) = sessions();
+        let mut told = |told| {
+            sessions.drain(&worker, told);
+            heard.try_recv().ok().map(|message| message.unwrap().message.unwrap())
+        };
+        let drain = |hand_back| Some(Message::Drain(v1::Drain { hand_back }));
+        assert_eq!(told(Told::Already), None);
+        assert_eq!(told(Told::Now { hand_back: false }), None, "it said so itself");
+        assert_eq!(told(Told::Now { hand_back: true }), drain(true));
+        assert_eq!(told(Told::Now { hand_back: true }), None);
+        assert_eq!(told(Told::Now { hand_back: false }), None);
+    }
+
+    #[test]
+    fn a_worker_whose_wall_time_is_over_takes_no_work() {
+        let takers = |remaining_secs| {
+            let sessions = Sessions::default();
+            let (outbox, _heard) = mpsc::channel(1);
+            let (close, _closed) = oneshot::channel();
+            let session = Session::new(1, 1, Leaving::No, outbox, close).for_so_long(remaining_secs);
+            sessions.insert("w1".parse().unwrap(), session);
+            sessions.takers(Duration::from_secs(60)).len()
+        };
+        assert_eq!([None, Some(60.0), Some(0.0)].map(takers), [1, 1, 0]);
+    }
 }

@@ -61,6 +61,9 @@ pub enum LabError {
         /// The resumable checkpoint.
         path: PathBuf,
     },
+    /// An evaluation that was asked to stop.
+    #[error("stopped as asked, between two batches of an evaluation")]
+    Interrupted,
     /// A model that gives numbers that are none.
     #[error("the model's output for example {example} is not finite ({when} the attack)")]
     NotFinite {
@@ -154,6 +157,7 @@ impl LabError {
             Self::Io { .. }
             | Self::MissingInput { .. }
             | Self::Stopped { .. }
+            | Self::Interrupted
             | Self::Data(DataError::Unreadable { .. }) => FailureClass::Transient,
             Self::Data(_)
             | Self::Spec(_)

@@ -13,6 +13,7 @@ use gauntlet_domain::experiment::{
     AttackMethod, AttackResult, AttackSpec, DatasetSpec, EpochMetrics, ModelSpec, NUMERICS_VERSION, Shard, TaskSpec,
     TrainSpec, Weights,
 };
+use gauntlet_domain::task::MemoryPlan;
 
 use crate::attacks::{Aids, Blocks, Evaluation, Resumable, Step, evaluate_resumably};
 use crate::checkpoint;
@@ -39,7 +40,7 @@ pub struct Settings {
     pub attack_batch_size: usize,
     /// Shortest time between two resumable checkpoints.
     pub checkpoint_interval: Duration,
-    /// Whether trainings compute activations again instead of keeping them, which takes longer and needs less memory. Results are the same.
+    /// Whether activations are computed again instead of kept, which takes longer and needs less memory. Results are the same.
     pub recompute_activations: bool,
 }
 
@@ -66,6 +67,8 @@ pub struct Inputs {
     pub resume_from: Option<PathBuf>,
     /// An existing folder that this attempt alone writes to.
     pub output_dir: PathBuf,
+    /// How it spares memory.
+    pub memory: MemoryPlan,
 }
 
 /// Hears how a task goes.
@@ -79,7 +82,7 @@ pub trait Observer {
     /// A resumable checkpoint after so many epochs of a training, or blocks of an evaluation, is on disk. It stays there at least until the one after the next.
     fn checkpoint(&mut self, path: &Path, epoch: u32);
 
-    /// What it wants; asked after each step of a training and each block of an evaluation.
+    /// What it wants; asked after each step of a training and between the batches of an attack.
     fn wish(&mut self) -> Wish {
         Wish::GoOn
     }
@@ -117,6 +120,7 @@ struct KeptExamples {
 /// What the weights of a model follow from.
 #[derive(Debug, PartialEq)]
 struct ModelKey {
+    activations: Activations,
     spec: ModelSpec,
     weights: Weights,
     seed: u64,
@@ -144,6 +148,9 @@ impl Lab {
         inputs: &Inputs,
         observer: &mut dyn Observer,
     ) -> Result<TaskOutput, LabError> {
+        if inputs.memory.forget_kept {
+            self.forget();
+        }
         let outcome = panic::catch_unwind(AssertUnwindSafe(|| match spec {
             TaskSpec::Train(train) => self.train(train, spec.id(), inputs, observer),
             TaskSpec::Attack(attack) => self.attack(attack, spec.id(), inputs, observer),
@@ -151,10 +158,21 @@ impl Lab {
         let result = outcome.unwrap_or_else(|panic| Err(from_panic(panic.as_ref())));
         if matches!(result, Err(LabError::OutOfMemory(_) | LabError::Defect(_))) {
             // What is kept may be what is too much, or may be half changed.
-            self.datasets.clear();
-            self.model = None;
+            self.forget();
         }
         result
+    }
+
+    fn forget(&mut self) {
+        self.datasets.clear();
+        self.model = None;
+    }
+
+    fn activations(&self, inputs: &Inputs) -> Activations {
+        match self.settings.recompute_activations || inputs.memory.recompute_activations {
+            true => Activations::Recompute,
+            false => Activations::Keep,
+        }
     }
 
     fn train(
@@ -168,9 +186,8 @@ impl Lab {
         let device = self.settings.device.device();
         let originals = spec.recipe.augmentation.crop.is_some();
         let examples = self.kept_examples(&spec.dataset, originals, &inputs.places)?;
-        let activations = if self.settings.recompute_activations { Activations::Recompute } else { Activations::Keep };
         let parameters = self.load_parameters(&spec.model, &spec.weights, spec.seed, inputs)?;
-        let model = Model::new(&spec.model, parameters, device)?.with_activations(activations);
+        let model = Model::new(&spec.model, parameters, device)?.with_activations(self.activations(inputs));
         let training = Training {
             task,
             spec,
@@ -232,10 +249,10 @@ impl Lab {
         let result = evaluate_resumably(&Blocks::new(evaluation, range)?, &resumable, &mut |step| {
             match step {
                 Step::Examples(done) => observer.progress(*done as u64, total, "examples"),
-                Step::Block => return observer.wish(),
+                Step::Block => {}
                 Step::Checkpoint(path, blocks) => observer.checkpoint(path, *blocks),
             }
-            Wish::GoOn
+            observer.wish()
         })?;
         Ok(TaskOutput::Attacked(result))
     }
@@ -273,7 +290,8 @@ impl Lab {
     }
 
     fn attacked_model(&mut self, spec: &AttackSpec, inputs: &Inputs) -> Result<Rc<Model>, LabError> {
-        let key = ModelKey { spec: spec.model.clone(), weights: spec.weights.clone(), seed: spec.seed };
+        let activations = self.activations(inputs);
+        let key = ModelKey { activations, spec: spec.model.clone(), weights: spec.weights.clone(), seed: spec.seed };
         if let Some((kept, model)) = &self.model
             && *kept == key
         {
@@ -303,7 +321,7 @@ impl Lab {
     /// A model that is only asked, not trained.
     fn frozen_model(&self, spec: &ModelSpec, weights: &Weights, seed: u64, inputs: &Inputs) -> Result<Model, LabError> {
         let parameters = self.load_parameters(spec, weights, seed, inputs)?.frozen();
-        Model::new(spec, parameters, self.settings.device.device())
+        Ok(Model::new(spec, parameters, self.settings.device.device())?.with_activations(self.activations(inputs)))
     }
 }
 

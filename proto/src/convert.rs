@@ -9,7 +9,7 @@ use gauntlet_domain::experiment::{
 };
 use gauntlet_domain::results::ResultRow;
 use gauntlet_domain::sweep::{Facts, FileContent, FileFacts, FilePlace, FolderClass};
-use gauntlet_domain::task::{Failure, FailureClass};
+use gauntlet_domain::task::{Failure, FailureClass, MemoryPlan};
 use gauntlet_domain::{AttemptNumber, AttemptRef, Digest};
 
 use crate::v1;
@@ -158,10 +158,37 @@ impl TryFrom<v1::Failed> for Failure {
         let class = FailureClass::from_name(&wire.failure_class).ok_or_else(|| {
             InvalidField::new(
                 "failure_class",
-                format!("`{}` is none of transient, resource, permanent", wire.failure_class),
+                format!("`{}` is none of transient, crash, resource, permanent", wire.failure_class),
             )
         })?;
         Ok(Self { class, message: wire.message })
+    }
+}
+
+impl From<MemoryPlan> for v1::MemoryPlan {
+    fn from(plan: MemoryPlan) -> Self {
+        let MemoryPlan { recompute_activations, forget_kept } = plan;
+        Self { recompute_activations, forget_kept }
+    }
+}
+
+impl From<v1::MemoryPlan> for MemoryPlan {
+    fn from(wire: v1::MemoryPlan) -> Self {
+        let v1::MemoryPlan { recompute_activations, forget_kept } = wire;
+        Self { recompute_activations, forget_kept }
+    }
+}
+
+/// Seconds in field `field`, which must make sense.
+///
+/// # Errors
+/// They are negative or not a number.
+pub fn seconds(value: Option<f64>, field: &str) -> Result<Option<f64>, InvalidField> {
+    match value {
+        Some(seconds) if !(seconds.is_finite() && seconds >= 0.0) => {
+            Err(InvalidField::new(field, format!("{seconds} is not a number of seconds")))
+        }
+        other => Ok(other),
     }
 }
 

@@ -40,6 +40,7 @@ fn as_json(task: &v1::ExplainTaskResponse) -> anyhow::Result<serde_json::Value> 
                 "outcome": attempt.outcome,
                 "failure_class": attempt.failure_class,
                 "message": attempt.message,
+                "peak_memory_mib": attempt.peak_memory_mib,
             })
         })
         .collect();
@@ -54,6 +55,7 @@ fn as_json(task: &v1::ExplainTaskResponse) -> anyhow::Result<serde_json::Value> 
         "label": task.label,
         "state": task.state,
         "explanation": task.explanation,
+        "min_memory_mib": task.min_memory_mib,
         "inputs": inputs,
         "attempts": attempts,
         "sweeps": task.sweeps,
@@ -77,7 +79,7 @@ fn print(task: &v1::ExplainTaskResponse) {
     if task.attempts.is_empty() {
         return;
     }
-    let mut table = tables::new(&["attempt", "worker", "started", "took", "outcome", "message"]);
+    let mut table = tables::new(&["attempt", "worker", "started", "took", "memory", "outcome", "message"]);
     for attempt in &task.attempts {
         let took = attempt
             .ended_at_micros
@@ -88,6 +90,7 @@ fn print(task: &v1::ExplainTaskResponse) {
             attempt.worker_id.clone(),
             tables::since(attempt.started_at_micros),
             took,
+            attempt.peak_memory_mib.map_or_else(String::new, |mib| format!("{mib} MiB")),
             outcome.trim().to_owned(),
             attempt.message.clone(),
         ]);

@@ -29,7 +29,7 @@ pub async fn workers(global: &Global, args: &ListArgs) -> anyhow::Result<ExitCod
 /// The worker is unknown.
 pub async fn drain(global: &Global, args: &DrainArgs) -> anyhow::Result<ExitCode> {
     let mut client = Connection::to_running(global).await?.client;
-    let request = v1::DrainWorkerRequest { worker_id: args.worker.clone() };
+    let request = v1::DrainWorkerRequest { worker_id: args.worker.clone(), hand_back: args.now };
     let worker = client.fleet.drain_worker(request).await.map_err(refused)?.into_inner();
     print_workers(&[worker], args.format)?;
     Ok(ExitCode::SUCCESS)
@@ -44,6 +44,7 @@ struct Listed<'a> {
     slots: u32,
     labels: BTreeMap<&'a str, &'a str>,
     last_heard_at_micros: i64,
+    remaining_secs: Option<f64>,
     running: Vec<Running<'a>>,
 }
 
@@ -68,6 +69,7 @@ fn listed(worker: &v1::Worker) -> Listed<'_> {
         slots: worker.slots,
         labels: worker.labels.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect(),
         last_heard_at_micros: worker.last_heard_at_micros,
+        remaining_secs: worker.remaining_secs,
         running: worker
             .running
             .iter()
@@ -82,7 +84,7 @@ fn print_workers(workers: &[v1::Worker], format: ListFormat) -> anyhow::Result<(
         println!("{}", serde_json::to_string_pretty(&rows)?);
         return Ok(());
     }
-    let mut table = tables::new(&["worker", "host", "state", "devices", "slots", "last heard", "running"]);
+    let mut table = tables::new(&["worker", "host", "state", "devices", "slots", "last heard", "time left", "running"]);
     for row in rows {
         let running: Vec<String> =
             row.running.iter().map(|task| format!("{} (attempt {})", task.label, task.attempt)).collect();
@@ -93,6 +95,7 @@ fn print_workers(workers: &[v1::Worker], format: ListFormat) -> anyhow::Result<(
             row.devices.join("\n"),
             row.slots.to_string(),
             tables::since(row.last_heard_at_micros),
+            row.remaining_secs.map_or_else(String::new, tables::duration),
             running.join("\n"),
         ]);
     }

@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
-use gauntlet_agent::Agent;
+use gauntlet_agent::{Agent, Leave};
 use gauntlet_coordinator::Config as CoordinatorConfig;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::sync::CancellationToken;
 
 use crate::args::{CoordinatorArgs, Global, WorkerArgs};
 use crate::local::{self, agent_config, database};
@@ -61,16 +60,44 @@ pub async fn worker(global: &Global, args: &WorkerArgs) -> anyhow::Result<ExitCo
     config.slots = args.slots;
     config.worker_id = args.worker_id.as_deref().map(str::parse).transpose().context("--worker-id")?;
     config.labels = labels(&args.labels)?;
-    let stop = CancellationToken::new();
-    let on_signal = stop.clone();
-    tokio::spawn(async move {
-        match stop_signal().await {
-            Ok(()) => on_signal.cancel(),
-            Err(error) => tracing::error!("{error:#}"),
-        }
-    });
-    Agent::run(config, stop).await?;
+    config.tuning.grace = Duration::from_secs(args.grace_secs);
+    config.wall_time = wall_time(args.wall_time_secs)?;
+    let leave = Leave::default();
+    tokio::spawn(leave_at_signals(leave.clone(), args.grace_secs));
+    Agent::run(config, leave).await?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The first signal has it leave in good order, the second at once.
+async fn leave_at_signals(leave: Leave, grace_secs: u64) {
+    let told = async {
+        stop_signal().await?;
+        eprintln!(
+            "draining: what runs is handed back at a checkpoint, within {grace_secs} s; a second signal ends the wait"
+        );
+        leave.in_good_order.cancel();
+        stop_signal().await?;
+        eprintln!("leaving at once");
+        leave.at_once.cancel();
+        anyhow::Ok(())
+    };
+    if let Err(error) = told.await {
+        tracing::error!("{error:#}");
+    }
+}
+
+/// The wall time that the user states, or what Slurm leaves of its job.
+fn wall_time(stated_secs: Option<u64>) -> anyhow::Result<Option<Duration>> {
+    if let Some(secs) = stated_secs {
+        return Ok(Some(Duration::from_secs(secs)));
+    }
+    let Some(end) = std::env::var_os("SLURM_JOB_END_TIME") else { return Ok(None) };
+    let end = end.to_string_lossy();
+    let end = end.parse::<u64>().with_context(|| {
+        format!("SLURM_JOB_END_TIME is `{end}`: expected seconds since 1970; --wall-time-secs overrides it")
+    })?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
+    Ok(Some(Duration::from_secs(end).saturating_sub(now)))
 }
 
 fn labels(pairs: &[String]) -> anyhow::Result<BTreeMap<String, String>> {

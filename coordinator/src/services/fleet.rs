@@ -11,6 +11,7 @@ use tonic::{Request, Response, Status};
 
 use super::hello::device;
 use super::wire;
+use crate::sessions::Told;
 use crate::shared::Shared;
 use crate::status::Error;
 use crate::store::WorkerRow;
@@ -31,13 +32,14 @@ impl FleetService for Fleet {
     }
 
     async fn drain_worker(&self, request: Request<v1::DrainWorkerRequest>) -> Result<Response<v1::Worker>, Status> {
-        let id: WorkerId = convert::parse(&request.into_inner().worker_id, "worker_id").map_err(Error::from)?;
+        let v1::DrainWorkerRequest { worker_id, hand_back } = request.into_inner();
+        let id: WorkerId = convert::parse(&worker_id, "worker_id").map_err(Error::from)?;
         let unknown = || Error::NotFound(format!("no worker `{id}` ever came"));
-        if !self.0.outage.note(self.0.store.drain(&id).await).map_err(Error::from)? {
+        if !self.0.outage.note(self.0.store.drain(&id, hand_back).await).map_err(Error::from)? {
             return Err(unknown().into());
         }
-        self.0.sessions.drain(&id, true);
-        tracing::info!(worker = %id, "a worker is to leave");
+        self.0.sessions.drain(&id, Told::Now { hand_back });
+        tracing::info!(worker = %id, hand_back, "a worker is to leave");
         let mut rows = self.0.outage.note(self.0.store.workers(Some(&id)).await).map_err(Error::from)?;
         let row = rows.pop().ok_or_else(unknown)?;
         Ok(Response::new(worker(&self.0, row)))
@@ -65,7 +67,10 @@ fn worker(shared: &Shared, row: WorkerRow) -> v1::Worker {
     } else {
         "ready"
     };
+    let remaining =
+        row.leaves_at.filter(|_| state != "gone").map(|leaves_at| (leaves_at - row.now).max(0) as f64 / 1e6);
     v1::Worker {
+        remaining_secs: remaining,
         worker_id: row.worker.to_string(),
         hostname: row.hostname,
         state: state.to_owned(),

@@ -12,6 +12,8 @@ use crate::store::Hello;
 
 /// Most slots of one worker.
 const MAX_SLOTS: u32 = 4096;
+/// Longest wall time that makes sense, in seconds: ten years.
+const MAX_REMAINING_SECS: f64 = 10.0 * 366.0 * 86_400.0;
 /// Most entries of any list.
 const MAX_ENTRIES: usize = 100_000;
 
@@ -23,7 +25,7 @@ pub fn understand(wire: v1::Hello) -> Result<(Hello, BTreeSet<TaskId>), Error> {
             wire.protocol_version
         )));
     }
-    let v1::Hello { worker_id, hostname, devices, slots, labels, attempts, held_tasks, .. } = wire;
+    let v1::Hello { worker_id, hostname, devices, slots, labels, attempts, held_tasks, remaining_secs, .. } = wire;
     if slots == 0 || slots > MAX_SLOTS {
         return Err(InvalidField::new("slots", format!("{slots} is not between 1 and {MAX_SLOTS}")).into());
     }
@@ -46,6 +48,7 @@ pub fn understand(wire: v1::Hello) -> Result<(Hello, BTreeSet<TaskId>), Error> {
         devices: devices.iter().map(device_json).collect(),
         labels: labels.iter().map(|(name, value)| (text(name), text(value))).collect(),
         attempts,
+        remaining_secs: convert::seconds(remaining_secs, "remaining_secs")?.map(|secs| secs.min(MAX_REMAINING_SECS)),
     };
     Ok((hello, held))
 }

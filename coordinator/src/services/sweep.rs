@@ -229,6 +229,7 @@ impl SweepService for Sweeps {
             attempts: details.attempts.into_iter().map(wire::attempt).collect(),
             sweeps: details.sweeps,
             inputs: details.inputs.into_iter().map(wire::input).collect(),
+            min_memory_mib: details.min_memory_mib,
         }))
     }
 }

@@ -81,6 +81,7 @@ pub fn attempt(row: AttemptRow) -> v1::Attempt {
         outcome: row.outcome,
         failure_class: row.failure_class.unwrap_or_default(),
         message: row.message.unwrap_or_default(),
+        peak_memory_mib: row.peak_memory_mib,
     }
 }
 

@@ -14,7 +14,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::hello;
-use crate::sessions::{Outbox, Progress, Session};
+use crate::sessions::{Leaving, Outbox, Progress, Session, Told};
 use crate::shared::Shared;
 use crate::status::Error;
 use crate::store::{Hello, Welcomed, retry_conflicts};
@@ -43,11 +43,13 @@ impl WorkerService for Workers {
         }
         let welcomed = open(&self.0, &hello).await?;
         let running = welcomed.running.clone();
-        let (number, draining) = (welcomed.session, welcomed.draining);
+        let (number, leaving) = (welcomed.session, Leaving::of(welcomed.draining, welcomed.hands_back));
         tracing::info!(worker = %hello.worker, hostname = hello.hostname, slots = hello.slots, running = running.len(), "a worker is here");
         let (outbox, stream) = greet(&self.0, welcomed);
         let (close, closed) = oneshot::channel();
-        let session = Session::new(number, hello.slots, draining, outbox.clone(), close).with(&running, held);
+        let session = Session::new(number, hello.slots, leaving, outbox.clone(), close)
+            .with(&running, held)
+            .for_so_long(hello.remaining_secs);
         self.0.sessions.insert(hello.worker.clone(), session);
         if self.0.stop.is_cancelled() {
             self.0.sessions.close_all(&Error::ShuttingDown.into());
@@ -88,7 +90,7 @@ fn greet(shared: &Shared, welcomed: Welcomed) -> (Outbox, ReceiverStream<Result<
     let cancel =
         |(attempt, reason): (AttemptRef, String)| Message::Cancel(v1::Cancel { attempt: Some(attempt.into()), reason });
     first.extend(welcomed.stale.into_iter().map(cancel));
-    first.extend(welcomed.draining.then_some(Message::Drain(v1::Drain {})));
+    first.extend(welcomed.draining.then_some(Message::Drain(v1::Drain { hand_back: welcomed.hands_back })));
     let (outbox, receiver) = mpsc::channel(OUTBOX + first.len());
     for message in first {
         // There is room for all of them, and the receiver is here.
@@ -163,11 +165,11 @@ impl Reader {
     }
 
     fn drain(&self) {
-        self.shared.sessions.drain(&self.worker, false);
+        self.shared.sessions.drain(&self.worker, Told::Already);
         let (shared, worker) = (Arc::clone(&self.shared), self.worker.clone());
         self.shared.tasks.spawn(async move {
             // Only for those who look: the session knows it already.
-            if let Err(error) = shared.outage.note(shared.store.drain(&worker).await) {
+            if let Err(error) = shared.outage.note(shared.store.drain(&worker, false).await) {
                 tracing::debug!(%error, %worker, "that a worker drains could not be noted");
             }
         });

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use gauntlet_domain::experiment::{ArtifactRef, TaskSpec};
 use gauntlet_domain::schedule::ReadyTask;
+use gauntlet_domain::task::{MemoryPlan, memory_plan};
 use gauntlet_domain::{AttemptNumber, AttemptRef, Digest, TaskId, WorkerId};
 
 use super::rows::{attempt, corrupt, digest, task_id, task_ids, unsigned};
@@ -41,6 +42,8 @@ pub struct Claimed {
     pub files: Vec<(Digest, String)>,
     /// From where a training can go on.
     pub resume_from: Option<TrainingCheckpoint>,
+    /// How the attempt spares memory.
+    pub memory: MemoryPlan,
 }
 
 /// A state of a training or an evaluation from which a later attempt can go on.
@@ -100,10 +103,10 @@ impl Store {
             ), leased as (
                 update tasks t set state = 'leased', attempt = t.attempt + 1, worker_id = free.worker_id, changed_at = now()
                 from free where t.task_id = free.task_id and t.state = 'ready'
-                returning t.task_id, t.attempt, t.worker_id
+                returning t.task_id, t.attempt, t.worker_id, t.resource_failures
             )
             select l.task_id as "task_id!: Vec<u8>", l.attempt as "attempt!", l.worker_id as "worker_id!",
-                s.label as "label!", s.spec::text as "spec!",
+                l.resource_failures as "resource_failures!", s.label as "label!", s.spec::text as "spec!",
                 c.epoch as "epoch?", c.digest::bytea as "digest?: Vec<u8>", c.size_bytes as "size_bytes?"
             from leased l join task_specs s using (task_id) left join training_checkpoints c using (task_id)"#,
             &task_ids(&tasks),
@@ -126,6 +129,7 @@ impl Store {
                 inputs: Vec::new(),
                 files: Vec::new(),
                 resume_from,
+                memory: memory_plan(unsigned(row.resource_failures)?),
             });
         }
         add_inputs(&mut claimed, &mut work).await?;

@@ -22,6 +22,8 @@ pub struct TaskDetails {
     pub changed_at: i64,
     /// Now, by the same clock.
     pub now: i64,
+    /// Memory it is known to need at least, in MiB.
+    pub min_memory_mib: Option<u32>,
     /// What it computes.
     pub spec_json: String,
     /// What it tried; the latest 100.
@@ -49,6 +51,8 @@ pub struct AttemptRow {
     pub failure_class: Option<String>,
     /// What was said of it.
     pub message: Option<String>,
+    /// The most memory its executor took, in MiB.
+    pub peak_memory_mib: Option<u32>,
 }
 
 /// A task that another one needs.
@@ -89,8 +93,9 @@ impl Store {
     /// The database is unavailable.
     pub async fn task_details(&self, id: TaskId) -> Result<Option<TaskDetails>, Error> {
         let row = sqlx::query!(
-            r#"select t.state::text as "state!", t.attempt, t.worker_id, t.pending_inputs, t.merges, t.not_before, t.transient_failures,
-                t.resource_failures, t.reason, t.changed_at, now() as "now!", s.label, s.cost, s.kind::text as "kind!", s.spec::text as "spec!"
+            r#"select t.state::text as "state!", t.attempt, t.worker_id, t.pending_inputs, t.merges, t.not_before, t.lost_leases,
+                t.transient_failures, t.crashes, t.resource_failures, t.crash_evidence, t.min_memory_mib, t.reason, t.changed_at,
+                now() as "now!", s.label, s.cost, s.kind::text as "kind!", s.spec::text as "spec!"
             from tasks t join task_specs s using (task_id) where t.task_id = $1"#,
             bytes(id)
         );
@@ -103,8 +108,11 @@ impl Store {
             pending_inputs: row.pending_inputs,
             merges: row.merges,
             not_before: row.not_before,
+            lost_leases: row.lost_leases,
             transient_failures: row.transient_failures,
+            crashes: row.crashes,
             resource_failures: row.resource_failures,
+            crash_evidence: row.crash_evidence,
             reason: row.reason,
             changed_at: row.changed_at,
             label: row.label,
@@ -119,6 +127,7 @@ impl Store {
             task,
             changed_at: micros(row.changed_at),
             now: micros(row.now),
+            min_memory_mib: row.min_memory_mib.map(unsigned).transpose()?,
             spec_json: row.spec,
             attempts,
             sweeps: self.sweeps_of(id).await?,
@@ -147,7 +156,8 @@ impl Store {
     /// Those that are over.
     async fn attempts_of(&self, id: TaskId) -> Result<Vec<AttemptRow>, Error> {
         let rows = sqlx::query!(
-            r#"select attempt, worker_id, started_at, ended_at, outcome::text as "outcome!", failure_class::text, message
+            r#"select attempt, worker_id, started_at, ended_at, outcome::text as "outcome!", failure_class::text, message,
+                peak_memory_mib
             from attempts where task_id = $1 order by attempt desc limit 100"#,
             bytes(id)
         );
@@ -161,6 +171,7 @@ impl Store {
                 outcome: row.outcome,
                 failure_class: row.failure_class,
                 message: row.message,
+                peak_memory_mib: row.peak_memory_mib.map(unsigned).transpose()?,
             });
         }
         Ok(attempts)

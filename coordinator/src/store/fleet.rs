@@ -29,6 +29,8 @@ pub struct WorkerRow {
     pub now: i64,
     /// It takes no new work.
     pub draining: bool,
+    /// When its wall time is over, in microseconds since 1970.
+    pub leaves_at: Option<i64>,
     /// What it runs.
     pub running: Vec<RunningRow>,
 }
@@ -40,7 +42,7 @@ impl Store {
     /// The database is unavailable.
     pub async fn workers(&self, only: Option<&WorkerId>) -> Result<Vec<WorkerRow>, Error> {
         let rows = sqlx::query!(
-            r#"select worker_id, hostname, slots, devices, labels, connected_at, lease_expires_at, now() as "now!", draining
+            r#"select worker_id, hostname, slots, devices, labels, connected_at, lease_expires_at, now() as "now!", draining, leaves_at
             from workers
             where worker_id = $1 or ($1 is null and lease_expires_at > now() - interval '1 day')
             order by worker_id"#,
@@ -59,6 +61,7 @@ impl Store {
                 lease_expires_at: micros(row.lease_expires_at),
                 now: micros(row.now),
                 draining: row.draining,
+                leaves_at: row.leaves_at.map(micros),
                 running: Vec::new(),
             };
             workers.insert(worker, row);
@@ -88,12 +91,16 @@ impl Store {
         Ok(())
     }
 
-    /// Gives a worker no new work. False if it never came.
+    /// Gives a worker no new work, and perhaps has it hand back what it runs. False if it never came.
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn drain(&self, worker: &WorkerId) -> Result<bool, Error> {
-        let query = sqlx::query!("update workers set draining = true where worker_id = $1", worker.as_str());
+    pub async fn drain(&self, worker: &WorkerId, hand_back: bool) -> Result<bool, Error> {
+        let query = sqlx::query!(
+            "update workers set draining = true, hands_back = hands_back or $2 where worker_id = $1",
+            worker.as_str(),
+            hand_back
+        );
         Ok(query.execute(&self.pool).await?.rows_affected() > 0)
     }
 }

@@ -27,6 +27,8 @@ pub struct Hello {
     pub labels: BTreeMap<String, String>,
     /// What it says it runs or has not reported yet.
     pub attempts: Vec<AttemptRef>,
+    /// Wall time that it has left, in seconds, where that is limited.
+    pub remaining_secs: Option<f64>,
 }
 
 /// What became of a worker's hello.
@@ -36,6 +38,8 @@ pub struct Welcomed {
     pub session: i64,
     /// It was asked to leave, and has something to finish.
     pub draining: bool,
+    /// It was asked to hand that back.
+    pub hands_back: bool,
     /// What it runs, in the database's eyes.
     pub running: Vec<AttemptRef>,
     /// What it believes to run and does not, with the reason.
@@ -62,6 +66,8 @@ pub struct SessionRow {
     pub session: i64,
     /// Whether it was asked to leave.
     pub draining: bool,
+    /// Whether it was asked to hand back what it runs.
+    pub hands_back: bool,
 }
 
 impl Store {
@@ -71,7 +77,7 @@ impl Store {
     /// The database is unavailable.
     pub async fn open_session(&self, hello: &Hello, coordinator: &str, lease_ttl: Duration) -> Result<Welcomed, Error> {
         let mut work = self.begin().await?;
-        let (session, draining) = upsert_worker(hello, coordinator, lease_ttl, &mut work).await?;
+        let (session, draining, hands_back) = upsert_worker(hello, coordinator, lease_ttl, &mut work).await?;
         let claimed: BTreeSet<AttemptRef> = hello.attempts.iter().copied().collect();
         let (running, gone): (Vec<LockedTask>, Vec<LockedTask>) = lock_leased(&hello.worker, &mut work)
             .await?
@@ -87,7 +93,7 @@ impl Store {
         let others: Vec<AttemptRef> =
             hello.attempts.iter().filter(|attempt| !running.contains(attempt)).copied().collect();
         let stale = stale_attempts(&hello.worker, &others, &mut work).await?;
-        Ok(Welcomed { session, draining, running, stale, transitions: work.commit().await? })
+        Ok(Welcomed { session, draining, hands_back, running, stale, transitions: work.commit().await? })
     }
 
     /// Renews the leases of workers whose latest sessions these are.
@@ -238,16 +244,17 @@ impl Store {
         let workers: Vec<&str> = sessions.iter().map(|(worker, _)| worker.as_str()).collect();
         let numbers: Vec<i64> = sessions.iter().map(|(_, session)| *session).collect();
         let rows = sqlx::query!(
-            "select w.worker_id, w.session, w.draining
+            "select w.worker_id, w.session, w.draining, w.hands_back
             from workers w join unnest($1::text[], $2::bigint[]) as n (worker_id, session) using (worker_id)
             where w.session > n.session or w.draining",
             &workers as _,
             &numbers
         );
-        let row = |worker: String, session, draining| {
-            Ok(SessionRow { worker: worker.parse().map_err(corrupt)?, session, draining })
+        let row = |worker: String, session, draining, hands_back| {
+            Ok(SessionRow { worker: worker.parse().map_err(corrupt)?, session, draining, hands_back })
         };
-        rows.fetch_all(&self.pool).await?.into_iter().map(|r| row(r.worker_id, r.session, r.draining)).collect()
+        let rows = rows.fetch_all(&self.pool).await?;
+        rows.into_iter().map(|r| row(r.worker_id, r.session, r.draining, r.hands_back)).collect()
     }
 }
 
@@ -256,16 +263,17 @@ async fn upsert_worker(
     coordinator: &str,
     lease_ttl: Duration,
     work: &mut Work,
-) -> Result<(i64, bool), Error> {
+) -> Result<(i64, bool, bool), Error> {
     // A worker that was told to leave and comes back with nothing to finish has left and was started again.
     let row = sqlx::query!(
-        "insert into workers (worker_id, hostname, slots, devices, labels, coordinator_id, lease_expires_at)
-        values ($1, $2, $3, $4, $5, $6, now() + $7)
+        "insert into workers (worker_id, hostname, slots, devices, labels, coordinator_id, lease_expires_at, leaves_at)
+        values ($1, $2, $3, $4, $5, $6, now() + $7, now() + make_interval(secs => $9))
         on conflict (worker_id) do update set
             hostname = excluded.hostname, slots = excluded.slots, devices = excluded.devices, labels = excluded.labels,
             coordinator_id = excluded.coordinator_id, session = workers.session + 1, connected_at = now(),
-            lease_expires_at = excluded.lease_expires_at, draining = workers.draining and $8
-        returning session, draining",
+            lease_expires_at = excluded.lease_expires_at, leaves_at = excluded.leaves_at,
+            draining = workers.draining and $8, hands_back = workers.hands_back and $8
+        returning session, draining, hands_back",
         hello.worker.as_str(),
         hello.hostname,
         column::<i32, _>(hello.slots, "the number of slots")?,
@@ -273,10 +281,11 @@ async fn upsert_worker(
         serde_json::to_value(&hello.labels).map_err(corrupt)?,
         coordinator,
         interval(lease_ttl)?,
-        !hello.attempts.is_empty()
+        !hello.attempts.is_empty(),
+        hello.remaining_secs
     );
     let row = row.fetch_one(&mut *work.tx).await?;
-    Ok((row.session, row.draining))
+    Ok((row.session, row.draining, row.hands_back))
 }
 
 async fn lock_leased(worker: &WorkerId, work: &mut Work) -> Result<Vec<LockedTask>, Error> {

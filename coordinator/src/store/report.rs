@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use gauntlet_domain::experiment::{ArtifactRef, AttackResult, AttackSpec, EpochMetrics, TaskSpec};
-use gauntlet_domain::task::{Event, Failure, FailureClass, TaskState};
+use gauntlet_domain::task::{Event, Failure, FailureClass, Task, TaskState, memory_needed, memory_plan};
 use gauntlet_domain::{AttemptRef, TaskId, WorkerId};
 
 use super::claim::{TrainingCheckpoint, attempt_column};
@@ -54,6 +54,8 @@ pub struct Report {
     pub spec: Option<Arc<TaskSpec>>,
     /// What it says.
     pub content: Content,
+    /// The most memory that the attempt took, where it is over and that is known.
+    pub peak_memory_mib: Option<u32>,
 }
 
 /// Reports that were dealt with.
@@ -185,6 +187,25 @@ struct Batch<'a> {
     ended: BTreeMap<AttemptRef, &'static str>,
     /// Why attempts were handed back.
     messages: Vec<(AttemptRef, &'a str)>,
+    /// What ended attempts took.
+    memory: Vec<Memory>,
+}
+
+/// The most memory that an attempt took, and what its task is known to need since.
+struct Memory {
+    attempt: AttemptRef,
+    peak_mib: u32,
+    needed_mib: Option<u32>,
+}
+
+impl Memory {
+    fn of(report: &Report, before: &Task) -> Option<Self> {
+        let peak_mib = report.peak_memory_mib?;
+        let ran_out = matches!(&report.content, Content::Failed(failure) if failure.class == FailureClass::Resource);
+        let needed_mib =
+            if ran_out { memory_needed(memory_plan(before.failures.resource), peak_mib) } else { None };
+        Some(Self { attempt: report.attempt, peak_mib, needed_mib })
+    }
 }
 
 impl<'a> Batch<'a> {
@@ -224,6 +245,8 @@ impl<'a> Batch<'a> {
             self.end(attempt, task, Event::Failed { attempt: number, failure }, "failed");
             return Verdict::Invalid(problem);
         }
+        let ends = !matches!(report.content, Content::Epoch(_) | Content::Checkpoint(_) | Content::Nonsense(_));
+        self.memory.extend(ends.then(|| Memory::of(report, &task.task)).flatten());
         match &report.content {
             Content::Epoch(metrics) => self.results.add_epoch(attempt, metrics),
             Content::Checkpoint(checkpoint) => self.results.add_training_checkpoint(attempt, checkpoint),
@@ -282,6 +305,7 @@ impl<'a> Batch<'a> {
         if let Some((task, problem)) = rejected.first() {
             return Err(corrupt(format_args!("task {task} was locked, and yet: {problem}")));
         }
+        note_memory(&self.memory, work).await?;
         for (attempt, message) in self.messages {
             note_message(attempt, message, work).await?;
         }
@@ -352,6 +376,34 @@ fn check_attack(result: &AttackResult, spec: &AttackSpec) -> Result<(), String> 
     }
     if i64::try_from(result.model_queries).is_err() {
         return Err(format!("{} model queries are too many", result.model_queries));
+    }
+    Ok(())
+}
+
+/// Notes what memory attempts took that are over, and what their tasks are now known to need.
+async fn note_memory(taken: &[Memory], work: &mut Work) -> Result<(), Error> {
+    if taken.is_empty() {
+        return Ok(());
+    }
+    let tasks = task_ids(taken.iter().map(|it| &it.attempt.task));
+    let numbers = taken.iter().map(|it| attempt_column(it.attempt.attempt)).collect::<Result<Vec<_>, _>>()?;
+    let peaks = taken.iter().map(|it| column(it.peak_mib, "a size of memory")).collect::<Result<Vec<i32>, _>>()?;
+    let query = sqlx::query!(
+        "update attempts a set peak_memory_mib = n.peak
+        from unnest($1::bytea[], $2::integer[], $3::integer[]) as n (task_id, attempt, peak)
+        where a.task_id = n.task_id and a.attempt = n.attempt",
+        &tasks,
+        &numbers,
+        &peaks
+    );
+    query.execute(&mut *work.tx).await?;
+    for (task, needed) in taken.iter().filter_map(|it| Some((it.attempt.task, it.needed_mib?))) {
+        let query = sqlx::query!(
+            "update tasks set min_memory_mib = greatest(min_memory_mib, $2) where task_id = $1",
+            bytes(task),
+            column::<i32, _>(needed, "a size of memory")?
+        );
+        query.execute(&mut *work.tx).await?;
     }
     Ok(())
 }

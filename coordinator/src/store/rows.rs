@@ -15,8 +15,11 @@ pub struct TaskRow {
     pub pending_inputs: i32,
     pub merges: bool,
     pub not_before: OffsetDateTime,
+    pub lost_leases: i32,
     pub transient_failures: i32,
+    pub crashes: i32,
     pub resource_failures: i32,
+    pub crash_evidence: Option<String>,
     pub reason: Option<String>,
     pub changed_at: OffsetDateTime,
     pub label: String,
@@ -48,9 +51,12 @@ impl TryFrom<TaskRow> for LockedTask {
             merges: row.merges,
             not_before: timestamp(row.not_before),
             failures: FailureCounts {
+                lost: unsigned(row.lost_leases)?,
                 transient: unsigned(row.transient_failures)?,
+                crash: unsigned(row.crashes)?,
                 resource: unsigned(row.resource_failures)?,
             },
+            crash_evidence: row.crash_evidence,
             reason: row.reason,
         };
         Ok(Self { id: task_id(row.task_id)?, label: row.label, cost: row.cost, changed_at: row.changed_at, task })

@@ -37,6 +37,7 @@ impl House {
             devices: serde_json::json!([]),
             labels: Default::default(),
             attempts: Vec::new(),
+            remaining_secs: None,
         };
         self.store.open_session(&hello, "c", Duration::from_secs(30)).await.unwrap().session
     }
@@ -92,16 +93,24 @@ fn any_task() -> impl Strategy<Value = Task> {
     let state = prop::sample::select(TaskState::ALL.to_vec());
     let lease = prop::option::of(Just(Lease { worker: "w1".parse::<WorkerId>().unwrap() }));
     let reason = prop::option::of(Just("because".to_owned()));
-    let numbers = (0u32..3, 0u32..3, 0u32..4, 0u32..4, 0i64..4_000_000_000_000_000);
-    (state, lease, reason, any::<bool>(), numbers).prop_map(
-        |(state, lease, reason, merges, (attempt, pending_inputs, transient, resource, not_before))| Task {
+    let failures = (0u32..4, 0u32..4, 0u32..3, 0u32..4).prop_map(|(lost, transient, crash, resource)| FailureCounts {
+        lost,
+        transient,
+        crash,
+        resource,
+    });
+    let evidence = prop::option::of(Just("attempt 1: killed by signal 6".to_owned()));
+    let numbers = (0u32..3, 0u32..3, 0i64..4_000_000_000_000_000);
+    (state, lease, reason, any::<bool>(), failures, evidence, numbers).prop_map(
+        |(state, lease, reason, merges, failures, crash_evidence, (attempt, pending_inputs, not_before))| Task {
             state,
             attempt: AttemptNumber(attempt),
             lease,
             pending_inputs,
             merges,
             not_before: Timestamp(not_before),
-            failures: FailureCounts { transient, resource },
+            failures,
+            crash_evidence,
             reason,
         },
     )
@@ -213,8 +222,9 @@ async fn reports_submissions_and_cancellations_at_once_never_deadlock_nor_lose_a
         all.push(tokio::spawn(async move {
             let artifact =
                 gauntlet_domain::experiment::ArtifactRef { digest: gauntlet_domain::Digest::of(b"x"), size_bytes: 1 };
+            let content = Content::Trained(artifact);
             let report =
-                Report { worker, attempt: claim.attempt, spec: claim.spec, content: Content::Trained(artifact) };
+                Report { worker, attempt: claim.attempt, spec: claim.spec, content, peak_memory_mib: None };
             store.store_reports(&[&report]).await.map(drop)
         }));
     }
@@ -309,7 +319,7 @@ async fn an_attempt_beyond_all_columns_is_nobodys() {
     house.store.submit(&plan, "", &[]).await.unwrap();
     let attempt = AttemptRef { task: plan.tasks[0].id, attempt: AttemptNumber(u32::MAX) };
     let content = Content::HandedBack(String::new());
-    let report = Report { worker: "w1".parse().unwrap(), attempt, spec: None, content };
+    let report = Report { worker: "w1".parse().unwrap(), attempt, spec: None, content, peak_memory_mib: None };
     let stored = house.store.store_reports(&[&report]).await.unwrap();
     assert!(matches!(stored.verdicts[..], [Verdict::Stale(_)]));
 }

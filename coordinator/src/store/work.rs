@@ -91,8 +91,8 @@ impl Work {
     pub async fn lock(&mut self, ids: &[TaskId]) -> Result<Vec<LockedTask>, Error> {
         let rows = sqlx::query_as!(
             TaskRow,
-            r#"select t.task_id, t.state::text as "state!", t.attempt, t.worker_id, t.pending_inputs, t.merges, t.not_before,
-                t.transient_failures, t.resource_failures, t.reason, t.changed_at, s.label, s.cost
+            r#"select t.task_id, t.state::text as "state!", t.attempt, t.worker_id, t.pending_inputs, t.merges, t.not_before, t.lost_leases,
+                t.transient_failures, t.crashes, t.resource_failures, t.crash_evidence, t.reason, t.changed_at, s.label, s.cost
             from tasks t join task_specs s using (task_id)
             where t.task_id = any($1::bytea[])
             order by s.depth, t.task_id
@@ -210,11 +210,12 @@ impl Work {
         let query = sqlx::query!(
             "update tasks t set
                 state = n.state::task_state, attempt = n.attempt, worker_id = n.worker_id, pending_inputs = n.pending_inputs,
-                not_before = n.not_before, transient_failures = n.transient, resource_failures = n.resource, reason = n.reason,
-                changed_at = now()
+                not_before = n.not_before, lost_leases = n.lost, transient_failures = n.transient, crashes = n.crashes,
+                resource_failures = n.resource, crash_evidence = n.evidence, reason = n.reason, changed_at = now()
             from unnest($1::bytea[], $2::text[], $3::integer[], $4::text[], $5::integer[], $6::text[], $7::integer[],
-                    $8::timestamptz[], $9::integer[], $10::integer[], $11::text[])
-                as n (task_id, was_state, was_attempt, state, attempt, worker_id, pending_inputs, not_before, transient, resource, reason)
+                    $8::timestamptz[], $9::integer[], $10::integer[], $11::integer[], $12::integer[], $13::text[], $14::text[])
+                as n (task_id, was_state, was_attempt, state, attempt, worker_id, pending_inputs, not_before, lost, transient, crashes,
+                    resource, evidence, reason)
             where t.task_id = n.task_id and t.state = n.was_state::task_state and t.attempt = n.was_attempt",
             &rows.ids,
             &rows.was_state as _,
@@ -224,8 +225,11 @@ impl Work {
             &rows.worker as _,
             &rows.pending_inputs,
             &rows.not_before,
+            &rows.lost,
             &rows.transient,
+            &rows.crashes,
             &rows.resource,
+            &rows.evidence as _,
             &rows.reason as _
         );
         let written = query.execute(&mut *self.tx).await?.rows_affected();
@@ -324,8 +328,11 @@ struct NewStates<'a> {
     worker: Vec<Option<&'a str>>,
     pending_inputs: Vec<i32>,
     not_before: Vec<time::OffsetDateTime>,
+    lost: Vec<i32>,
     transient: Vec<i32>,
+    crashes: Vec<i32>,
     resource: Vec<i32>,
+    evidence: Vec<Option<&'a str>>,
     reason: Vec<Option<&'a str>>,
 }
 
@@ -340,8 +347,12 @@ impl<'a> NewStates<'a> {
             rows.worker.push(after.lease.as_ref().map(|lease| lease.worker.as_str()));
             rows.pending_inputs.push(column(after.pending_inputs, "the number of inputs")?);
             rows.not_before.push(moment(after.not_before)?);
-            rows.transient.push(column(after.failures.transient, "the number of failures")?);
-            rows.resource.push(column(after.failures.resource, "the number of failures")?);
+            let count = |failures| column(failures, "the number of failures");
+            rows.lost.push(count(after.failures.lost)?);
+            rows.transient.push(count(after.failures.transient)?);
+            rows.crashes.push(count(after.failures.crash)?);
+            rows.resource.push(count(after.failures.resource)?);
+            rows.evidence.push(after.crash_evidence.as_deref());
             rows.reason.push(after.reason.as_deref());
         }
         Ok(rows)
@@ -355,7 +366,8 @@ fn lost_reason(transition: &Transition) -> String {
         TaskState::Skipped => "was skipped",
         _ => "failed",
     };
-    let why = after.reason.as_deref().unwrap_or("no reason is known");
+    // What follows in further lines is evidence, which stands with the input.
+    let why = after.reason.as_deref().and_then(|reason| reason.lines().next()).unwrap_or("no reason is known");
     format!("its input {label} ({}) {what}: {why}", task.short())
 }
 

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use gauntlet_domain::task::MemoryPlan;
 use gauntlet_proto::v1::acknowledge::Verdict;
 use gauntlet_proto::v1::report::Content;
 use gauntlet_proto::v1::{EpochMetrics, HandedBack, TrainingCheckpoint, ValidationMetrics};
@@ -64,15 +65,99 @@ async fn transient_failures_are_tried_again_until_the_limit() {
     for number in 1..=10 {
         let assign = worker.assigned().await;
         assert_eq!(attempt(&assign).attempt, number);
-        assert_eq!(
-            worker.report(attempt(&assign), failed("transient", "the executor crashed")).await,
-            Verdict::Accepted
-        );
+        assert_eq!(worker.report(attempt(&assign), failed("transient", "the disk is full")).await, Verdict::Accepted);
     }
     let status = house.sweep(&sweep).await;
     assert_eq!(status.state, "failed");
-    assert_eq!(status.unsuccessful[0].reason, "gave up after 10 transient failures; the last: the executor crashed");
+    assert_eq!(status.unsuccessful[0].reason, "gave up after 10 transient failures; the last: the disk is full");
     assert!(worker.hears_nothing_for(Duration::from_millis(500)).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lost_workers_are_no_transient_failures_and_allowed_far_more_often() {
+    let house = House::start().await;
+    house.submit(&scratch("s", &[0], &["2/255"])).await;
+    for number in 1..=12 {
+        let mut worker = house.worker("w1", 1).await;
+        assert_eq!(attempt(&worker.assigned().await).attempt, number);
+        // It comes back without the attempt.
+    }
+    let mut worker = house.worker("w1", 1).await;
+    assert_eq!(worker.work().await.len(), 2);
+    assert_eq!(house.number("select max(lost_leases)::bigint from tasks").await, 12);
+    assert_eq!(house.number("select max(transient_failures)::bigint from tasks").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_that_crashes_its_executor_three_times_is_quarantined_with_the_evidence_until_a_retry() {
+    let house = House::start().await;
+    let sweep = house.submit(&scratch("s", &[0], &["2/255"])).await.sweep_id;
+    let mut worker = house.worker("w1", 1).await;
+    for number in 1..=3 {
+        let assign = worker.assigned().await;
+        let evidence = format!("killed by signal 11 (SIGSEGV); its last lines:\nframe {number}");
+        assert_eq!(worker.report(attempt(&assign), failed("crash", &evidence)).await, Verdict::Accepted);
+        // The same report once more is no second crash.
+        assert_eq!(worker.report(attempt(&assign), failed("crash", &evidence)).await, Verdict::Accepted);
+    }
+    let status = house.sweep(&sweep).await;
+    assert_eq!(house.counts(&sweep).await, [0, 0, 0, 0, 1, 0, 1]);
+    let [quarantined, skipped] = &status.unsuccessful[..] else { panic!("{:?}", status.unsuccessful) };
+    assert!(
+        quarantined.reason.starts_with("quarantined: its executor crashed 3 times\nattempt 1: killed by signal 11")
+    );
+    for number in 1..=3 {
+        assert!(quarantined.reason.contains(&format!("frame {number}")), "{}", quarantined.reason);
+    }
+    assert!(skipped.reason.ends_with("failed: quarantined: its executor crashed 3 times"), "{}", skipped.reason);
+    let explained = house.explain(&quarantined.task_id).await;
+    assert!(explained.explanation.contains("frame 3"), "{}", explained.explanation);
+    let classes: Vec<&str> = explained.attempts.iter().map(|attempt| attempt.failure_class.as_str()).collect();
+    assert_eq!(classes, ["crash"; 3]);
+    assert!(worker.hears_nothing_for(Duration::from_millis(500)).await);
+    assert_eq!(house.retry(&sweep).await, 2);
+    assert_eq!(worker.work().await.len(), 2, "after a retry it begins anew");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_runs_out_of_memory_is_tried_sparingly_and_what_then_lacks_memory_tells_what_it_needs() {
+    let house = House::start().await;
+    house.submit(&scratch("s", &[0], &["2/255"])).await;
+    let mut worker = house.worker("w1", 1).await;
+    let first = worker.assigned().await;
+    assert_eq!(first.memory, Some(MemoryPlan::default().into()));
+    worker.peak_memory_mib = Some(6000);
+    assert_eq!(worker.report(attempt(&first), failed("resource", "out of memory")).await, Verdict::Accepted);
+    let second = worker.assigned().await;
+    assert_eq!(second.memory, Some(MemoryPlan::SPARING.into()));
+    let task = attempt(&first).task_id;
+    assert_eq!(house.explain(&task).await.min_memory_mib, None, "it could have spared memory");
+    worker.peak_memory_mib = Some(4000);
+    assert_eq!(worker.report(attempt(&second), failed("resource", "out of memory")).await, Verdict::Accepted);
+    let third = worker.assigned().await;
+    let explained = house.explain(&task).await;
+    assert_eq!(explained.min_memory_mib, Some(4001));
+    assert!(explained.explanation.contains("it needs 4001 MiB of memory or more"), "{}", explained.explanation);
+    worker.peak_memory_mib = Some(4500);
+    assert_eq!(worker.finish(&third).await, Verdict::Accepted);
+    let explained = house.explain(&task).await;
+    let peaks: Vec<Option<u32>> = explained.attempts.iter().map(|attempt| attempt.peak_memory_mib).collect();
+    assert_eq!(peaks, [Some(6000), Some(4000), Some(4500)]);
+    assert!(!explained.explanation.contains("MiB"), "{}", explained.explanation);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn handing_back_again_and_again_is_no_failure() {
+    let house = House::start().await;
+    house.submit(&scratch("s", &[0], &["2/255"])).await;
+    let mut worker = house.worker("w1", 1).await;
+    for number in 1..=150 {
+        let assign = worker.assigned().await;
+        assert_eq!(attempt(&assign).attempt, number);
+        let back = Content::HandedBack(HandedBack { message: "preempted".to_owned() });
+        assert_eq!(worker.report(attempt(&assign), back).await, Verdict::Accepted);
+    }
+    assert_eq!(worker.work().await.len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

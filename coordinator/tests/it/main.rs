@@ -8,6 +8,7 @@ mod worker;
 
 mod batches;
 mod cancellation;
+mod cuts;
 mod failures;
 mod forecasts;
 mod masking;

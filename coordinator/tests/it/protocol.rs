@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use gauntlet_proto::PROTOCOL_VERSION;
 use gauntlet_proto::v1::acknowledge::Verdict;
 use gauntlet_proto::v1::coordinator_message::Message;
 use gauntlet_proto::v1::report::Content;
@@ -11,7 +12,7 @@ use tonic_health::pb::health_client::HealthClient;
 
 use crate::house::{House, eventually};
 use crate::sweep_files::scratch;
-use crate::worker::{artifact, attacked, attempt, failed, hello, is_training, outcomes, session, trained};
+use crate::worker::{Worker, artifact, attacked, attempt, failed, hello, is_training, outcomes, session, trained};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_of_another_protocol_version_is_refused_with_both_versions() {
@@ -20,7 +21,7 @@ async fn a_worker_of_another_protocol_version_is_refused_with_both_versions() {
     let refused = session(&house.endpoint, vec![FromWorker::Hello(strange)]).await.unwrap_err();
     assert_eq!(refused.code(), Code::FailedPrecondition);
     assert!(
-        refused.message().contains("version 1 ") && refused.message().contains("version 99"),
+        refused.message().contains(&format!("version {PROTOCOL_VERSION} ")) && refused.message().contains("version 99"),
         "{}",
         refused.message()
     );
@@ -38,6 +39,8 @@ async fn a_session_begins_with_a_hello_that_makes_sense() {
         (FromWorker::Hello(hello("w", u32::MAX, &[])), "slots"),
         (FromWorker::Hello(hello("w", 1, &[AttemptRef { task_id: "x".to_owned(), attempt: 1 }])), "task_id"),
         (FromWorker::Hello(v1::Hello { held_tasks: vec!["x".to_owned()], ..hello("w", 1, &[]) }), "held_tasks"),
+        (FromWorker::Hello(v1::Hello { remaining_secs: Some(-1.0), ..hello("w", 1, &[]) }), "remaining_secs"),
+        (FromWorker::Hello(v1::Hello { remaining_secs: Some(f64::NAN), ..hello("w", 1, &[]) }), "remaining_secs"),
     ];
     for (message, field) in wrong {
         let refused = session(&house.endpoint, vec![message]).await.unwrap_err();
@@ -147,12 +150,7 @@ async fn garbage_in_any_field_of_a_report_is_invalid_and_fails_the_attempt_for_g
     assert_eq!(worker.work().await.len(), 1, "nothing of it left a mark");
 }
 
-async fn fail_with_each(
-    house: &House,
-    worker: &mut crate::worker::Worker,
-    mut assign: v1::Assign,
-    contents: Vec<Option<Content>>,
-) {
+async fn fail_with_each(house: &House, worker: &mut Worker, mut assign: v1::Assign, contents: Vec<Option<Content>>) {
     let sweep = house.sweep("s").await.sweep_id;
     for content in contents {
         worker.send_report("garbage", assign.attempt.clone(), content.clone()).await;
@@ -229,16 +227,58 @@ async fn a_drained_worker_finishes_what_it_runs_and_gets_nothing_new() {
     let mut worker = house.worker("w1", 1).await;
     let assign = worker.assigned().await;
     let mut fleet = house.fleet().await;
-    let drained = fleet.drain_worker(v1::DrainWorkerRequest { worker_id: "w1".to_owned() }).await.unwrap().into_inner();
+    let drained = fleet
+        .drain_worker(v1::DrainWorkerRequest { worker_id: "w1".to_owned(), hand_back: false })
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!((drained.state.as_str(), drained.running.len(), drained.devices.len()), ("draining", 1, 1));
     assert!(matches!(worker.hear().await.unwrap(), Message::Drain(_)));
     assert_eq!(worker.finish(&assign).await, Verdict::Accepted);
     assert!(worker.hears_nothing_for(Duration::from_millis(1500)).await);
-    let unknown = fleet.drain_worker(v1::DrainWorkerRequest { worker_id: "w9".to_owned() }).await.unwrap_err();
+    let unknown =
+        fleet.drain_worker(v1::DrainWorkerRequest { worker_id: "w9".to_owned(), hand_back: true }).await.unwrap_err();
     assert_eq!(unknown.code(), Code::NotFound);
     // Started again with nothing to finish, it serves again.
     drop(worker);
     house.worker("w1", 1).await.assigned().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_is_drained_at_once_is_asked_to_hand_back_also_after_a_reconnection_and_through_another_coordinator()
+ {
+    let house = House::start().await;
+    let other = house.another().await;
+    house.submit(&scratch("s", &[0], &["2/255"])).await;
+    let mut worker = house.worker("w1", 1).await;
+    let assign = worker.assigned().await;
+    let drain = |hand_back| v1::DrainWorkerRequest { worker_id: "w1".to_owned(), hand_back };
+    let mut fleet = other.fleet().await;
+    fleet.drain_worker(drain(false)).await.unwrap();
+    assert!(matches!(worker.hear().await.unwrap(), Message::Drain(v1::Drain { hand_back: false })));
+    fleet.drain_worker(drain(true)).await.unwrap();
+    assert!(matches!(worker.hear().await.unwrap(), Message::Drain(v1::Drain { hand_back: true })));
+    drop(worker);
+    let mut worker = Worker::connect(&house.endpoint, "w1", 1, &[attempt(&assign)]).await.unwrap();
+    assert!(matches!(worker.hear().await.unwrap(), Message::Drain(v1::Drain { hand_back: true })));
+    let back = Content::HandedBack(v1::HandedBack { message: "drained".to_owned() });
+    assert_eq!(worker.report(attempt(&assign), back).await, Verdict::Accepted);
+    assert!(worker.hears_nothing_for(Duration::from_millis(1500)).await);
+    // Started again with nothing to finish, it serves again.
+    drop(worker);
+    assert_eq!(attempt(&house.worker("w1", 1).await.assigned().await).attempt, 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_wall_time_that_a_worker_has_left_is_listed() {
+    let house = House::start().await;
+    let limited = v1::Hello { remaining_secs: Some(3600.0), ..hello("limited", 1, &[]) };
+    let (_sender, mut stream) = session(&house.endpoint, vec![FromWorker::Hello(limited)]).await.unwrap();
+    assert!(matches!(stream.message().await.unwrap().unwrap().message, Some(Message::Welcome(_))));
+    let _unlimited = house.worker("unlimited", 1).await;
+    let workers = house.fleet().await.list_workers(v1::ListWorkersRequest {}).await.unwrap().into_inner().workers;
+    let left: Vec<Option<f64>> = workers.iter().map(|worker| worker.remaining_secs).collect();
+    assert!(matches!(left[..], [Some(3500.0..=3600.0), None]), "{left:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

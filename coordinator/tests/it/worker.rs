@@ -36,6 +36,7 @@ pub fn hello(name: &str, slots: u32, attempts: &[AttemptRef]) -> v1::Hello {
         labels: HashMap::from([("zone".to_owned(), "a".to_owned())]),
         attempts: attempts.to_vec(),
         held_tasks: Vec::new(),
+        remaining_secs: None,
     }
 }
 
@@ -63,6 +64,8 @@ pub struct Worker {
     stream: Streaming<CoordinatorMessage>,
     beating: Arc<AtomicBool>,
     reports: u32,
+    /// Said with every report.
+    pub peak_memory_mib: Option<u32>,
     /// What came while something else was waited for.
     unheard: VecDeque<Message>,
 }
@@ -76,7 +79,15 @@ impl Worker {
         };
         let beating = Arc::new(AtomicBool::new(true));
         tokio::spawn(beat(sender.clone(), Arc::clone(&beating)));
-        Ok(Self { name: name.to_owned(), sender, stream, beating, reports: 0, unheard: VecDeque::new() })
+        Ok(Self {
+            name: name.to_owned(),
+            sender,
+            stream,
+            beating,
+            reports: 0,
+            peak_memory_mib: None,
+            unheard: VecDeque::new(),
+        })
     }
 
     /// Sends no more heartbeats.
@@ -129,7 +140,13 @@ impl Worker {
 
     /// Sends a report under this id without waiting.
     pub async fn send_report(&self, id: &str, attempt: Option<AttemptRef>, content: Option<Content>) {
-        self.send(FromWorker::Report(v1::Report { report_id: id.to_owned(), attempt, content })).await;
+        self.send(FromWorker::Report(v1::Report {
+            report_id: id.to_owned(),
+            attempt,
+            content,
+            peak_memory_mib: self.peak_memory_mib,
+        }))
+        .await;
     }
 
     /// The acknowledgement of this report. What comes before it is heard later.

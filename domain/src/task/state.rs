@@ -85,9 +85,11 @@ impl fmt::Display for TaskState {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FailureClass {
-    /// The place, not the task: lost worker, crashed executor, cut connection. Retried with backoff.
+    /// The place, not the task: a file out of reach, a full disk, an executor that somebody killed. Retried with backoff.
     Transient,
-    /// Not enough memory. Retried a few times.
+    /// The executor ended by what it computed: a fault of memory, an abort, an exit. Retried, and after a few times quarantined.
+    Crash,
+    /// Not enough memory. Retried in a way that needs less of it.
     Resource,
     /// The task itself: bad data, a loss that is not a number. Never retried by itself.
     Permanent,
@@ -98,14 +100,18 @@ impl FailureClass {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Transient => "transient",
+            Self::Crash => "crash",
             Self::Resource => "resource",
             Self::Permanent => "permanent",
         }
     }
 
+    /// All classes.
+    pub const ALL: [Self; 4] = [Self::Transient, Self::Crash, Self::Resource, Self::Permanent];
+
     /// The class with this name.
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Transient, Self::Resource, Self::Permanent].into_iter().find(|class| class.name() == name)
+        Self::ALL.into_iter().find(|class| class.name() == name)
     }
 }
 
@@ -121,8 +127,12 @@ pub struct Failure {
 /// Failures of a task since it was submitted or last retried by a user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct FailureCounts {
-    /// Lost leases and transient failures.
+    /// Lost leases: workers that were gone.
+    pub lost: u32,
+    /// Transient failures.
     pub transient: u32,
+    /// Crashes of its executor.
+    pub crash: u32,
     /// Resource failures.
     pub resource: u32,
 }
@@ -151,6 +161,8 @@ pub struct Task {
     pub not_before: Timestamp,
     /// Failures so far.
     pub failures: FailureCounts,
+    /// How its executors crashed, attempt by attempt; set exactly where they did.
+    pub crash_evidence: Option<String>,
     /// Why it ended without a result, or why the last attempt failed.
     pub reason: Option<String>,
 }
@@ -165,7 +177,8 @@ impl Task {
             pending_inputs,
             merges: false,
             not_before: now,
-            failures: FailureCounts { transient: 0, resource: 0 },
+            failures: FailureCounts { lost: 0, transient: 0, crash: 0, resource: 0 },
+            crash_evidence: None,
             reason: None,
         }
     }
@@ -199,6 +212,9 @@ impl Task {
         }
         if self.state.ended_without_result() && self.reason.is_none() {
             return Err("a task that ended without a result says why");
+        }
+        if (self.failures.crash > 0) != self.crash_evidence.is_some() {
+            return Err("evidence of crashes stands exactly where there were some");
         }
         Ok(())
     }

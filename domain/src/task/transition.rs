@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::state::{Failure, FailureClass, Lease, Task, TaskState, Timestamp};
+use super::evidence;
+use super::state::{Failure, FailureClass, FailureCounts, Lease, Task, TaskState, Timestamp};
 use crate::ids::{AttemptNumber, WorkerId};
 
 /// Something that happened to a task.
@@ -39,7 +40,7 @@ pub enum Event {
         /// What became of the worker.
         reason: String,
     },
-    /// The worker of an attempt hands it back unfinished, at a drain or shutdown. No failure.
+    /// The worker of an attempt hands it back unfinished: a shutdown, a preemption, no room. No failure, however often.
     HandedBack {
         /// Which attempt.
         attempt: AttemptNumber,
@@ -85,8 +86,13 @@ pub enum Rejected {
 /// How often and how fast failures are retried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryPolicy {
-    /// Lost leases and transient failures after which a task is given up.
+    /// Lost leases after which a task is given up. Generous, because losing workers is what happens to long tasks on machines that come and go; and a
+    /// limit all the same, because there are tasks that take their machine down.
+    pub max_lost: u32,
+    /// Transient failures after which a task is given up.
     pub max_transient: u32,
+    /// Crashes of its executor after which a task is quarantined.
+    pub max_crashes: u32,
     /// Resource failures after which it is given up.
     pub max_resource: u32,
     /// Wait after the first failure; doubled by each further one.
@@ -98,8 +104,11 @@ pub struct RetryPolicy {
 impl Default for RetryPolicy {
     fn default() -> Self {
         Self {
+            max_lost: 100,
             max_transient: 10,
-            max_resource: 3,
+            max_crashes: 3,
+            // As usual, sparing memory, and two larger devices.
+            max_resource: 4,
             backoff_base: Duration::from_secs(1),
             backoff_max: Duration::from_secs(60),
         }
@@ -136,7 +145,7 @@ pub fn apply(task: &Task, event: Event, policy: &RetryPolicy, now: Timestamp) ->
         }
         Event::LeaseLost { attempt, reason } => {
             current(task, attempt)?;
-            Ok(failed(task, Failure { class: FailureClass::Transient, message: reason }, policy, now))
+            Ok(lost(task, reason, policy, now))
         }
         Event::HandedBack { attempt } => {
             current(task, attempt)?;
@@ -189,20 +198,46 @@ fn lease(task: &Task, worker: WorkerId, now: Timestamp) -> Result<Task, Rejected
     Ok(Task { state: TaskState::Leased, attempt: task.attempt.next(), lease: Some(Lease { worker }), ..task.clone() })
 }
 
+fn lost(task: &Task, reason: String, policy: &RetryPolicy, now: Timestamp) -> Task {
+    let failures = FailureCounts { lost: task.failures.lost + 1, ..task.failures };
+    let after = Task { failures, ..task.clone() };
+    if failures.lost >= policy.max_lost {
+        let reason = format!("gave up after its workers were lost {} times; the last: {reason}", failures.lost);
+        return ended(&after, TaskState::Failed, reason);
+    }
+    ready_again(after, failures.lost, reason, policy, now)
+}
+
 fn failed(task: &Task, failure: Failure, policy: &RetryPolicy, now: Timestamp) -> Task {
-    let mut failures = task.failures;
+    let mut after = task.clone();
     let (count, limit) = match failure.class {
         FailureClass::Permanent => return ended(task, TaskState::Failed, failure.message),
-        FailureClass::Transient => (&mut failures.transient, policy.max_transient),
-        FailureClass::Resource => (&mut failures.resource, policy.max_resource),
+        FailureClass::Transient => (&mut after.failures.transient, policy.max_transient),
+        FailureClass::Crash => (&mut after.failures.crash, policy.max_crashes),
+        FailureClass::Resource => (&mut after.failures.resource, policy.max_resource),
     };
     *count += 1;
-    if *count >= limit {
-        let reason = format!("gave up after {count} {} failures; the last: {}", failure.class.name(), failure.message);
-        return Task { failures, ..ended(task, TaskState::Failed, reason) };
+    let (count, gives_up) = (*count, *count >= limit);
+    if failure.class == FailureClass::Crash {
+        after.crash_evidence = Some(evidence::added(task, &failure.message));
     }
-    let not_before = now + policy.backoff(*count);
-    Task { state: TaskState::Ready, lease: None, not_before, failures, reason: Some(failure.message), ..task.clone() }
+    match (&after.crash_evidence, gives_up) {
+        (Some(evidence), true) if failure.class == FailureClass::Crash => {
+            let times = if count == 1 { "once".to_owned() } else { format!("{count} times") };
+            let reason = format!("quarantined: its executor crashed {times}\n{evidence}");
+            ended(&after, TaskState::Failed, reason)
+        }
+        (_, true) => {
+            let (class, last) = (failure.class.name(), failure.message);
+            ended(&after, TaskState::Failed, format!("gave up after {count} {class} failures; the last: {last}"))
+        }
+        (_, false) => ready_again(after, count, failure.message, policy, now),
+    }
+}
+
+fn ready_again(task: Task, failures: u32, reason: String, policy: &RetryPolicy, now: Timestamp) -> Task {
+    let not_before = now + policy.backoff(failures);
+    Task { state: TaskState::Ready, lease: None, not_before, reason: Some(reason), ..task }
 }
 
 fn retry(task: &Task, pending_inputs: u32, now: Timestamp) -> Result<Task, Rejected> {
@@ -244,15 +279,73 @@ mod tests {
     #[test]
     fn transient_failures_back_off_and_end_at_the_limit() {
         let policy = RetryPolicy { max_transient: 2, ..RetryPolicy::default() };
-        let lost = Event::LeaseLost { attempt: AttemptNumber(1), reason: "worker w1 is gone".into() };
-        let once = apply(&leased(), lost, &policy, NOW).unwrap();
+        let failed = |attempt| Event::Failed {
+            attempt: AttemptNumber(attempt),
+            failure: Failure { class: FailureClass::Transient, message: "no route to the file server".into() },
+        };
+        let once = apply(&leased(), failed(1), &policy, NOW).unwrap();
         assert_eq!((once.state, once.not_before), (TaskState::Ready, NOW + Duration::from_secs(1)));
         assert_eq!(apply(&once, Event::Leased { worker: worker() }, &policy, NOW), Err(Rejected::TooEarly));
         let again = apply(&once, Event::Leased { worker: worker() }, &policy, once.not_before).unwrap();
-        let lost = Event::LeaseLost { attempt: AttemptNumber(2), reason: "worker w1 is gone".into() };
-        let twice = apply(&again, lost, &policy, NOW).unwrap();
-        assert_eq!(twice.reason.as_deref(), Some("gave up after 2 transient failures; the last: worker w1 is gone"));
+        let twice = apply(&again, failed(2), &policy, NOW).unwrap();
+        assert_eq!(
+            twice.reason.as_deref(),
+            Some("gave up after 2 transient failures; the last: no route to the file server")
+        );
         assert_eq!(twice.state, TaskState::Failed);
+    }
+
+    /// The task after so many attempts of which each ended by the event made for it.
+    fn after_attempts(count: u32, event: impl Fn(AttemptNumber) -> Event) -> Task {
+        let policy = RetryPolicy::default();
+        let mut task = Task::submitted(0, NOW);
+        for number in 1..=count {
+            task = apply(&task, Event::Leased { worker: worker() }, &policy, task.not_before).unwrap();
+            task = apply(&task, event(AttemptNumber(number)), &policy, task.not_before).unwrap();
+        }
+        task
+    }
+
+    #[test]
+    fn a_hundred_lost_workers_end_a_task_and_a_thousand_hand_backs_do_not() {
+        let lost = |attempt| Event::LeaseLost { attempt, reason: "worker w1 is gone".into() };
+        assert_eq!(after_attempts(99, lost).state, TaskState::Ready);
+        let given_up = after_attempts(100, lost);
+        assert_eq!(
+            (given_up.state, given_up.reason.as_deref()),
+            (TaskState::Failed, Some("gave up after its workers were lost 100 times; the last: worker w1 is gone"))
+        );
+        let returned = after_attempts(1000, |attempt| Event::HandedBack { attempt });
+        assert_eq!((returned.state, returned.failures), (TaskState::Ready, FailureCounts::default()));
+    }
+
+    #[test]
+    fn the_third_crash_quarantines_a_task_with_the_evidence_of_each_and_a_retry_begins_anew() {
+        let crash = |attempt: AttemptNumber| {
+            let message = format!("killed by signal {}; its last lines:\nassertion {attempt}", 5 + attempt.0);
+            Event::Failed { attempt, failure: Failure { class: FailureClass::Crash, message } }
+        };
+        let twice = after_attempts(2, crash);
+        assert_eq!((twice.state, twice.failures.crash), (TaskState::Ready, 2));
+        // Other misfortunes in between neither count nor wipe out what was seen.
+        let leased = apply(&twice, Event::Leased { worker: worker() }, &RetryPolicy::default(), twice.not_before);
+        let attempt = AttemptNumber(3);
+        let failure = Failure { class: FailureClass::Resource, message: "out of memory".into() };
+        let between = step(&leased.unwrap(), Event::Failed { attempt, failure });
+        assert_eq!((between.crash_evidence.as_ref(), between.state), (twice.crash_evidence.as_ref(), TaskState::Ready));
+        let quarantined = after_attempts(3, crash);
+        assert_eq!(quarantined.state, TaskState::Failed);
+        assert_eq!(
+            quarantined.reason.as_deref(),
+            Some(
+                "quarantined: its executor crashed 3 times\n\
+                attempt 1: killed by signal 6; its last lines:\nassertion 1\n\
+                attempt 2: killed by signal 7; its last lines:\nassertion 2\n\
+                attempt 3: killed by signal 8; its last lines:\nassertion 3"
+            )
+        );
+        let retried = step(&quarantined, Event::Retry { pending_inputs: 0 });
+        assert_eq!((retried.failures, retried.crash_evidence), (FailureCounts::default(), None));
     }
 
     #[test]
@@ -284,8 +377,7 @@ mod tests {
 
     fn any_event() -> impl Strategy<Value = Event> {
         let attempt = (0u32..5).prop_map(AttemptNumber);
-        let class =
-            prop_oneof![Just(FailureClass::Transient), Just(FailureClass::Resource), Just(FailureClass::Permanent)];
+        let class = prop::sample::select(FailureClass::ALL.to_vec());
         prop_oneof![
             Just(Event::InputSucceeded),
             Just(Event::InputLost { reason: "input failed".into() }),

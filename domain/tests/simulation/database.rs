@@ -216,6 +216,7 @@ impl Database {
         let event = match ending {
             Ending::Success => Event::Succeeded { attempt: number },
             Ending::Transient => failed(FailureClass::Transient),
+            Ending::Crash => failed(FailureClass::Crash),
             Ending::Resource => failed(FailureClass::Resource),
             Ending::Permanent => failed(FailureClass::Permanent),
             Ending::HandedBack => Event::HandedBack { attempt: number },

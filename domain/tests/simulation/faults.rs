@@ -18,6 +18,10 @@ pub enum Fault {
         worker: usize,
         pause: i64,
     },
+    /// SIGTERM, or a preemption: it hands back what it runs.
+    WorkerHandsBack {
+        worker: usize,
+    },
     /// Nothing passes between the worker and anybody.
     Partition {
         worker: usize,
@@ -52,8 +56,9 @@ impl Fault {
         let short = SECOND / 10 + random.random_range(0..5 * SECOND);
         let time = if random.random_bool(0.5) { short } else { random.random_range(SECOND..90 * SECOND) };
         match random.random_range(0..100) {
-            0..30 => Self::WorkerCrash { worker, down: time },
-            30..45 => Self::WorkerPause { worker, pause: time },
+            0..25 => Self::WorkerCrash { worker, down: time },
+            25..33 => Self::WorkerHandsBack { worker },
+            33..45 => Self::WorkerPause { worker, pause: time },
             45..70 => Self::Partition { worker, cut: time },
             70..78 => Self::CoordinatorCrash { coordinator, down: time / 2 },
             78..84 => Self::CoordinatorPause { coordinator, pause: time },

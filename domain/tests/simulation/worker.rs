@@ -12,6 +12,7 @@ use super::network::StreamId;
 pub enum Ending {
     Success,
     Transient,
+    Crash,
     Resource,
     Permanent,
     HandedBack,
@@ -154,6 +155,12 @@ impl Worker {
     /// A computation of this life came to its end.
     pub fn finished(&mut self, attempt: AttemptRef, ending: Ending) -> Vec<Action> {
         if self.running.remove(&attempt) { self.end(attempt, ending) } else { Vec::new() }
+    }
+
+    /// Hands back all it runs, as at a SIGTERM or when it is preempted.
+    pub fn hand_back(&mut self) -> Vec<Action> {
+        let running = std::mem::take(&mut self.running);
+        running.into_iter().flat_map(|attempt| self.end(attempt, Ending::HandedBack)).collect()
     }
 
     fn end(&mut self, attempt: AttemptRef, ending: Ending) -> Vec<Action> {

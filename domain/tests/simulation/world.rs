@@ -56,6 +56,7 @@ pub struct Counts {
     pub messages: u64,
     pub stale_reports: u64,
     pub repeated_reports: u64,
+    pub handed_back: u64,
     pub ended: BTreeMap<&'static str, u64>,
 }
 
@@ -68,18 +69,23 @@ impl Counts {
         self.messages += other.messages;
         self.stale_reports += other.stale_reports;
         self.repeated_reports += other.repeated_reports;
+        self.handed_back += other.handed_back;
         other.ended.iter().for_each(|(state, count)| *self.ended.entry(state).or_default() += count);
     }
 }
 
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { worlds, tasks, faults, attempts, messages, stale_reports, repeated_reports, ended } = self;
+        let Self { worlds, tasks, faults, attempts, messages, stale_reports, repeated_reports, handed_back, ended } =
+            self;
         write!(
             f,
             "{worlds} worlds: {tasks} tasks ({ended:?}), {faults} faults, {attempts} attempts, {messages} messages, "
         )?;
-        write!(f, "{stale_reports} stale and {repeated_reports} repeated reports")
+        write!(
+            f,
+            "{stale_reports} stale and {repeated_reports} repeated reports, {handed_back} attempts handed back by signal"
+        )
     }
 }
 
@@ -185,6 +191,7 @@ impl World {
             let ending = match self.random.random_range(0..1000) {
                 0..5 => Ending::Permanent,
                 5..15 => Ending::Resource,
+                15..20 => Ending::Crash,
                 _ => Ending::Success,
             };
             let row = Row {
@@ -264,8 +271,13 @@ impl World {
         for row in self.database.rows.values() {
             *self.counts.ended.entry(row.task.state.name()).or_default() += 1;
             self.counts.attempts += row.attempts.len() as u64;
+            let crashed = row.ending == Ending::Crash && row.task.state == TaskState::Failed;
+            let quarantined = row.task.reason.as_ref().is_some_and(|reason| reason.starts_with("quarantined"));
+            if crashed && row.task.failures.crash >= 3 && !quarantined {
+                return Err(format!("a task was not quarantined that crashed so often: {:?}", row.task));
+            }
             let failed_without_cause = row.task.state == TaskState::Failed && row.ending == Ending::Success;
-            if failed_without_cause && row.task.failures.transient == 0 {
+            if failed_without_cause && row.task.failures.transient + row.task.failures.lost == 0 {
                 return Err(format!("a task failed that had no reason to: {:?}", row.task));
             }
         }
@@ -316,6 +328,11 @@ impl World {
                 self.workers[worker].crash();
                 self.after(down, Event::WorkerUp(worker));
             }
+            Fault::WorkerHandsBack { worker } if self.workers[worker].up => {
+                let actions = self.workers[worker].hand_back();
+                self.counts.handed_back += actions.len() as u64;
+                self.act(worker, actions);
+            }
             Fault::WorkerPause { worker, pause } => self.workers[worker].paused_until = until(pause),
             Fault::Partition { worker, cut } => self.workers[worker].cut_until = until(cut),
             Fault::CoordinatorCrash { coordinator, down } => self.crash_coordinator(coordinator, down),
@@ -330,7 +347,7 @@ impl World {
                 let event = TaskEvent::Cancelled { reason: "by the user".to_owned() };
                 self.database.advance(self.tasks[task], event, self.now);
             }
-            Fault::WorkerCrash { .. } => {}
+            Fault::WorkerCrash { .. } | Fault::WorkerHandsBack { .. } => {}
         }
     }
 

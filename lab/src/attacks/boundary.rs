@@ -25,7 +25,7 @@ pub(super) struct Boundary {
 /// It takes one backward pass per column of `others`, and holds two gradients at a time.
 pub(super) fn nearest_boundary(
     oracle: &mut Oracle<'_>,
-    pass: &Pass,
+    pass: &Pass<'_>,
     own: &Tensor,
     others: &Tensor,
     norm: Norm,

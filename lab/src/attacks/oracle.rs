@@ -3,7 +3,8 @@
 use tch::{Kind, Tensor};
 
 use crate::error::LabError;
-use crate::models::{Mode, Model, Output};
+use crate::models::{Activations, Mode, Model, Output};
+use crate::training::{RecomputedPass, Route};
 
 /// A loss per example, f32 \[n\], of what the model makes of the points.
 pub(super) type Loss<'a> = &'a dyn Fn(&Output) -> tch::Result<Tensor>;
@@ -50,14 +51,16 @@ impl Answer {
 }
 
 /// A forward pass from which gradients can still be taken.
-pub(super) struct Pass {
+pub(super) struct Pass<'a> {
     points: Tensor,
     output: Output,
+    /// Where the model recomputes its activations: how to get from the output back to the points.
+    recomputed: Option<RecomputedPass<'a>>,
     /// The rows that are still of interest, i64 \[m\]; all if none.
     rows: Option<Tensor>,
 }
 
-impl Pass {
+impl Pass<'_> {
     /// f32 \[n,classes\], without a graph.
     pub(super) fn logits(&self) -> Tensor {
         self.output.logits.detach()
@@ -74,6 +77,28 @@ impl Pass {
             Some(rows) => values.f_index_select(0, rows),
         }
     }
+
+    /// Gradient by the points of the sum of `values`: not of the mean, because the gradient at an example must not depend on its neighbours' number.
+    fn back(&self, values: &Tensor, keep_graph: bool) -> Result<Tensor, LabError> {
+        let sum = values.f_sum(Kind::Float)?;
+        let gradient = match &self.recomputed {
+            None => Tensor::f_run_backward(&[&sum], &[&self.points], keep_graph, false)?.pop(),
+            Some(pass) => {
+                let Output { features, logits } = &pass.output;
+                let by_output = Tensor::f_run_backward(&[&sum], &[features, logits], keep_graph, false)?;
+                let [features, logits] = by_output.as_slice() else { return Err(no_gradient()) };
+                let mut found = [Tensor::new()];
+                pass.back(features, logits, &[&self.points], &mut found)?;
+                let [gradient] = found;
+                gradient.defined().then_some(gradient)
+            }
+        };
+        gradient.ok_or_else(no_gradient)
+    }
+}
+
+fn no_gradient() -> LabError {
+    LabError::Defect("libtorch gave no gradient".to_owned())
 }
 
 impl<'a> Oracle<'a> {
@@ -120,21 +145,33 @@ impl<'a> Oracle<'a> {
     }
 
     /// Asks in such a way that [`Self::gradient`] can follow.
-    pub(super) fn pass(&mut self, points: &Tensor) -> Result<Pass, LabError> {
+    pub(super) fn pass(&mut self, points: &Tensor) -> Result<Pass<'a>, LabError> {
         self.pass_through(points, &|points| Ok(points.shallow_clone()))
     }
 
     /// Asks about what `view` shows of points, in such a way that [`Self::gradient`] can follow.
-    pub(super) fn pass_through(&mut self, points: &Tensor, view: View<'_>) -> Result<Pass, LabError> {
+    pub(super) fn pass_through(&mut self, points: &Tensor, view: View<'_>) -> Result<Pass<'a>, LabError> {
         self.queries += points.size()[0] as u64;
         let points = points.f_detach()?.f_set_requires_grad(true)?;
-        let output = self.model.forward(&view(&points)?, Mode::Eval)?;
-        Ok(Pass { points, output, rows: None })
+        let shown = view(&points)?;
+        self.through(points, &shown)
+    }
+
+    /// A pass of what is shown of the points.
+    fn through(&self, points: Tensor, shown: &Tensor) -> Result<Pass<'a>, LabError> {
+        let (output, recomputed) = match self.model.activations() {
+            Activations::Keep => (self.model.forward(shown, Mode::Eval)?, None),
+            Activations::Recompute => {
+                let pass = RecomputedPass::new(&Route::uniform(self.model, Mode::Eval), shown)?;
+                (pass.shown(), Some(pass))
+            }
+        };
+        Ok(Pass { points, output, recomputed, rows: None })
     }
 
     /// The same pass for `rows`, i64 \[m\], alone, through which so many backward passes will go. It is computed again where that costs less than taking
     /// the other rows along; the model is asked nothing new, so that no query is counted.
-    pub(super) fn narrow(&mut self, pass: Pass, rows: &Tensor, backwards: i64) -> Result<Pass, LabError> {
+    pub(super) fn narrow(&mut self, pass: Pass<'a>, rows: &Tensor, backwards: i64) -> Result<Pass<'a>, LabError> {
         let (all, stay) = (pass.points.size()[0], rows.size()[0]);
         if all == stay {
             return Ok(pass);
@@ -145,27 +182,26 @@ impl<'a> Oracle<'a> {
         }
         let points = pass.points.f_detach()?.f_index_select(0, rows)?.f_set_requires_grad(true)?;
         drop(pass);
-        let output = self.model.forward(&points, Mode::Eval)?;
-        Ok(Pass { points, output, rows: None })
+        let shown = points.shallow_clone();
+        self.through(points, &shown)
     }
 
     /// Gradient, f32 \[m,C,H,W\], of `values`, f32 \[m\], which were made of the pass's differentiable logits row by row. More can follow.
-    pub(super) fn gradient_of(&mut self, pass: &Pass, values: &Tensor) -> Result<Tensor, LabError> {
+    pub(super) fn gradient_of(&mut self, pass: &Pass<'_>, values: &Tensor) -> Result<Tensor, LabError> {
         self.queries += values.size()[0] as u64;
-        pass.of_interest(&backward(values, &pass.points, true)?).map_err(LabError::from)
+        pass.of_interest(&pass.back(values, true)?).map_err(LabError::from)
     }
 
     /// Losses, and their gradients by the pixels, of which `used` examples make use.
-    pub(super) fn gradient(&mut self, pass: Pass, loss: Loss<'_>, used: usize) -> Result<(Tensor, Tensor), LabError> {
+    pub(super) fn gradient(
+        &mut self,
+        pass: Pass<'a>,
+        loss: Loss<'_>,
+        used: usize,
+    ) -> Result<(Tensor, Tensor), LabError> {
         self.queries += used as u64;
         let losses = loss(&pass.output)?;
-        let gradient = backward(&losses, &pass.points, false)?;
+        let gradient = pass.back(&losses, false)?;
         Ok((losses.f_detach()?, gradient))
     }
-}
-
-/// Gradient of the sum of `values`: not of the mean, because the gradient at an example must not depend on its neighbours' number.
-fn backward(values: &Tensor, points: &Tensor, keep_graph: bool) -> Result<Tensor, LabError> {
-    let mut gradients = Tensor::f_run_backward(&[&values.f_sum(Kind::Float)?], &[points], keep_graph, false)?;
-    gradients.pop().ok_or_else(|| LabError::Defect("libtorch gave no gradient".to_owned()))
 }

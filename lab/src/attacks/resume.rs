@@ -45,10 +45,12 @@ struct Saved {
     result: Option<AttackResult>,
 }
 
-/// Attacks all blocks but those that the checkpoint to go on from holds. What the observer wishes is heeded after a [`Step::Block`].
+/// Attacks all blocks but those that the checkpoint to go on from holds. The observer is asked what it wishes between batches and after each block; a
+/// block in which it wishes to stop is begun anew by whoever goes on.
 ///
 /// # Errors
-/// A checkpoint that is damaged or another task's; a model whose output is not finite; a full disk; no memory; [`LabError::Stopped`].
+/// A checkpoint that is damaged or another task's; a model whose output is not finite; a full disk; no memory; [`LabError::Stopped`], or before the
+/// end of the first block [`LabError::Interrupted`].
 pub fn evaluate_resumably(
     blocks: &Blocks<'_>,
     resumable: &Resumable<'_>,
@@ -61,9 +63,15 @@ pub fn evaluate_resumably(
     observe(&Step::Examples(done.examples()));
     let (mut files, mut saved_at) = (Vec::new(), Instant::now());
     while (done.blocks as usize) < blocks.count() {
-        let evaluated = blocks.attack(done.blocks as usize, &mut |examples| {
-            observe(&Step::Examples(examples));
-        })?;
+        let attacked = blocks.attack(done.blocks as usize, &mut |examples| observe(&Step::Examples(examples)));
+        let evaluated = match attacked {
+            Err(LabError::Interrupted) if done.blocks > 0 => {
+                let path = done.write(resumable.output_dir, &mut files)?;
+                observe(&Step::Checkpoint(&path, done.blocks));
+                return Err(LabError::Stopped { path });
+            }
+            attacked => attacked?,
+        };
         done.add(evaluated.result);
         let wish = observe(&Step::Block);
         let more = (done.blocks as usize) < blocks.count();

@@ -10,6 +10,7 @@ use super::methods::attack;
 use crate::error::LabError;
 use crate::examples::Examples;
 use crate::models::Model;
+use crate::training::Wish;
 
 /// An evaluation of a model under one attack.
 #[derive(Clone, Copy)]
@@ -101,11 +102,12 @@ impl<'a> Blocks<'a> {
         blocks.saturating_mul(EVALUATION_BLOCK as usize).min(self.range.len())
     }
 
-    /// Attacks block number `number`, counted from 0; `progress` hears how many examples of the range are done.
+    /// Attacks block number `number`, counted from 0; `progress` hears how many examples of the range are done and answers with what it wishes:
+    /// [`Wish::Stop`] ends the block between two batches.
     ///
     /// # Errors
-    /// There is no such block; a model whose output is not finite; no memory.
-    pub fn attack(&self, number: usize, progress: &mut dyn FnMut(usize)) -> Result<Evaluated, LabError> {
+    /// There is no such block; a model whose output is not finite; no memory; [`LabError::Interrupted`].
+    pub fn attack(&self, number: usize, progress: &mut dyn FnMut(usize) -> Wish) -> Result<Evaluated, LabError> {
         let [before, after] = [number, number + 1].map(|blocks| self.examples_before(blocks));
         let block = self.range.start + before..self.range.start + after;
         if block.is_empty() {
@@ -135,9 +137,13 @@ pub fn evaluate_range(
     progress: &mut dyn FnMut(usize),
 ) -> Result<Evaluated, LabError> {
     let blocks = Blocks::new(*evaluation, range)?;
-    let mut whole = blocks.attack(0, progress)?;
+    let heedless = &mut |done| {
+        progress(done);
+        Wish::GoOn
+    };
+    let mut whole = blocks.attack(0, heedless)?;
     for number in 1..blocks.count() {
-        whole.append(blocks.attack(number, progress)?)?;
+        whole.append(blocks.attack(number, heedless)?)?;
     }
     Ok(whole)
 }
@@ -159,7 +165,7 @@ pub(super) fn run(
     evaluation: &Evaluation<'_>,
     attack: &dyn Attack,
     block: Range<usize>,
-    progress: &mut dyn FnMut(usize),
+    progress: &mut dyn FnMut(usize) -> Wish,
 ) -> Result<Evaluated, LabError> {
     let Evaluation { examples, batch_size, .. } = *evaluation;
     let (start, total) = (block.start, block.len());
@@ -180,8 +186,8 @@ pub(super) fn run(
             attack.attempt(&mut arena, number)?;
             standing.extend(arena.withdraw()?);
             let done = share_done(total, (number, attack.tries()), (first + count, players.len()));
-            if done < total {
-                progress(done);
+            if done < total && progress(done) == Wish::Stop {
+                return Err(LabError::Interrupted);
             }
         }
     }

@@ -11,6 +11,7 @@ use crate::error::LabError;
 use crate::examples::Examples;
 use crate::models::{Mode, Model};
 use crate::random::{Purpose, Stream};
+use crate::training::{Passes, Route};
 
 /// Examples judged together where nothing says how many.
 const SHARE_BATCH: usize = 128;
@@ -99,9 +100,10 @@ impl Crafting<'_> {
     fn gradient(&self, pixels: &Tensor, perturbation: &Tensor) -> Result<Tensor, LabError> {
         let predictions = self.predictions(pixels)?;
         let points = pixels.f_add(perturbation)?.f_clamp(0.0, 1.0)?.f_detach()?.f_set_requires_grad(true)?;
-        let logits = self.model.forward(&points, Mode::Eval)?.logits;
+        let mut passes = Passes::new();
+        let logits = passes.forward(&Route::uniform(self.model, Mode::Eval), &points)?.logits;
         let loss = logits.f_cross_entropy_loss(&predictions, None::<&Tensor>, tch::Reduction::Sum, -100, 0.0)?;
-        let mut gradients = Tensor::f_run_backward(&[loss], &[points], false, false)?;
+        let mut gradients = passes.gradients(&loss, &[&points])?;
         let gradient = gradients.pop().ok_or_else(|| LabError::Defect("libtorch gave no gradient".to_owned()))?;
         Ok(gradient.f_sum_dim_intlist([0i64].as_slice(), true, Kind::Float)?)
     }

@@ -22,6 +22,7 @@ pub use inner::{Draws, Target, craft};
 pub use learner::{Branch, Learner};
 pub use objective::{Pass, Shown, Step, StepLoss};
 pub use optimizer::{OptimizerState, clip};
+pub(crate) use passes::RecomputedPass;
 pub use passes::{Passes, Route};
 pub use phases::{Phase, phases};
 pub use run::{Observation, Plan, Training, Wish, train};

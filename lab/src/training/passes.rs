@@ -50,19 +50,19 @@ impl<'a> Route<'a> {
 /// arXiv 1604.06174). The loss and the gradients are the same either way.
 #[derive(Debug, Default)]
 pub struct Passes<'a> {
-    recomputed: Vec<Pass<'a>>,
+    recomputed: Vec<RecomputedPass<'a>>,
 }
 
 /// A pass whose activations are thrown away.
 #[derive(Debug)]
-struct Pass<'a> {
+pub(crate) struct RecomputedPass<'a> {
     /// The way as it is gone again.
     route: Route<'a>,
     pixels: Tensor,
     /// What each stage took, and last the head; leaves of the graph.
     inputs: Vec<Tensor>,
     /// What the loss sees: leaves too.
-    output: Output,
+    pub(crate) output: Output,
 }
 
 impl<'a> Passes<'a> {
@@ -79,9 +79,8 @@ impl<'a> Passes<'a> {
         match route.model.activations() {
             Activations::Keep => route.forward(pixels),
             Activations::Recompute => {
-                let pass = Pass::new(route, pixels)?;
-                let Output { features, logits } = &pass.output;
-                let output = Output { features: features.shallow_clone(), logits: logits.shallow_clone() };
+                let pass = RecomputedPass::new(route, pixels)?;
+                let output = pass.shown();
                 self.recomputed.push(pass);
                 Ok(output)
             }
@@ -114,8 +113,12 @@ impl<'a> Passes<'a> {
     }
 }
 
-impl<'a> Pass<'a> {
-    fn new(route: &Route<'a>, pixels: &Tensor) -> tch::Result<Self> {
+impl<'a> RecomputedPass<'a> {
+    /// A way through a model that keeps nothing from inside the stages.
+    ///
+    /// # Errors
+    /// Pixels of another shape; no memory.
+    pub(crate) fn new(route: &Route<'a>, pixels: &Tensor) -> tch::Result<Self> {
         let model = route.model;
         let _guard = tch::no_grad_guard();
         let mut x = model.normalised(pixels)?;
@@ -137,27 +140,41 @@ impl<'a> Pass<'a> {
         Ok(Self { route: route.again(), pixels: pixels.shallow_clone(), inputs, output })
     }
 
-    /// Adds the gradients that go through this pass to `found`.
-    fn back(mut self, features: &Tensor, logits: &Tensor, wanted: &[&Tensor], found: &mut [Tensor]) -> tch::Result<()> {
+    /// What the loss is made of.
+    pub(crate) fn shown(&self) -> Output {
+        let Output { features, logits } = &self.output;
+        Output { features: features.shallow_clone(), logits: logits.shallow_clone() }
+    }
+
+    /// Adds the gradients that go through this pass to `found`, given those by its features and logits.
+    ///
+    /// # Errors
+    /// No memory.
+    pub(crate) fn back(
+        &self,
+        features: &Tensor,
+        logits: &Tensor,
+        wanted: &[&Tensor],
+        found: &mut [Tensor],
+    ) -> tch::Result<()> {
         let model = self.route.model;
-        let Some(last) = self.inputs.pop() else { return Ok(()) };
-        let head = model.head(&last, self.route.head)?;
+        let Some((last, inputs)) = self.inputs.split_last() else { return Ok(()) };
+        let head = model.head(last, self.route.head)?;
         let mut parts: Vec<Tensor> = Vec::with_capacity(2);
         for (output, gradient) in [(head.features, features), (head.logits, logits)] {
             if gradient.defined() && output.requires_grad() {
                 parts.push(inner_product(&output, gradient)?);
             }
         }
-        let mut gradient = through(&parts, &last, wanted, found)?;
-        while let Some(input) = self.inputs.pop() {
+        let mut gradient = through(&parts, last, wanted, found)?;
+        for (number, input) in inputs.iter().enumerate().rev() {
             if !gradient.defined() {
                 return Ok(());
             }
-            let number = self.inputs.len();
             let taken = if number == 0 { model.normalised(&self.pixels)? } else { input.shallow_clone() };
             let output = model.stage(number, &taken, self.route.stages[number])?;
             let parts = if output.requires_grad() { vec![inner_product(&output, &gradient)?] } else { Vec::new() };
-            gradient = through(&parts, &input, wanted, found)?;
+            gradient = through(&parts, input, wanted, found)?;
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use gauntlet_executor_ipc::Ready;
 use gauntlet_proto::v1;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::artifacts::{Artifacts, Cache};
@@ -16,6 +17,7 @@ use crate::event::Event;
 use crate::executor::{ExecutorSettings, Slot, SlotEvent};
 use crate::identity::{self, StateDir};
 use crate::job::Workshop;
+use crate::leave::Leave;
 use crate::outbox::Outbox;
 use crate::runtime::{Introduction, Runtime, Start};
 use crate::session::{self, Coordinators, Pauses};
@@ -29,15 +31,18 @@ const EVENTS: usize = 256;
 pub struct Agent;
 
 impl Agent {
-    /// Works for the coordinator until it is drained, or until `shutdown`; then what runs is handed back and every executor is gone.
+    /// Works for the coordinator until it is drained, told to leave, or its wall time is nearly over; then what runs is handed back and every executor
+    /// is gone.
     ///
     /// A coordinator that is away is waited for. Must run in a Tokio runtime with I/O and time enabled.
     ///
     /// # Errors
     /// Settings that make no sense, a state directory that cannot be used or is another's, executors that do not start, or a coordinator that
     /// refuses this worker from the beginning.
-    pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), AgentError> {
+    pub async fn run(config: Config, leave: impl Into<Leave>) -> Result<(), AgentError> {
         config.check()?;
+        let wishes: Leave = leave.into();
+        let ends = config.wall_time.map(|wall_time| Instant::now() + wall_time);
         let coordinators = Coordinators::new(&config.endpoints)?;
         let artifacts = Artifacts::open(&config.artifact_store)?;
         let state = StateDir::open(&config.state_dir)?;
@@ -51,7 +56,8 @@ impl Agent {
         let mut warm = WarmUp { receiver, ready: BTreeMap::new() };
         let receiver = tokio::select! {
             warmed = warm.all(slots.len()) => warmed.map(|()| Some(warm)),
-            () = shutdown.cancelled() => Ok(None),
+            () = wishes.in_good_order.cancelled() => Ok(None),
+            () = wishes.at_once.cancelled() => Ok(None),
         };
         let WarmUp { receiver, ready } = match receiver {
             Ok(Some(warm)) => warm,
@@ -73,11 +79,12 @@ impl Agent {
             devices: devices(ready.values().map(|(_, ready)| ready)),
             slots: config.slots,
             labels: config.labels.clone(),
+            ends,
         };
         let executors = ready.into_iter().map(|(slot, (generation, _))| (slot, generation)).collect();
         let outbox = Outbox::recovered(recovered.reports, recovered.next);
         let start = Start { tuning: config.tuning, introduction, slots, executors, outbox, spool, workshop, events };
-        let result = Runtime::new(start).run(receiver, shutdown, &leave).await;
+        let result = Runtime::new(start).run(receiver, &wishes, &leave).await;
         // The runtime has let go of its end of the stream: the session says farewell by itself.
         leave.cancel();
         if let Err(error) = session.await {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use gauntlet_domain::experiment::{ArtifactRef, NUMERICS_VERSION, TaskSpec};
-use gauntlet_domain::task::{Failure, FailureClass};
+use gauntlet_domain::task::{Failure, FailureClass, MemoryPlan};
 use gauntlet_domain::{AttemptRef, Digest, TaskId};
 use gauntlet_proto::convert::{self, InvalidField};
 use gauntlet_proto::v1;
@@ -17,6 +17,8 @@ pub(crate) struct Assignment {
     pub(crate) inputs: BTreeMap<TaskId, ArtifactRef>,
     pub(crate) files: BTreeMap<Digest, PathBuf>,
     pub(crate) resume_from: Option<ArtifactRef>,
+    /// How it spares memory.
+    pub(crate) memory: MemoryPlan,
     /// For people.
     pub(crate) label: String,
 }
@@ -45,7 +47,8 @@ pub(crate) fn read(wire: v1::Assign) -> Result<Assignment, Refusal> {
             "the assignment does not say where the file with digest {missing} lies"
         ))));
     }
-    Ok(Assignment { attempt, spec, inputs, files, resume_from, label: wire.label })
+    let memory = wire.memory.map(Into::into).unwrap_or_default();
+    Ok(Assignment { attempt, spec, inputs, files, resume_from, memory, label: wire.label })
 }
 
 fn permanent(message: String) -> Failure {

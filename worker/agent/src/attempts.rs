@@ -1,10 +1,11 @@
 //! Which attempt stands where, and what follows from what happens: a machine without I/O and without a clock.
 //!
 //! ```text
-//! Preparing ──inputs there──▶ Waiting ──executor ready──▶ Running ──finished, failed──▶ Concluding ──uploaded──▶ reported
+//! Preparing ──inputs there──▶ Waiting ──executor ready──▶ Running ──finished, failed, yielded──▶ Concluding ──uploaded──▶ reported
 //!     └──────────────┴──────────────────────┴────── cancelled, disowned, handed back ───────┴──▶ forgotten, or reported
 //! ```
-//! An attempt holds its slot until its end is reported.
+//! An attempt holds its slot until its end is reported. One that is to be handed back while it runs is asked to yield, so that its latest state gets
+//! into a checkpoint; it goes as it is when it takes too long for that.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -38,8 +39,23 @@ pub(crate) enum Input {
     LeaseExpired,
     /// No new work.
     Drain,
-    /// Stop everything, in good order.
-    Shutdown,
+    /// Stop an attempt in good order and hand it back.
+    HandBack {
+        attempt: AttemptRef,
+        reason: String,
+    },
+    /// The same for all, and take nothing new.
+    HandBackAll {
+        reason: String,
+    },
+    /// An attempt that was to be handed back has not got there: it is stopped as it is.
+    Overdue {
+        attempt: AttemptRef,
+    },
+    /// Stop everything at once and hand it back.
+    Shutdown {
+        reason: String,
+    },
     /// Whether reports find their way to the disk, or why not.
     Spooling {
         trouble: Option<String>,
@@ -52,7 +68,7 @@ pub(crate) enum Input {
     ExecutorLost {
         slot: usize,
         generation: Generation,
-        evidence: String,
+        failure: Failure,
     },
     /// None came up; another try follows.
     ExecutorFailedToStart {
@@ -75,6 +91,10 @@ pub(crate) enum Input {
     Failed {
         attempt: AttemptRef,
         failure: Failure,
+    },
+    /// It stopped as it was asked to.
+    Yielded {
+        attempt: AttemptRef,
     },
     Prepared {
         attempt: AttemptRef,
@@ -101,6 +121,12 @@ pub(crate) enum Action {
         generation: Generation,
         execute: Box<Execute>,
     },
+    /// Ask it to stop the attempt in good order.
+    AskToYield {
+        slot: usize,
+        generation: Generation,
+        attempt: AttemptRef,
+    },
     /// Kill it and start another.
     ReplaceExecutor {
         slot: usize,
@@ -111,10 +137,10 @@ pub(crate) enum Action {
         path: PathBuf,
         epoch: u32,
     },
-    /// Read the result and upload what belongs to it; or, after a failure, upload what the next attempt may start from.
+    /// Read the result and upload what belongs to it; or, where there is none, upload what the next attempt may start from.
     Conclude {
         attempt: AttemptRef,
-        ending: Result<PathBuf, Failure>,
+        ending: Ending,
     },
     Report {
         attempt: AttemptRef,
@@ -125,6 +151,16 @@ pub(crate) enum Action {
         attempt: AttemptRef,
         reason: String,
     },
+}
+
+/// How an attempt ended in its executor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// With a result, in this file.
+    Finished(PathBuf),
+    Failed(Failure),
+    /// Unfinished, for this reason.
+    HandedBack(String),
 }
 
 #[derive(Debug)]
@@ -140,6 +176,14 @@ enum Phase {
 struct Attempt {
     slot: usize,
     phase: Phase,
+    /// Why it is to be handed back.
+    yields: Option<String>,
+}
+
+impl Attempt {
+    const fn new(slot: usize) -> Self {
+        Self { slot, phase: Phase::Preparing, yields: None }
+    }
 }
 
 /// The attempts this agent works on, and its executors.
@@ -198,13 +242,19 @@ impl Attempts {
                 self.draining = true;
                 Vec::new()
             }
-            Input::Shutdown => self.shutdown(),
+            Input::HandBack { attempt, reason } => self.hand_back(attempt, &reason),
+            Input::HandBackAll { reason } => {
+                self.draining = true;
+                self.running().into_iter().flat_map(|attempt| self.hand_back(attempt, &reason)).collect()
+            }
+            Input::Overdue { attempt } => self.overdue(attempt),
+            Input::Shutdown { reason } => self.shutdown(&reason),
             Input::Spooling { trouble } => {
                 self.spool_trouble = trouble;
                 Vec::new()
             }
             Input::ExecutorReady { slot, generation } => self.executor_ready(slot, generation),
-            Input::ExecutorLost { slot, generation, evidence } => self.executor_lost(slot, generation, evidence),
+            Input::ExecutorLost { slot, generation, failure } => self.executor_lost(slot, generation, failure),
             Input::ExecutorFailedToStart { slot, message } => self.executor_failed_to_start(slot, &message),
             Input::Epoch { attempt, metrics } => {
                 self.while_running(attempt, |attempt| Action::Report { attempt, content: Content::Epoch(metrics) })
@@ -212,8 +262,13 @@ impl Attempts {
             Input::CheckpointWritten { attempt, path, epoch } => {
                 self.while_running(attempt, |attempt| Action::StoreCheckpoint { attempt, path, epoch })
             }
-            Input::Finished { attempt, result_path } => self.conclude(attempt, Ok(result_path)),
-            Input::Failed { attempt, failure } => self.conclude(attempt, Err(failure)),
+            Input::Finished { attempt, result_path } => self.conclude(attempt, Ending::Finished(result_path)),
+            Input::Failed { attempt, failure } => self.conclude(attempt, Ending::Failed(failure)),
+            Input::Yielded { attempt } => {
+                let reason = self.running.get(&attempt).and_then(|attempt| attempt.yields.clone());
+                let reason = reason.unwrap_or_else(|| "its executor stopped it".to_owned());
+                self.conclude(attempt, Ending::HandedBack(reason))
+            }
             Input::Prepared { attempt, outcome } => self.prepared(attempt, outcome),
             Input::CheckpointStored { attempt, artifact, epoch } => match self.running.contains_key(&attempt) {
                 true => vec![Action::Report { attempt, content: Content::Checkpoint { artifact, epoch } }],
@@ -247,7 +302,7 @@ impl Attempts {
         let attempt = assignment.attempt;
         match self.room() {
             Ok(slot) => {
-                self.running.insert(attempt, Attempt { slot, phase: Phase::Preparing });
+                self.running.insert(attempt, Attempt::new(slot));
                 vec![Action::Prepare(assignment)]
             }
             Err(reason) => vec![Action::Report { attempt, content: Content::HandedBack(reason) }],
@@ -269,7 +324,7 @@ impl Attempts {
     }
 
     fn prepared(&mut self, attempt: AttemptRef, outcome: Result<Box<Execute>, Failure>) -> Vec<Action> {
-        let Some(Attempt { slot, phase }) = self.running.get_mut(&attempt) else { return Vec::new() };
+        let Some(Attempt { slot, phase, .. }) = self.running.get_mut(&attempt) else { return Vec::new() };
         if !matches!(phase, Phase::Preparing) {
             return Vec::new();
         }
@@ -302,14 +357,14 @@ impl Attempts {
         }
     }
 
-    fn executor_lost(&mut self, slot: usize, generation: Generation, evidence: String) -> Vec<Action> {
+    fn executor_lost(&mut self, slot: usize, generation: Generation, failure: Failure) -> Vec<Action> {
         if self.executors[slot] == Some(generation) {
             self.executors[slot] = None;
         }
         let runs_there = |attempt: &Attempt| matches!(attempt.phase, Phase::Running(its) if its == generation);
         let victim = self.running.iter().find(|(_, attempt)| attempt.slot == slot && runs_there(attempt));
         match victim.map(|(attempt, _)| *attempt) {
-            Some(attempt) => self.conclude(attempt, Err(Failure { class: FailureClass::Transient, message: evidence })),
+            Some(attempt) => self.conclude(attempt, Ending::Failed(failure)),
             None => Vec::new(),
         }
     }
@@ -325,12 +380,38 @@ impl Attempts {
         }
     }
 
-    fn shutdown(&mut self) -> Vec<Action> {
+    fn hand_back(&mut self, attempt: AttemptRef, reason: &str) -> Vec<Action> {
+        match self.running.get_mut(&attempt) {
+            // Nothing is lost that was not begun.
+            Some(Attempt { phase: Phase::Preparing | Phase::Waiting(_), .. }) => {
+                self.end(attempt, Content::HandedBack(reason.to_owned()))
+            }
+            Some(Attempt { slot, phase: Phase::Running(generation), yields: yields @ None }) => {
+                *yields = Some(reason.to_owned());
+                vec![Action::AskToYield { slot: *slot, generation: *generation, attempt }]
+            }
+            // It is asked already, about to end, or unknown.
+            Some(Attempt { phase: Phase::Running(_) | Phase::Concluding, .. }) | None => Vec::new(),
+        }
+    }
+
+    fn overdue(&mut self, attempt: AttemptRef) -> Vec<Action> {
+        let Some(Attempt { phase: Phase::Running(_), yields: Some(reason), .. }) = self.running.get(&attempt) else {
+            return Vec::new();
+        };
+        let reason =
+            format!("{reason}; it did not stop in time and goes on from the checkpoint before, if there is one");
+        let mut actions = self.stop_executor_of(attempt);
+        actions.extend(self.conclude(attempt, Ending::HandedBack(reason)));
+        actions
+    }
+
+    fn shutdown(&mut self, reason: &str) -> Vec<Action> {
         self.draining = true;
         let mut actions = Vec::new();
         for attempt in self.running() {
             actions.extend(self.stop_executor_of(attempt));
-            actions.extend(self.end(attempt, Content::HandedBack("the worker shuts down".to_owned())));
+            actions.extend(self.end(attempt, Content::HandedBack(reason.to_owned())));
         }
         actions
     }
@@ -339,7 +420,7 @@ impl Attempts {
         if self.is_executing(attempt) { vec![action(attempt)] } else { Vec::new() }
     }
 
-    fn conclude(&mut self, attempt: AttemptRef, ending: Result<PathBuf, Failure>) -> Vec<Action> {
+    fn conclude(&mut self, attempt: AttemptRef, ending: Ending) -> Vec<Action> {
         match self.running.get_mut(&attempt) {
             Some(Attempt { phase: phase @ Phase::Running(_), .. }) => {
                 *phase = Phase::Concluding;
@@ -364,7 +445,7 @@ impl Attempts {
 
     fn stop_executor_of(&mut self, attempt: AttemptRef) -> Vec<Action> {
         match self.running.get(&attempt) {
-            Some(&Attempt { slot, phase: Phase::Running(generation) }) => {
+            Some(&Attempt { slot, phase: Phase::Running(generation), .. }) => {
                 self.executors[slot] = None;
                 vec![Action::ReplaceExecutor { slot, generation }]
             }

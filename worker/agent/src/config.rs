@@ -33,6 +33,9 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// What users ask for when they place work.
     pub labels: BTreeMap<String, String>,
+    /// Wall time from now on after which this process will be ended. It gets no work that is not expected to fit, and leaves by itself in time to hand
+    /// back what it runs.
+    pub wall_time: Option<Duration>,
     /// Times and sizes.
     pub tuning: Tuning,
 }
@@ -58,6 +61,7 @@ impl Config {
             artifact_store: artifact_store.into(),
             data_dir: data_dir.into(),
             labels: BTreeMap::new(),
+            wall_time: None,
             tuning: Tuning::default(),
         }
     }
@@ -71,6 +75,14 @@ impl Config {
         }
         if self.endpoints.is_empty() {
             return Err(AgentError::setting("endpoints", "expected at least one coordinator"));
+        }
+        if let Some(wall_time) = self.wall_time
+            && wall_time <= self.tuning.leave_time()
+        {
+            let needed = self.tuning.leave_time();
+            let problem =
+                format!("{wall_time:?} are over before anything can run: handing back takes up to {needed:?}");
+            return Err(AgentError::setting("wall time", problem));
         }
         Ok(())
     }
@@ -89,12 +101,21 @@ pub struct Tuning {
     pub reconnect_max: Duration,
     /// Time after which an unanswered report is sent again over a session that still stands.
     pub resend_after: Duration,
-    /// At a shutdown: longest wait for the coordinator's acknowledgements.
+    /// Longest time that an attempt may take to stop in good order when it is handed back; then its executor is killed.
+    pub grace: Duration,
+    /// At a shutdown: longest wait for the coordinator's acknowledgements, after everything has stopped.
     pub farewell: Duration,
     /// How often progress is passed on, leases are watched and silence is noticed.
     pub tick: Duration,
     /// Silence of a running attempt after which a warning is logged.
     pub silence: Duration,
+}
+
+impl Tuning {
+    /// Longest time from the wish to leave to the end.
+    pub fn leave_time(&self) -> Duration {
+        self.grace + self.farewell
+    }
 }
 
 impl Default for Tuning {
@@ -105,6 +126,8 @@ impl Default for Tuning {
             reconnect_min: Duration::from_millis(100),
             reconnect_max: Duration::from_secs(5),
             resend_after: Duration::from_secs(30),
+            // With the farewell below the 30 s that Kubernetes grants.
+            grace: Duration::from_secs(25),
             farewell: Duration::from_secs(2),
             tick: Duration::from_millis(500),
             silence: Duration::from_secs(60),

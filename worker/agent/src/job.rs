@@ -16,7 +16,7 @@ use tokio::task::AbortHandle;
 
 use crate::artifacts::{Artifacts, Cache};
 use crate::assignment::Assignment;
-use crate::attempts::Input;
+use crate::attempts::{Ending, Input};
 use crate::event::Event;
 use crate::report::Content;
 
@@ -39,7 +39,7 @@ impl Workshop {
 
 enum Job {
     StoreCheckpoint { path: PathBuf, epoch: u32 },
-    Conclude(Result<PathBuf, Failure>),
+    Conclude(Ending),
 }
 
 /// The background work of one attempt; it stops when this is dropped.
@@ -69,7 +69,7 @@ impl Jobs {
         let _ = self.sender.send(Job::StoreCheckpoint { path, epoch });
     }
 
-    pub(crate) fn conclude(&self, ending: Result<PathBuf, Failure>) {
+    pub(crate) fn conclude(&self, ending: Ending) {
         let _ = self.sender.send(Job::Conclude(ending));
     }
 }
@@ -89,7 +89,7 @@ impl Worker {
         let mut checkpoint = None;
         while let Some(job) = jobs.recv().await {
             let ending = self.collect(job, &mut jobs, &mut checkpoint);
-            if !matches!(&ending, Some(Ok(_))) {
+            if !matches!(&ending, Some(Ending::Finished(_))) {
                 self.store_checkpoint(checkpoint.take()).await;
             }
             if let Some(ending) = ending {
@@ -106,7 +106,7 @@ impl Worker {
         first: Job,
         jobs: &mut mpsc::UnboundedReceiver<Job>,
         checkpoint: &mut Option<(PathBuf, u32)>,
-    ) -> Option<Result<PathBuf, Failure>> {
+    ) -> Option<Ending> {
         let mut next = Some(first);
         while let Some(job) = next {
             match job {
@@ -146,6 +146,7 @@ impl Worker {
             task_checkpoints,
             resume_from: self.resume_point(&inputs).await,
             output_dir,
+            memory: assignment.memory,
         })
     }
 
@@ -179,10 +180,11 @@ impl Worker {
         }
     }
 
-    async fn conclude(&self, ending: Result<PathBuf, Failure>) -> Content {
+    async fn conclude(&self, ending: Ending) -> Content {
         match ending {
-            Ok(result_path) => self.publish(result_path).await.unwrap_or_else(Content::Failed),
-            Err(failure) => Content::Failed(failure),
+            Ending::Finished(result_path) => self.publish(result_path).await.unwrap_or_else(Content::Failed),
+            Ending::Failed(failure) => Content::Failed(failure),
+            Ending::HandedBack(reason) => Content::HandedBack(reason),
         }
     }
 

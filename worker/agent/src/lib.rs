@@ -5,6 +5,7 @@
 //! * What to do is decided in two pure machines, `attempts` (which attempt stands where, and what follows from an event) and `outbox` (which report
 //!   is not acknowledged yet); `runtime` carries their decisions out.
 //! * Reports are on disk before they are sent (`spool`) and leave it when the coordinator has acknowledged them.
+//! * Who leaves first has what runs stop at a checkpoint (`leave`), for a bounded time.
 //! * An executor is a process of its own, killed to cancel and replaced when it dies (`executor`).
 //! * Checkpoints travel as artifacts named by their digest (`artifacts`); nothing that comes over the wire is used as a path or trusted as a size.
 //!
@@ -21,6 +22,7 @@ mod event;
 mod executor;
 mod identity;
 mod job;
+mod leave;
 mod outbox;
 mod report;
 mod runtime;
@@ -31,3 +33,4 @@ pub use agent::Agent;
 pub use artifacts::artifact_path;
 pub use config::{Config, Tuning};
 pub use error::AgentError;
+pub use leave::Leave;

@@ -19,8 +19,9 @@ use crate::attempts::{Action, Attempts, Generation, Input};
 use crate::config::Tuning;
 use crate::error::AgentError;
 use crate::event::Event;
-use crate::executor::{Slot, SlotEvent};
+use crate::executor::{Loss, Slot, SlotEvent};
 use crate::job::{Jobs, Workshop};
+use crate::leave::Leave;
 use crate::outbox::{Outbox, Sequence};
 use crate::report::Content;
 use crate::spool::{Spool, SpoolEvent};
@@ -33,6 +34,8 @@ pub(crate) struct Introduction {
     pub(crate) devices: Vec<v1::Device>,
     pub(crate) slots: u32,
     pub(crate) labels: BTreeMap<String, String>,
+    /// When its wall time is over.
+    pub(crate) ends: Option<Instant>,
 }
 
 /// Everything the loop starts with.
@@ -57,6 +60,9 @@ struct Work {
     started: Instant,
     last_heard: Instant,
     progress: Option<v1::Progress>,
+    /// Until when it has to have stopped in good order.
+    yields_by: Option<Instant>,
+    peak_memory_mib: Option<u32>,
 }
 
 /// How things stand with the coordinator.
@@ -84,7 +90,8 @@ pub(crate) struct Runtime {
     announced: BTreeSet<AttemptRef>,
     /// When the coordinator last answered a report, or got one it had not had.
     last_exchange: Instant,
-    farewell: Option<Instant>,
+    /// When this worker is gone at the latest, once it leaves.
+    gone_by: Option<Instant>,
 }
 
 impl Runtime {
@@ -108,15 +115,15 @@ impl Runtime {
             lease: None,
             announced: BTreeSet::new(),
             last_exchange: Instant::now(),
-            farewell: None,
+            gone_by: None,
         }
     }
 
-    /// Until drained or shut down.
+    /// Until drained or told to leave.
     pub(crate) async fn run(
         mut self,
         mut events: mpsc::Receiver<Event>,
-        shutdown: CancellationToken,
+        wishes: &Leave,
         leave: &CancellationToken,
     ) -> Result<(), AgentError> {
         let mut ticks = interval(self.tuning.tick);
@@ -125,15 +132,25 @@ impl Runtime {
             if self.may_leave() {
                 break Ok(());
             }
+            self.hurry();
             let link = self.link();
-            let until = self.farewell;
+            let (gone_by, stays) = (self.gone_by, self.gone_by.is_none());
+            // Work ends before the wall time does.
+            let work_ends = self.introduction.ends.and_then(|ends| ends.checked_sub(self.tuning.leave_time()));
             tokio::select! {
                 event = events.recv() => match event {
                     Some(event) => if let Err(error) = self.hear(event) { break Err(error) },
                     None => break Ok(()),
                 },
-                () = shutdown.cancelled(), if until.is_none() => self.say_farewell(),
-                () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => break Ok(()),
+                () = wishes.at_once.cancelled(), if !self.attempts.is_empty() || stays => self.leave_at_once(),
+                () = wishes.in_good_order.cancelled(), if stays => self.leave_in_good_order("the worker shuts down"),
+                () = sleep_until(work_ends.unwrap_or_else(Instant::now)), if work_ends.is_some() && stays => {
+                    self.leave_in_good_order("the worker's wall time is nearly over");
+                }
+                () = sleep_until(gone_by.unwrap_or_else(Instant::now)), if gone_by.is_some() => {
+                    self.follow(Input::Shutdown { reason: "the worker left before it had stopped".to_owned() });
+                    break Ok(());
+                }
                 permit = link::reserve(link), if self.outbox.can_send() => self.send_next(permit),
                 _ = ticks.tick() => self.tick(),
             }
@@ -161,17 +178,38 @@ impl Runtime {
     }
 
     fn may_leave(&self) -> bool {
-        match self.farewell {
-            Some(_) => self.outbox.is_empty() || matches!(self.link, Link::Down { .. }),
-            None => self.attempts.is_draining() && self.attempts.is_empty() && self.outbox.is_empty(),
+        if !self.attempts.is_draining() || !self.attempts.is_empty() {
+            return false;
         }
+        self.outbox.is_empty() || self.gone_by.is_some() && matches!(self.link, Link::Down { .. })
     }
 
-    fn say_farewell(&mut self) {
-        tracing::info!(running = self.attempts.running().len(), "the worker shuts down and hands back what it runs");
-        self.farewell = Some(Instant::now() + self.tuning.farewell);
+    /// Has what runs stop at a checkpoint, and leaves when it is handed back.
+    pub(super) fn leave_in_good_order(&mut self, reason: &str) {
+        if self.gone_by.is_some() {
+            return;
+        }
+        let running = self.attempts.running().len();
+        tracing::warn!(running, grace = ?self.tuning.grace, "{reason}: it hands back what it runs and leaves");
+        self.gone_by = Some(Instant::now() + self.tuning.leave_time());
         self.say(worker_message::Message::Draining(v1::Draining {}));
-        self.follow(Input::Shutdown);
+        self.follow(Input::HandBackAll { reason: reason.to_owned() });
+    }
+
+    fn leave_at_once(&mut self) {
+        tracing::warn!(running = self.attempts.running().len(), "the worker leaves at once");
+        self.gone_by = Some(Instant::now() + self.tuning.farewell);
+        self.say(worker_message::Message::Draining(v1::Draining {}));
+        self.follow(Input::Shutdown { reason: "the worker was told to leave at once".to_owned() });
+    }
+
+    /// When nothing runs any more, only acknowledgements are waited for.
+    fn hurry(&mut self) {
+        if let Some(gone_by) = &mut self.gone_by
+            && self.attempts.is_empty()
+        {
+            *gone_by = (*gone_by).min(Instant::now() + self.tuning.farewell);
+        }
     }
 
     fn hear(&mut self, event: Event) -> Result<(), AgentError> {
@@ -199,6 +237,12 @@ impl Runtime {
                 }
                 self.slots[slot].execute(generation, execute);
             }
+            Action::AskToYield { slot, generation, attempt } => {
+                if let Some(work) = self.work.get_mut(&attempt) {
+                    work.yields_by = Some(Instant::now() + self.tuning.grace);
+                }
+                self.slots[slot].hand_back(generation, attempt);
+            }
             Action::ReplaceExecutor { slot, generation } => self.slots[slot].replace(generation),
             Action::StoreCheckpoint { attempt, path, epoch } => {
                 if let Some(work) = self.work.get(&attempt) {
@@ -221,15 +265,18 @@ impl Runtime {
         tracing::info!(%attempt, task = %attempt.task, label, "an attempt begins");
         let jobs = Jobs::start(Arc::clone(&self.workshop), assignment, self.events.clone());
         let now = Instant::now();
-        self.work.insert(attempt, Work { jobs, label, started: now, last_heard: now, progress: None });
+        let work =
+            Work { jobs, label, started: now, last_heard: now, progress: None, yields_by: None, peak_memory_mib: None };
+        self.work.insert(attempt, work);
     }
 
     fn report(&mut self, attempt: AttemptRef, content: Content) {
         let outcome = content.outcome();
-        let report = content.into_report(attempt);
+        let mut report = content.into_report(attempt);
         if crate::report::is_final(&report) {
             match self.work.remove(&attempt) {
                 Some(work) => {
+                    report.peak_memory_mib = work.peak_memory_mib;
                     tracing::info!(%attempt, label = work.label, seconds = work.started.elapsed().as_secs_f64(), "an attempt has ended: {outcome}");
                 }
                 None => tracing::warn!(%attempt, "an attempt is not begun: {outcome}"),
@@ -295,7 +342,10 @@ impl Runtime {
                 tracing::debug!(slot, pid = ready.pid, device = ready.device, "an executor is ready");
                 self.follow(Input::ExecutorReady { slot, generation });
             }
-            SlotEvent::Lost { generation, evidence } => self.follow(Input::ExecutorLost { slot, generation, evidence }),
+            SlotEvent::Lost { generation, loss: Loss { failure, attempt, peak_memory_mib } } => {
+                self.note_memory(attempt, peak_memory_mib);
+                self.follow(Input::ExecutorLost { slot, generation, failure });
+            }
             SlotEvent::FailedToStart { message } => self.follow(Input::ExecutorFailedToStart { slot, message }),
             SlotEvent::Said(said) => self.hear_attempt(*said),
         }
@@ -308,8 +358,18 @@ impl Runtime {
             Said::Progress { attempt, done, total, unit } => return self.progress(attempt, done, total, unit),
             Said::Epoch { attempt, metrics } => Input::Epoch { attempt, metrics },
             Said::Checkpoint { attempt, path, epoch } => Input::CheckpointWritten { attempt, path, epoch },
-            Said::Finished { attempt, result_path } => Input::Finished { attempt, result_path },
-            Said::Failed { attempt, class, message } => Input::Failed { attempt, failure: Failure { class, message } },
+            Said::Finished { attempt, result_path, peak_memory_mib } => {
+                self.note_memory(Some(attempt), peak_memory_mib);
+                Input::Finished { attempt, result_path }
+            }
+            Said::Yielded { attempt, peak_memory_mib } => {
+                self.note_memory(Some(attempt), peak_memory_mib);
+                Input::Yielded { attempt }
+            }
+            Said::Failed { attempt, class, message, peak_memory_mib } => {
+                self.note_memory(Some(attempt), peak_memory_mib);
+                Input::Failed { attempt, failure: Failure { class, message } }
+            }
         };
         if let Input::Epoch { attempt, .. } | Input::CheckpointWritten { attempt, .. } = &input
             && let Some(work) = self.work.get_mut(attempt)
@@ -317,6 +377,12 @@ impl Runtime {
             work.last_heard = Instant::now();
         }
         self.follow(input);
+    }
+
+    fn note_memory(&mut self, attempt: Option<AttemptRef>, peak_memory_mib: Option<u32>) {
+        if let Some(work) = attempt.and_then(|attempt| self.work.get_mut(&attempt)) {
+            work.peak_memory_mib = peak_memory_mib;
+        }
     }
 
     fn progress(&mut self, attempt: AttemptRef, done: u64, total: u64, unit: String) {

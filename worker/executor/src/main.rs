@@ -4,6 +4,7 @@
 //! This process must **not** know: the network, the coordinator, leases. Its messages are `gauntlet-executor-ipc`'s, its science `gauntlet-lab`'s.
 
 mod agent;
+mod memory;
 mod serve;
 mod stdout;
 
@@ -28,8 +29,8 @@ struct Arguments {
     /// Shortest time between two resumable checkpoints of a training; 0 writes one after every epoch.
     #[arg(long, env = "GAUNTLET_CHECKPOINT_INTERVAL_SECS", default_value_t = 10, value_name = "SECONDS")]
     checkpoint_interval_secs: u64,
-    /// Compute the activations of trainings again instead of keeping them: a forward pass more in each step, for a fraction of the memory. The
-    /// results are the same.
+    /// Compute activations again instead of keeping them: a forward pass more in each step, for a fraction of the memory. The results are the same. A
+    /// task that ran out of memory does so by itself.
     #[arg(long, env = "GAUNTLET_RECOMPUTE_ACTIVATIONS")]
     recompute_activations: bool,
     /// Say as one line of JSON whether the device works, and exit.

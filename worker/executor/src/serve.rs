@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -11,19 +10,20 @@ use gauntlet_domain::AttemptRef;
 use gauntlet_domain::experiment::{EpochMetrics, NUMERICS_VERSION};
 use gauntlet_domain::task::FailureClass;
 use gauntlet_executor_ipc::{Event, Execute, PROTOCOL_VERSION, Ready, Request, TaskOutput, write_message};
-use gauntlet_lab::{Inputs, Lab, Observer, Probe};
+use gauntlet_lab::training::Wish;
+use gauntlet_lab::{Inputs, Lab, LabError, Observer, Probe};
 
-use crate::agent;
+use crate::agent::{self, Wishes};
+use crate::memory::{self, Meter};
 
 /// Shortest time between two progress messages.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Whether a task has come in that is not done.
-static BUSY: AtomicBool = AtomicBool::new(false);
+static WISHES: Wishes = Wishes::new();
 
 /// Serves the agent until it closes stdin or says so.
 pub(crate) fn serve(mut lab: Lab, probe: &Probe, stdout: File) -> anyhow::Result<()> {
-    let requests = agent::listen(&BUSY).context("no thread for stdin")?;
+    let requests = agent::listen(&WISHES).context("no thread for stdin")?;
     let mut events = Events { stdout };
     events.send(&Event::Ready(Ready {
         protocol: PROTOCOL_VERSION,
@@ -31,7 +31,7 @@ pub(crate) fn serve(mut lab: Lab, probe: &Probe, stdout: File) -> anyhow::Result
         libtorch: probe.libtorch.to_owned(),
         device: probe.device.to_string(),
         threads: probe.threads,
-        memory_mib: None,
+        memory_mib: memory::of_device(probe.device),
         pid: std::process::id(),
     }));
     while let Ok(request) = requests.recv() {
@@ -39,26 +39,33 @@ pub(crate) fn serve(mut lab: Lab, probe: &Probe, stdout: File) -> anyhow::Result
             Request::Shutdown => break,
             Request::Execute(execute) => {
                 let event = compute(&mut lab, *execute, &mut events);
-                BUSY.store(false, Ordering::SeqCst);
+                WISHES.done();
                 events.send(&event);
             }
+            // The listener keeps these to itself.
+            Request::Yield { .. } => {}
         }
     }
     Ok(())
 }
 
 fn compute(lab: &mut Lab, execute: Execute, events: &mut Events) -> Event {
-    let Execute { attempt, spec, files, data_dir, task_checkpoints, resume_from, output_dir } = execute;
-    let inputs = Inputs { places: Places { files, data_dir }, task_checkpoints, resume_from, output_dir };
+    let Execute { attempt, spec, files, data_dir, task_checkpoints, resume_from, output_dir, memory } = execute;
+    let inputs = Inputs { places: Places { files, data_dir }, task_checkpoints, resume_from, output_dir, memory };
+    let meter = Meter::start(lab.settings().device);
     let mut reporter = Reporter { attempt, events, said: None };
-    let output = match lab.execute(&spec, &inputs, &mut reporter) {
+    let computed = lab.execute(&spec, &inputs, &mut reporter);
+    let peak_memory_mib = meter.peak_mib();
+    let failed = |class, message| Event::Failed { attempt, class, message, peak_memory_mib };
+    let output = match computed {
         Ok(gauntlet_lab::TaskOutput::Trained { checkpoint }) => TaskOutput::Trained { checkpoint },
         Ok(gauntlet_lab::TaskOutput::Attacked(result)) => TaskOutput::Attacked(result),
-        Err(error) => return Event::Failed { attempt, class: error.class(), message: error.to_string() },
+        Err(LabError::Stopped { .. } | LabError::Interrupted) => return Event::Yielded { attempt, peak_memory_mib },
+        Err(error) => return failed(error.class(), error.to_string()),
     };
     match output.write_in(&inputs.output_dir) {
-        Ok(result_path) => Event::Finished { attempt, result_path },
-        Err(error) => Event::Failed { attempt, class: FailureClass::Transient, message: error.to_string() },
+        Ok(result_path) => Event::Finished { attempt, result_path, peak_memory_mib },
+        Err(error) => failed(FailureClass::Transient, error.to_string()),
     }
 }
 
@@ -101,5 +108,9 @@ impl Observer for Reporter<'_> {
 
     fn checkpoint(&mut self, path: &Path, epoch: u32) {
         self.events.send(&Event::Checkpoint { attempt: self.attempt, path: path.to_owned(), epoch });
+    }
+
+    fn wish(&mut self) -> Wish {
+        if WISHES.yields() { Wish::Stop } else { Wish::GoOn }
     }
 }

@@ -12,7 +12,7 @@ use gauntlet_domain::experiment::{
     Fit, Frozen, Head, ImageShape, Length, ModelSpec, NUMERICS_VERSION, Norm, Normalize, Objective, Optimizer,
     Precision, Recipe, Schedule, Stem, Subset, TaskSpec, TrainSpec, Weights,
 };
-use gauntlet_domain::task::FailureClass;
+use gauntlet_domain::task::{FailureClass, MemoryPlan};
 use gauntlet_domain::{AttemptNumber, AttemptRef, Digest};
 use gauntlet_executor_ipc::{Event, Execute, Request, TaskOutput, read_message, write_message};
 use safetensors::{Dtype, tensor::TensorView};
@@ -54,7 +54,7 @@ impl Executor {
     fn until_over(&mut self) -> Vec<Event> {
         let mut events = Vec::new();
         while let Some(event) = self.next() {
-            let over = matches!(event, Event::Finished { .. } | Event::Failed { .. });
+            let over = matches!(event, Event::Finished { .. } | Event::Failed { .. } | Event::Yielded { .. });
             events.push(event);
             if over {
                 return events;
@@ -147,6 +147,7 @@ fn execute(spec: TaskSpec, files: &BTreeMap<Digest, std::path::PathBuf>, output_
         task_checkpoints: BTreeMap::new(),
         resume_from: None,
         output_dir: output_dir.to_owned(),
+        memory: MemoryPlan::default(),
     }
 }
 
@@ -161,7 +162,9 @@ fn a_training_and_an_attack_on_it_run_one_after_the_other() {
     let events = executor.until_over();
     let epochs = events.iter().filter(|event| matches!(event, Event::Epoch { .. })).count();
     assert_eq!(epochs, 3, "{events:?}");
-    let Some(Event::Finished { attempt: finished, result_path }) = events.last() else { panic!("{events:?}") };
+    let Some(Event::Finished { attempt: finished, result_path, peak_memory_mib: Some(1..) }) = events.last() else {
+        panic!("{events:?}")
+    };
     assert_eq!(*finished, attempt);
     let TaskOutput::Trained { checkpoint } = TaskOutput::read(result_path).unwrap() else { panic!("no checkpoint") };
 
@@ -194,6 +197,80 @@ fn a_task_that_cannot_be_computed_fails_and_the_executor_stays() {
     assert!(message.contains("the data set has 3 classes, the model 2"), "{message}");
     executor.send(&Request::Execute(Box::new(execute(training(dataset, 1), &files, folder.path()))));
     assert!(matches!(executor.until_over().last(), Some(Event::Finished { .. })));
+}
+
+/// Waits until this many steps are done.
+fn steps_done(executor: &mut Executor, least: u64) -> u64 {
+    loop {
+        match executor.next() {
+            Some(Event::Progress { done, .. }) if done >= least => return done,
+            Some(_) => {}
+            None => panic!("the executor has ended"),
+        }
+    }
+}
+
+#[test]
+fn a_training_that_is_asked_to_yield_stops_at_a_checkpoint_and_another_executor_goes_on_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let (dataset, files) = dataset(folder.path());
+    let steps = 60;
+    let whole = execute(training(dataset.clone(), steps), &files, folder.path());
+    let attempt = whole.attempt;
+    let mut executor = Executor::ready();
+    executor.send(&Request::Execute(Box::new(whole)));
+    let before = steps_done(&mut executor, 10);
+    let other = AttemptRef { attempt: AttemptNumber(9), ..attempt };
+    executor.send(&Request::Yield { attempt: other });
+    let meanwhile = steps_done(&mut executor, before + 5);
+    executor.send(&Request::Yield { attempt });
+    let events = executor.until_over();
+    let [.., Event::Checkpoint { path, .. }, Event::Yielded { attempt: yielded, peak_memory_mib: Some(1..) }] =
+        &events[..]
+    else {
+        panic!("{events:?}")
+    };
+    assert_eq!(*yielded, attempt);
+
+    // What is asked of an attempt that is over means nothing to the next one, in the same process or another.
+    executor.send(&Request::Yield { attempt });
+    let second = AttemptRef { attempt: AttemptNumber(2), ..attempt };
+    let resumed = Execute {
+        attempt: second,
+        resume_from: Some(path.clone()),
+        ..execute(training(dataset, steps), &files, folder.path())
+    };
+    executor.send(&Request::Execute(Box::new(resumed)));
+    let first = steps_done(&mut executor, 0);
+    assert!(first >= meanwhile, "it goes on at step {first}, though {meanwhile} were done");
+    let events = executor.until_over();
+    assert!(matches!(events.last(), Some(Event::Finished { attempt, .. }) if *attempt == second), "{events:?}");
+}
+
+#[test]
+fn an_attack_that_is_asked_to_yield_stops_between_two_batches() {
+    let folder = tempfile::tempdir().unwrap();
+    let (dataset, files) = dataset(folder.path());
+    // Many tries of one batch each; on a model that was never trained nobody is fooled for long, for the ball is a point.
+    let method = AttackMethod::Pgd { steps: 50, step_size: 1e-9, random_start: true, restarts: 10_000 };
+    let attack = AttackConfig { method, norm: Norm::Linf, eps: Some(1e-9), target: None, early_stop: true };
+    let (weights, seed) = (Weights::Scratch, 0);
+    let spec = AttackSpec { dataset, model: model(), weights, attack, seed, numerics: NUMERICS_VERSION };
+    let request = execute(TaskSpec::Attack(spec), &files, folder.path());
+    let attempt = request.attempt;
+    let mut executor = Executor::ready();
+    executor.send(&Request::Execute(Box::new(request)));
+    assert!(matches!(executor.next(), Some(Event::Progress { .. })));
+    executor.send(&Request::Yield { attempt });
+    let events = executor.until_over();
+    assert!(matches!(events.last(), Some(Event::Yielded { .. })), "{events:?}");
+}
+
+#[test]
+fn an_executor_knows_the_memory_of_the_cpu() {
+    let mut executor = Executor::start();
+    let Some(Event::Ready(ready)) = executor.next() else { panic!("it is not ready") };
+    assert!(ready.memory_mib.is_some_and(|mib| mib > 64), "{ready:?}");
 }
 
 #[test]

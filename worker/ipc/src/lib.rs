@@ -1,8 +1,8 @@
 //! What a worker's agent and its executor process say to each other: one JSON value per line, [`Request`]s on the executor's stdin, [`Event`]s on
 //! its stdout.
 //!
-//! * An executor first says [`Event::Ready`], then serves one [`Request::Execute`] at a time, each ending in exactly one [`Event::Finished`] or
-//!   [`Event::Failed`]. Cancelling is killing the process.
+//! * An executor first says [`Event::Ready`], then serves one [`Request::Execute`] at a time, each ending in exactly one [`Event::Finished`],
+//!   [`Event::Failed`] or [`Event::Yielded`]. Cancelling is killing the process.
 //! * Everything said about an attempt names it, so that the agent can drop what comes late.
 //! * Results are files: a line stays small however many examples a task has.
 //!
@@ -18,4 +18,4 @@ pub use message::{Event, Execute, Ready, Request};
 pub use output::{OutputFileError, RESULT_FILE, TaskOutput};
 
 /// Raised whenever a message changes its meaning; an agent refuses an executor of another version.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;

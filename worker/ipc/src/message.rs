@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use gauntlet_domain::experiment::{EpochMetrics, TaskSpec};
-use gauntlet_domain::task::FailureClass;
+use gauntlet_domain::task::{FailureClass, MemoryPlan};
 use gauntlet_domain::{AttemptRef, Digest, TaskId};
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +14,12 @@ use serde::{Deserialize, Serialize};
 pub enum Request {
     /// Compute this. Sent only while the executor is idle.
     Execute(Box<Execute>),
+    /// Stop this attempt at the next point where that can be done in good order, after a resumable checkpoint where the task has such. Heeded while busy;
+    /// whoever does not run the attempt any more pays no attention.
+    Yield {
+        /// The attempt.
+        attempt: AttemptRef,
+    },
     /// Finish and exit with status 0. Closing stdin means: exit at once.
     Shutdown,
 }
@@ -36,6 +42,8 @@ pub struct Execute {
     pub resume_from: Option<PathBuf>,
     /// An existing folder of this attempt alone, for everything it writes.
     pub output_dir: PathBuf,
+    /// How it spares memory.
+    pub memory: MemoryPlan,
 }
 
 /// What an executor is.
@@ -51,7 +59,7 @@ pub struct Ready {
     pub device: String,
     /// Threads of one operation.
     pub threads: u32,
-    /// Memory of the device, where it is known.
+    /// Memory of the device, where it is known: on the CPU what the machine has, or what the control group of the process may take of it.
     pub memory_mib: Option<u64>,
     /// Its process id.
     pub pid: u32,
@@ -96,6 +104,15 @@ pub enum Event {
         attempt: AttemptRef,
         /// Where the [`TaskOutput`](crate::TaskOutput) lies.
         result_path: PathBuf,
+        /// The most memory that the process took for it, where that is known.
+        peak_memory_mib: Option<u32>,
+    },
+    /// The attempt stopped unfinished, as it was asked to; its checkpoint was told before. The executor is idle again.
+    Yielded {
+        /// The attempt.
+        attempt: AttemptRef,
+        /// As in [`Event::Finished`].
+        peak_memory_mib: Option<u32>,
     },
     /// The attempt failed; the executor is idle again.
     Failed {
@@ -105,6 +122,8 @@ pub enum Event {
         class: FailureClass,
         /// What happened, for people.
         message: String,
+        /// As in [`Event::Finished`].
+        peak_memory_mib: Option<u32>,
     },
 }
 
@@ -167,6 +186,7 @@ mod tests {
             task_checkpoints: BTreeMap::from([(TaskId::from_digest(Digest::of(b"parent")), "/spool/p".into())]),
             resume_from: None,
             output_dir: "/spool/out".into(),
+            memory: MemoryPlan::SPARING,
         }));
         let line = encode(&request).unwrap();
         assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
@@ -176,7 +196,9 @@ mod tests {
 
     #[test]
     fn events_are_tagged_by_name_so_that_a_person_can_read_the_stream() {
-        let event = Event::Failed { attempt: attempt(), class: FailureClass::Permanent, message: "two\nlines".into() };
+        let message = "two\nlines".to_owned();
+        let event =
+            Event::Failed { attempt: attempt(), class: FailureClass::Permanent, message, peak_memory_mib: Some(812) };
         let line = String::from_utf8(encode(&event).unwrap()).unwrap();
         assert!(line.starts_with(r#"{"event":"failed","attempt":{"task":""#), "{line}");
         assert_eq!(decode::<Event>(line.as_bytes()).unwrap(), event);

@@ -7,6 +7,7 @@ use support::{Golden, floats, formula_examples, formula_model, pattern};
 
 use super::*;
 use crate::attacks::template::{Aids, Evaluated, Evaluation, run};
+use crate::training::Wish;
 
 #[path = "../../../tests/support/mod.rs"]
 mod support;
@@ -98,7 +99,7 @@ fn evaluated(golden: &Golden, attack: &dyn Attack, norm: Norm, early_stop: bool)
         batch_size: EXAMPLES,
         keep_images: true,
     };
-    let evaluated = run(&evaluation, attack, 0..EXAMPLES, &mut |_| ()).unwrap();
+    let evaluated = run(&evaluation, attack, 0..EXAMPLES, &mut |_| Wish::GoOn).unwrap();
     assert_eq!(evaluated.result.outcomes.clean_correct(), EXAMPLES);
     evaluated
 }

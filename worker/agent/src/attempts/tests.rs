@@ -2,6 +2,7 @@ use gauntlet_domain::experiment::{
     AttackConfig, AttackMethod, AttackSpec, Backbone, DatasetSource, DatasetSpec, Fit, ImageShape, ModelSpec, Norm,
     Normalize, Stem, Subset, TaskSpec, Weights,
 };
+use gauntlet_domain::task::MemoryPlan;
 use gauntlet_domain::{AttemptNumber, Digest, TaskId};
 use proptest::prelude::*;
 
@@ -47,6 +48,7 @@ fn assigned(attempt: AttemptRef) -> Input {
         inputs: BTreeMap::new(),
         files: BTreeMap::new(),
         resume_from: None,
+        memory: MemoryPlan::default(),
         label: String::new(),
     }))
 }
@@ -60,6 +62,7 @@ fn prepared(attempt: AttemptRef) -> Input {
         task_checkpoints: BTreeMap::new(),
         resume_from: None,
         output_dir: "/output".into(),
+        memory: MemoryPlan::default(),
     };
     Input::Prepared { attempt, outcome: Ok(Box::new(execute)) }
 }
@@ -145,9 +148,9 @@ fn a_worker_that_drains_or_cannot_spool_takes_nothing_new() {
 fn a_lost_executor_fails_the_attempt_that_it_ran_and_no_other() {
     let one = attempt(1, 1);
     let mut machine = running(one);
-    let lost = |generation| Input::ExecutorLost { slot: 0, generation, evidence: "killed by signal 9".to_owned() };
+    let lost = |generation| Input::ExecutorLost { slot: 0, generation, failure: failure("killed by signal 9") };
     assert_eq!(machine.handle(lost(0)), [], "one that had been replaced before");
-    let ending = Err(failure("killed by signal 9"));
+    let ending = Ending::Failed(failure("killed by signal 9"));
     assert_eq!(machine.handle(lost(1)), [Action::Conclude { attempt: one, ending }]);
     assert!(matches!(machine.handle(concluded(one))[..], [Action::Report { .. }]));
     machine.handle(Input::ExecutorReady { slot: 0, generation: 2 });
@@ -159,8 +162,8 @@ fn a_lost_executor_fails_the_attempt_that_it_ran_and_no_other() {
 fn an_executor_that_dies_after_it_finished_costs_nothing() {
     let one = attempt(1, 1);
     let mut machine = running(one);
-    assert!(matches!(machine.handle(finished(one))[..], [Action::Conclude { ending: Ok(_), .. }]));
-    assert_eq!(machine.handle(Input::ExecutorLost { slot: 0, generation: 1, evidence: String::new() }), []);
+    assert!(matches!(machine.handle(finished(one))[..], [Action::Conclude { ending: Ending::Finished(_), .. }]));
+    assert_eq!(machine.handle(Input::ExecutorLost { slot: 0, generation: 1, failure: failure("") }), []);
 }
 
 #[test]
@@ -185,10 +188,67 @@ fn a_lost_lease_stops_everything_without_a_word() {
 #[test]
 fn a_shutdown_hands_everything_back_and_takes_nothing_new() {
     let mut machine = running(attempt(1, 1));
-    let actions = machine.handle(Input::Shutdown);
+    let actions = machine.handle(Input::Shutdown { reason: "the worker leaves at once".to_owned() });
     assert!(matches!(actions[0], Action::ReplaceExecutor { .. }));
-    assert_eq!(handed_back(&actions[1..]), Some("the worker shuts down"));
+    assert_eq!(handed_back(&actions[1..]), Some("the worker leaves at once"));
     assert!(machine.is_draining() && machine.is_empty());
+}
+
+fn hand_back(attempt: AttemptRef) -> Input {
+    Input::HandBack { attempt, reason: "a more urgent task needs the slot".to_owned() }
+}
+
+#[test]
+fn what_runs_is_asked_to_yield_once_and_handed_back_after_its_checkpoint_is_stored() {
+    let one = attempt(1, 1);
+    let mut machine = running(one);
+    let asked = Action::AskToYield { slot: 0, generation: 1, attempt: one };
+    assert_eq!(machine.handle(hand_back(one)), [asked]);
+    assert_eq!(machine.handle(Input::HandBackAll { reason: "SIGTERM".to_owned() }), [], "it is asked already");
+    let written = Input::CheckpointWritten { attempt: one, path: "/output/c".into(), epoch: 3 };
+    assert!(matches!(machine.handle(written)[..], [Action::StoreCheckpoint { epoch: 3, .. }]));
+    let ending = Ending::HandedBack("a more urgent task needs the slot".to_owned());
+    assert_eq!(machine.handle(Input::Yielded { attempt: one }), [Action::Conclude { attempt: one, ending }]);
+    assert_eq!(machine.handle(Input::Overdue { attempt: one }), [], "its executor is idle");
+    assert!(!machine.is_empty(), "the slot is taken until the checkpoint is stored");
+}
+
+#[test]
+fn what_has_not_begun_is_handed_back_at_once_and_what_is_about_to_end_ends() {
+    let (one, two) = (attempt(1, 1), attempt(2, 1));
+    let mut machine = running(one);
+    assert!(matches!(machine.handle(finished(one))[..], [Action::Conclude { .. }]));
+    assert_eq!(machine.handle(hand_back(one)), []);
+    let mut waiting = Attempts::new(1);
+    waiting.handle(assigned(two));
+    assert_eq!(handed_back(&waiting.handle(hand_back(two))), Some("a more urgent task needs the slot"));
+    assert!(waiting.is_empty());
+    assert_eq!(waiting.handle(hand_back(two)), [], "of an attempt that is over nothing is to be handed back");
+}
+
+#[test]
+fn what_does_not_yield_in_time_is_stopped_and_still_handed_back() {
+    let one = attempt(1, 1);
+    let mut machine = running(one);
+    assert_eq!(machine.handle(Input::Overdue { attempt: one }), [], "nobody has asked it");
+    machine.handle(hand_back(one));
+    let actions = machine.handle(Input::Overdue { attempt: one });
+    let [Action::ReplaceExecutor { generation: 1, .. }, Action::Conclude { ending: Ending::HandedBack(reason), .. }] =
+        &actions[..]
+    else {
+        panic!("{actions:?}")
+    };
+    assert!(reason.starts_with("a more urgent task needs the slot; it did not stop in time"), "{reason}");
+}
+
+#[test]
+fn an_attempt_that_crashes_while_it_yields_has_crashed() {
+    let one = attempt(1, 1);
+    let mut machine = running(one);
+    machine.handle(hand_back(one));
+    let crash = Failure { class: FailureClass::Crash, message: "killed by signal 6".to_owned() };
+    let lost = Input::ExecutorLost { slot: 0, generation: 1, failure: crash.clone() };
+    assert_eq!(machine.handle(lost), [Action::Conclude { attempt: one, ending: Ending::Failed(crash) }]);
 }
 
 fn any_input() -> impl Strategy<Value = Input> {
@@ -200,13 +260,16 @@ fn any_input() -> impl Strategy<Value = Input> {
         6 => any_attempt().prop_map(prepared),
         1 => (any_attempt(), any_failure()).prop_map(|(attempt, failure)| Input::Prepared { attempt, outcome: Err(failure) }),
         6 => any_slot().prop_map(|(slot, generation)| Input::ExecutorReady { slot, generation }),
-        2 => any_slot().prop_map(|(slot, generation)| Input::ExecutorLost { slot, generation, evidence: String::new() }),
+        2 => any_slot().prop_map(|(slot, generation)| Input::ExecutorLost { slot, generation, failure: failure("") }),
         1 => any_slot().prop_map(|(slot, _)| Input::ExecutorFailedToStart { slot, message: String::new() }),
         3 => any_attempt().prop_map(finished),
         2 => (any_attempt(), any_failure()).prop_map(|(attempt, failure)| Input::Failed { attempt, failure }),
         4 => any_attempt().prop_map(concluded),
         2 => any_attempt().prop_map(cancelled),
         1 => any_attempt().prop_map(|attempt| Input::Disowned { attempt, reason: String::new() }),
+        2 => any_attempt().prop_map(hand_back),
+        2 => any_attempt().prop_map(|attempt| Input::Yielded { attempt }),
+        1 => any_attempt().prop_map(|attempt| Input::Overdue { attempt }),
         1 => Just(Input::LeaseExpired),
         1 => any::<bool>().prop_map(|sick| Input::Spooling { trouble: sick.then(String::new) }),
     ]
@@ -221,7 +284,10 @@ proptest! {
             for action in machine.handle(input) {
                 match action {
                     Action::Prepare(assignment) => prop_assert!(begun.insert(assignment.attempt), "begun while it runs"),
-                    Action::Report { attempt, content: Content::HandedBack(_) } => prop_assert!(!begun.contains(&attempt)),
+                    // Of what was refused as of what was begun and goes back.
+                    Action::Report { attempt, content: Content::HandedBack(_) } => { begun.remove(&attempt); }
+                    // A process that is gone meanwhile does not hear it.
+                    Action::AskToYield { attempt, .. } => prop_assert!(begun.contains(&attempt)),
                     Action::Report { attempt, .. } => prop_assert!(begun.remove(&attempt), "ended twice, or without a beginning"),
                     Action::Abandon { attempt, .. } => { begun.remove(&attempt); }
                     Action::Execute { slot, generation, execute } => {

@@ -1,7 +1,6 @@
 //! One executor process: its pipes, its last words, its end.
 
 use std::collections::VecDeque;
-use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -124,11 +123,15 @@ impl Process {
         }
     }
 
+    /// Its process id while it lives.
+    pub(super) fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+
     /// The last lines it wrote, for a report.
     pub(super) async fn last_words(&mut self) -> String {
         let _ = timeout(AFTERMATH, &mut self.stderr).await;
-        let lines = self.last_lines.text();
-        if lines.is_empty() { "it wrote nothing".to_owned() } else { format!("its last lines:\n{lines}") }
+        self.last_lines.text()
     }
 }
 
@@ -137,20 +140,6 @@ fn prefer_for_oom(pid: Option<u32>) {
     let Some(pid) = pid else { return };
     if let Err(error) = std::fs::write(format!("/proc/{pid}/oom_score_adj"), "500") {
         tracing::debug!(pid, %error, "the executor is not marked as first to go when memory runs out");
-    }
-}
-
-/// How a process ended, for people.
-pub(super) fn describe_exit(status: Option<ExitStatus>) -> String {
-    let Some(status) = status else { return "the executor is gone".to_owned() };
-    match (status.code(), status.signal()) {
-        (Some(code), _) => format!("the executor exited with status {code}"),
-        (None, Some(signal)) => {
-            let name = Signal::try_from(signal).map_or_else(|_| String::new(), |signal| format!(" ({signal})"));
-            let guess = if signal == Signal::SIGKILL as i32 { ", perhaps for lack of memory" } else { "" };
-            format!("the executor was killed by signal {signal}{name}{guess}")
-        }
-        (None, None) => format!("the executor ended: {status}"),
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::mpsc;
 use std::thread;
 
 use nix::sys::prctl;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{self, SigHandler, Signal};
 use nix::unistd::{Pid, getpid, getppid};
 use tokio::process::{Child, Command};
 use tokio::runtime::Handle;
@@ -41,7 +41,7 @@ pub(crate) async fn spawn(mut command: std::process::Command) -> io::Result<Chil
     command.process_group(0);
     let agent = getpid();
     // SAFETY: between fork and exec only async-signal-safe calls are made, and nothing is allocated.
-    unsafe { command.pre_exec(move || die_with(agent)) };
+    unsafe { command.pre_exec(move || die_with(agent).and_then(|()| ignore_farewells())) };
     let mut command = Command::from(command);
     command.kill_on_drop(true);
     let (reply, answer) = oneshot::channel();
@@ -49,6 +49,15 @@ pub(crate) async fn spawn(mut command: std::process::Command) -> io::Result<Chil
     let gone = || io::Error::other("the thread that starts executors is gone");
     spawner.send(Request { command, runtime: Handle::current(), reply }).map_err(|_| gone())?;
     answer.await.map_err(|_| gone())?
+}
+
+/// Slurm and others signal every process of a job: what that means for an executor is its agent's to say, who asks it to stop at a checkpoint.
+fn ignore_farewells() -> io::Result<()> {
+    for number in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+        // SAFETY: no handler is installed; that the signal is ignored outlives exec.
+        unsafe { signal::signal(number, SigHandler::SigIgn) }?;
+    }
+    Ok(())
 }
 
 fn die_with(agent: Pid) -> io::Result<()> {

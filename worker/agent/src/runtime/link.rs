@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use gauntlet_domain::AttemptRef;
 use gauntlet_proto::v1::{self, WorkerMessage, coordinator_message, worker_message};
 use gauntlet_proto::{PROTOCOL_VERSION, convert};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::{Introduction, Link, Runtime};
+use super::{Introduction, Link, Runtime, Work};
 use crate::assignment::{self, Refusal};
 use crate::attempts::Input;
 use crate::error::AgentError;
@@ -68,7 +69,7 @@ impl Runtime {
 
     fn hello(&mut self) -> v1::Hello {
         self.announced = &self.attempts.running() | &self.outbox.ended_attempts();
-        let Introduction { worker_id, hostname, devices, slots, labels } = &self.introduction;
+        let Introduction { worker_id, hostname, devices, slots, labels, ends } = &self.introduction;
         v1::Hello {
             protocol_version: PROTOCOL_VERSION,
             worker_id: worker_id.to_string(),
@@ -77,6 +78,7 @@ impl Runtime {
             slots: *slots,
             labels: labels.clone().into_iter().collect(),
             attempts: self.announced.iter().copied().map(Into::into).collect(),
+            remaining_secs: ends.map(|ends| ends.saturating_duration_since(Instant::now()).as_secs_f64()),
             held_tasks: self.workshop.cache.held_tasks().iter().map(ToString::to_string).collect(),
         }
     }
@@ -126,7 +128,15 @@ impl Runtime {
                 Err(error) => tracing::error!(%error, "a cancellation makes no sense"),
             },
             Message::Acknowledge(acknowledge) => self.acknowledged(&acknowledge),
-            Message::Drain(_) => {
+            Message::HandBack(v1::HandBack { attempt, reason }) => match convert::attempt_ref(attempt) {
+                Ok(attempt) => {
+                    tracing::info!(%attempt, reason, "an attempt is to be handed back");
+                    self.follow(Input::HandBack { attempt, reason });
+                }
+                Err(error) => tracing::error!(%error, "the wish to have an attempt back makes no sense"),
+            },
+            Message::Drain(v1::Drain { hand_back: true }) => self.leave_in_good_order("the worker is drained at once"),
+            Message::Drain(v1::Drain { hand_back: false }) => {
                 tracing::info!(
                     running = self.attempts.running().len(),
                     "the worker is drained: it finishes what it runs and leaves"
@@ -184,7 +194,22 @@ impl Runtime {
             self.outbox.rewind();
             self.last_exchange = Instant::now();
         }
+        self.stop_what_is_overdue();
         self.pass_on_progress();
+    }
+
+    fn stop_what_is_overdue(&mut self) {
+        let now = Instant::now();
+        let is_overdue =
+            |(attempt, work): (&AttemptRef, &Work)| work.yields_by.is_some_and(|by| by <= now).then_some(*attempt);
+        let overdue: Vec<AttemptRef> = self.work.iter().filter_map(is_overdue).collect();
+        for attempt in overdue {
+            if let Some(work) = self.work.get_mut(&attempt) {
+                work.yields_by = None;
+            }
+            tracing::warn!(%attempt, "an attempt does not stop in good order: its executor is killed");
+            self.follow(Input::Overdue { attempt });
+        }
     }
 
     fn pass_on_progress(&mut self) {

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use gauntlet_domain::Digest;
 use gauntlet_domain::experiment::ArtifactRef;
-use gauntlet_proto::v1;
 use gauntlet_proto::v1::acknowledge::Verdict;
 use gauntlet_proto::v1::worker_message::Message;
+use gauntlet_proto::{PROTOCOL_VERSION, v1};
 
 use crate::behaviour;
 use crate::coordinator::{Session, assign, attacked, attempt, failed, handed_back, trained};
@@ -20,7 +20,8 @@ async fn a_worker_says_what_it_is_and_brings_a_result() {
     let agent = rig.start();
     let mut session = rig.coordinator.welcome().await;
     let hello = &session.hello;
-    assert_eq!((hello.protocol_version, hello.slots, hello.devices.len()), (1, 2, 1));
+    assert_eq!((hello.protocol_version, hello.slots, hello.devices.len()), (PROTOCOL_VERSION, 2, 1));
+    assert_eq!(hello.remaining_secs, None);
     assert_eq!((hello.devices[0].name.as_str(), hello.devices[0].memory_mib), ("cpu", 1024));
     assert_eq!((hello.labels["room"].as_str(), hello.attempts.len()), ("basement", 0));
     assert!(!hello.worker_id.is_empty() && !hello.hostname.is_empty());
@@ -31,6 +32,7 @@ async fn a_worker_says_what_it_is_and_brings_a_result() {
     assert_eq!(report.attempt, Some(attempt(&spec, 1).into()));
     let outcomes = attacked(&report).outcomes.as_ref().unwrap();
     assert_eq!((outcomes.label.len(), outcomes.adversarial_loss[0]), (EXAMPLES as usize, 4.0));
+    assert_eq!(report.peak_memory_mib, Some(123));
     eventually("the spool is empty", || rig.spooled().is_empty()).await;
     eventually("the folder of the attempt is gone", || rig.attempt_folders().is_empty()).await;
     agent.stop().await;

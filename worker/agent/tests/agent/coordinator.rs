@@ -190,7 +190,17 @@ impl Session {
     }
 
     pub async fn drain(&self) {
-        self.say(coordinator_message::Message::Drain(v1::Drain {})).await;
+        self.say(coordinator_message::Message::Drain(v1::Drain { hand_back: false })).await;
+    }
+
+    pub async fn drain_at_once(&self) {
+        self.say(coordinator_message::Message::Drain(v1::Drain { hand_back: true })).await;
+    }
+
+    pub async fn hand_back(&self, attempt: AttemptRef) {
+        let reason = "a more urgent task needs the slot".to_owned();
+        let hand_back = v1::HandBack { attempt: Some(attempt.into()), reason };
+        self.say(coordinator_message::Message::HandBack(hand_back)).await;
     }
 
     /// Whether the worker says nothing about attempts for a while.
@@ -217,6 +227,7 @@ pub fn assign(spec: &TaskSpec, number: u32) -> v1::Assign {
         files,
         resume_from: None,
         label: "a test".to_owned(),
+        memory: None,
     }
 }
 

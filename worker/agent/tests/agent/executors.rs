@@ -1,6 +1,7 @@
 //! Executors that misbehave.
 
 use gauntlet_agent::AgentError;
+use gauntlet_domain::task::MemoryPlan;
 use gauntlet_proto::v1;
 use std::time::Duration;
 
@@ -29,17 +30,48 @@ async fn works(session: &mut Session) {
 #[tokio::test]
 async fn a_killed_executor_costs_one_attempt_and_leaves_evidence() {
     let failure = failure_of(behaviour::DIE).await;
-    assert_eq!(failure.failure_class, "transient");
+    assert_eq!(failure.failure_class, "transient", "{failure:?}");
     assert_eq!(
         failure.message,
-        "the executor was killed by signal 9 (SIGKILL), perhaps for lack of memory; its last lines:\nabout to fall"
+        "the executor was killed by signal 9 (SIGKILL), not for lack of memory: somebody killed it; its last lines:\nabout to fall"
     );
+}
+
+#[tokio::test]
+async fn an_executor_that_aborts_has_crashed() {
+    let failure = failure_of(behaviour::ABORT).await;
+    assert_eq!(
+        (failure.failure_class.as_str(), failure.message.as_str()),
+        ("crash", "the executor was killed by signal 6 (SIGABRT); its last lines:\nassertion failed")
+    );
+}
+
+#[tokio::test]
+async fn an_executor_that_can_get_no_more_memory_lacks_a_resource() {
+    let failure = failure_of(behaviour::EXHAUST_MEMORY).await;
+    assert_eq!(failure.failure_class, "resource", "{failure:?}");
+    assert!(failure.message.contains("SIGABRT), out of memory; its last lines:"), "{failure:?}");
+    assert!(failure.message.contains("memory allocation of"), "{failure:?}");
+}
+
+#[tokio::test]
+async fn an_executor_is_told_to_spare_memory_and_says_how_much_it_took() {
+    let mut rig = Rig::new().await;
+    let agent = rig.start();
+    let mut session = rig.coordinator.welcome().await;
+    let spec = attack(behaviour::NEEDS_TO_SPARE);
+    session.assign(assign(&spec, 1)).await;
+    let report = session.accepted_report().await;
+    assert_eq!((failed(&report).failure_class.as_str(), report.peak_memory_mib), ("resource", Some(4000)));
+    session.assign(v1::Assign { memory: Some(MemoryPlan::SPARING.into()), ..assign(&spec, 2) }).await;
+    attacked(&session.accepted_report().await);
+    agent.stop().await;
 }
 
 #[tokio::test]
 async fn an_executor_that_says_nonsense_costs_one_attempt() {
     let failure = failure_of(behaviour::TALK_NONSENSE).await;
-    assert_eq!(failure.failure_class, "transient");
+    assert_eq!(failure.failure_class, "crash");
     assert!(
         failure.message.contains("sent nonsense") && failure.message.contains("a library prints this"),
         "{failure:?}"
@@ -49,7 +81,7 @@ async fn an_executor_that_says_nonsense_costs_one_attempt() {
 #[tokio::test]
 async fn an_executor_that_talks_endlessly_costs_one_attempt() {
     let failure = failure_of(behaviour::TALK_ENDLESSLY).await;
-    assert_eq!(failure.failure_class, "transient");
+    assert_eq!(failure.failure_class, "crash");
     assert!(failure.message.contains("16777217 bytes or more"), "{failure:?}");
 }
 

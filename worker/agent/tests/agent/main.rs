@@ -7,6 +7,7 @@ mod attempts;
 #[path = "../fake_executor/behaviour.rs"]
 mod behaviour;
 mod coordinator;
+mod cuts;
 mod executors;
 mod farewell;
 mod process;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use gauntlet_agent::{Agent, AgentError, Config};
+use gauntlet_agent::{Agent, AgentError, Config, Leave};
 use gauntlet_domain::Digest;
 use gauntlet_domain::TaskId;
 use gauntlet_domain::experiment::{
@@ -35,8 +35,9 @@ impl Rig {
     }
 
     pub fn start(&self) -> Running {
-        let shutdown = CancellationToken::new();
-        Running { agent: tokio::spawn(Agent::run(self.config.clone(), shutdown.clone())), shutdown }
+        let leave = Leave::default();
+        let (shutdown, at_once) = (leave.in_good_order.clone(), leave.at_once.clone());
+        Running { agent: tokio::spawn(Agent::run(self.config.clone(), leave)), shutdown, at_once }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -73,6 +74,7 @@ pub fn config(endpoint: &str, folder: &Path) -> Config {
     config.tuning.reconnect_min = Duration::from_millis(10);
     config.tuning.reconnect_max = Duration::from_millis(50);
     config.tuning.tick = Duration::from_millis(20);
+    config.tuning.grace = Duration::from_millis(300);
     config
 }
 
@@ -89,6 +91,7 @@ fn lives(pid: i32) -> bool {
 pub struct Running {
     agent: JoinHandle<Result<(), AgentError>>,
     pub shutdown: CancellationToken,
+    pub at_once: CancellationToken,
 }
 
 impl Running {

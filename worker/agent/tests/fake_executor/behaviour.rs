@@ -19,6 +19,15 @@ pub const DIE_AFTER_CHECKPOINT: u64 = 7;
 /// Finishes as soon as a file `go` lies in the data folder.
 pub const WAIT_FOR_GO: u64 = 8;
 
+/// Works until it is asked to stop; a training then writes a checkpoint of two epochs first.
+pub const WORK_UNTIL_ASKED: u64 = 9;
+/// Writes last words and aborts.
+pub const ABORT: u64 = 100;
+/// Takes memory until there is no more, within a limit that it sets itself.
+pub const EXHAUST_MEMORY: u64 = 101;
+/// Finishes only if it is told to spare memory, and says how it is out of memory otherwise.
+pub const NEEDS_TO_SPARE: u64 = 102;
+
 /// Name of the variable with a folder in which each process leaves a file named by its id.
 pub const PIDS: &str = "FAKE_EXECUTOR_PIDS";
 /// Name of the variable that makes it never say that it is ready.

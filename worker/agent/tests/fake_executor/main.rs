@@ -4,14 +4,18 @@ mod behaviour;
 
 use std::io::{Write as _, stdin, stdout};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
 use std::time::Duration;
 use std::{env, fs, process, thread};
 
 use gauntlet_domain::experiment::{AttackResult, EpochMetrics, NUMERICS_VERSION, Outcomes, TaskSpec};
-use gauntlet_domain::task::FailureClass;
+use gauntlet_domain::task::{FailureClass, MemoryPlan};
 use gauntlet_executor_ipc::{
     Event, Execute, MAX_LINE_BYTES, PROTOCOL_VERSION, Ready, Request, TaskOutput, read_message, write_message,
 };
+
+use nix::sys::resource::{Resource, setrlimit};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -34,13 +38,28 @@ fn main() -> Result<()> {
         memory_mib: Some(1024),
         pid: process::id(),
     }))?;
-    while let Some(request) = read_message::<Request>(&mut stdin().lock())? {
+    let (sender, requests) = mpsc::channel();
+    thread::spawn(move || listen(&sender));
+    while let Ok(request) = requests.recv() {
         match request {
             Request::Execute(execute) => run(&execute)?,
             Request::Shutdown => break,
+            Request::Yield { .. } => {}
         }
     }
     Ok(())
+}
+
+/// Whether the task at work is to stop.
+static ASKED: AtomicBool = AtomicBool::new(false);
+
+fn listen(sender: &mpsc::Sender<Request>) {
+    while let Ok(Some(request)) = read_message::<Request>(&mut stdin().lock()) {
+        ASKED.store(matches!(request, Request::Yield { .. }), Ordering::SeqCst);
+        if sender.send(request).is_err() {
+            return;
+        }
+    }
 }
 
 fn run(execute: &Execute) -> Result<()> {
@@ -50,8 +69,27 @@ fn run(execute: &Execute) -> Result<()> {
         TaskSpec::Train(spec) => spec.seed,
         TaskSpec::Attack(spec) => spec.seed,
     };
-    match seed % 10 {
+    match if seed < 100 { seed % 10 } else { seed } {
         behaviour::HANG => hang(),
+        behaviour::WORK_UNTIL_ASKED => {
+            while !ASKED.load(Ordering::SeqCst) {
+                thread::sleep(Duration::from_millis(5));
+            }
+            if let TaskSpec::Train(_) = execute.spec {
+                epoch(execute, 2)?;
+            }
+            return say(&Event::Yielded { attempt, peak_memory_mib: Some(64) });
+        }
+        behaviour::ABORT => {
+            eprintln!("assertion failed");
+            process::abort();
+        }
+        behaviour::EXHAUST_MEMORY => exhaust_memory()?,
+        behaviour::NEEDS_TO_SPARE if execute.memory != MemoryPlan::SPARING => {
+            let (class, message) = (FailureClass::Resource, "out of memory".to_owned());
+            return say(&Event::Failed { attempt, class, message, peak_memory_mib: Some(4000) });
+        }
+        behaviour::NEEDS_TO_SPARE => {}
         behaviour::DIE => die(),
         behaviour::TALK_NONSENSE => {
             stdout().write_all(b"a library prints this\n")?;
@@ -63,7 +101,7 @@ fn run(execute: &Execute) -> Result<()> {
         }
         behaviour::FAIL => {
             let message = "the loss is not a number".to_owned();
-            return say(&Event::Failed { attempt, class: FailureClass::Permanent, message });
+            return say(&Event::Failed { attempt, class: FailureClass::Permanent, message, peak_memory_mib: None });
         }
         behaviour::DIE_AFTER_CHECKPOINT => {
             epoch(execute, 1)?;
@@ -82,7 +120,7 @@ fn run(execute: &Execute) -> Result<()> {
         TaskSpec::Attack(spec) => attack(spec.dataset.examples as usize + usize::from(seed == behaviour::MISCOUNT)),
     };
     let result_path = output.write_in(&execute.output_dir)?;
-    say(&Event::Finished { attempt, result_path })
+    say(&Event::Finished { attempt, result_path, peak_memory_mib: Some(123) })
 }
 
 fn attack(examples: usize) -> TaskOutput {
@@ -132,6 +170,16 @@ fn epoch(execute: &Execute, epoch: u32) -> Result<()> {
 
 fn say(event: &Event) -> Result<()> {
     Ok(write_message(&mut stdout().lock(), event)?)
+}
+
+fn exhaust_memory() -> Result<()> {
+    let taken = fs::read_to_string("/proc/self/statm")?.split_whitespace().next().unwrap_or("0").parse::<u64>()? * 4096;
+    let limit = taken + (64 << 20);
+    setrlimit(Resource::RLIMIT_AS, limit, limit)?;
+    let mut blocks: Vec<Vec<u8>> = Vec::new();
+    loop {
+        blocks.push(vec![1; 1 << 20]);
+    }
 }
 
 fn hang() -> ! {
