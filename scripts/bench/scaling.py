@@ -17,6 +17,7 @@ import itertools
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -114,15 +115,16 @@ class House:
                 process.wait()
 
     def run(self, toml):
-        """Seconds from the submission to the end, and the id of the sweep."""
+        """Seconds from the submission to the end, the id of the sweep, and how many shards it has."""
         path = self.folder / "sweep.toml"
         path.write_text(toml)
         start = time.perf_counter()
-        sweep = subprocess.check_output(self.command("main", "submit", "--quiet", path), text=True).strip()
+        said = subprocess.check_output(self.command("main", "submit", path), text=True)
+        sweep, shards = re.search(r"sweep (\S+):", said)[1], re.search(r"in (\d+) shards", said)
         subprocess.run(
             self.command("main", "watch", sweep), check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        return time.perf_counter() - start, sweep
+        return time.perf_counter() - start, sweep, int(shards[1]) if shards else 0
 
 
 def shards(house, options):
@@ -135,18 +137,18 @@ def shards(house, options):
     with house.coordinator("--shard-secs", 0):
         with house.workers(1):
             house.run(sweep(1).replace("steps = %d" % options.steps, "steps = 1"))
-            whole, _ = house.run(sweep(20))
+            whole, _, _ = house.run(sweep(20))
     print(f"one evaluation of {options.examples} examples, PGD-{options.steps}; {cores} cores")
-    print(f"{'workers':>8} {'shards of':>10} {'makespan':>9} {'ideal':>7} {'efficiency':>10}")
-    print(f"{1:>8} {'(whole)':>10} {whole:>8.1f}s {'':>7} {'':>10}")
+    print(f"{'workers':>8} {'shards':>7} {'makespan':>9} {'ideal':>7} {'efficiency':>10}")
+    print(f"{1:>8} {'none':>7} {whole:>8.1f}s {'':>7} {'':>10}")
     alone = None
     with house.coordinator("--shard-secs", options.shard_secs):
         for number, count in enumerate([1, 2, 4]):
             with house.workers(count):
-                secs, _ = house.run(sweep(21 + number))
+                secs, _, parts = house.run(sweep(21 + number))
             alone = alone or secs
             ideal = alone / min(count, cores)
-            print(f"{count:>8} {options.shard_secs:>8} s {secs:>8.1f}s {ideal:>6.1f}s {ideal / secs:>9.0%}", flush=True)
+            print(f"{count:>8} {parts:>7} {secs:>8.1f}s {ideal:>6.1f}s {ideal / secs:>9.0%}", flush=True)
 
 
 def order(house, options):
@@ -172,7 +174,7 @@ def order(house, options):
         for how in ["fifo", "critical-path"]:
             with house.coordinator("--shard-secs", 0, "--order", how):
                 with house.workers(2):
-                    secs, sweep_id = house.run(sweep(next(seeds)))
+                    secs, sweep_id, _ = house.run(sweep(next(seeds)))
                 least = least_possible(house, sweep_id, 2)
             print(f"{how:>14} {secs:>8.1f}s {least:>6.1f}s {secs / least - 1:>8.0%}", flush=True)
 
@@ -197,7 +199,7 @@ def main():
     parser.add_argument("what", choices=["shards", "order"])
     parser.add_argument("--gauntlet", default="target/release/gauntlet")
     parser.add_argument("--data-dir", default=".gauntlet/data")
-    parser.add_argument("--examples", type=int, default=2560, help="examples of the large evaluation")
+    parser.add_argument("--examples", type=int, default=5120, help="examples of the large evaluation")
     parser.add_argument("--steps", type=int, default=20, help="steps of its attack")
     parser.add_argument("--shard-secs", type=int, default=4)
     parser.add_argument("--epochs", type=int, default=20, help="epochs of a short run")

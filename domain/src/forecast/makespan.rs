@@ -93,8 +93,8 @@ impl<'a> Run<'a> {
         let paths = paths(jobs, &dependents, &missing);
         let (ready, ends) = (BinaryHeap::new(), BinaryHeap::new());
         let mut run = Self { jobs, dependents, missing, paths, free: slots, now: 0, ready, ends };
-        for number in 0..jobs.len() {
-            if jobs[number].running {
+        for (number, job) in jobs.iter().enumerate() {
+            if job.running {
                 run.begin(number);
             } else if run.missing[number] == 0 {
                 run.ready.push((run.paths[number], Reverse(number)));
