@@ -69,16 +69,22 @@ class Cluster:
         arguments = self.arguments
         return self.workers(name, arguments.processes, arguments.workers, arguments.slots)
 
-    def left(self):
-        """Tasks without a result, in all sweeps."""
-        return int(self.server.number(self.url, "select count(*) from tasks where state in ('pending', 'ready', 'leased')"))
+    def ready(self):
+        """Tasks that wait for a worker."""
+        return int(self.server.number(self.url, "select count(*) from tasks where state = 'ready'"))
+
+    def fill_up(self, tasks):
+        """Submits sweeps until so many tasks wait."""
+        while (missing := tasks - self.ready()) > 0:
+            self.submit(min(100_000, -(-missing // 100) * 100))
 
     def wait_until_done(self, patience_secs):
+        waiting = "exists(select from tasks where state = 'ready') or exists(select from tasks where state = 'leased')"
         deadline = time.monotonic() + patience_secs
-        while self.left():
+        while self.server.run(self.url, f"select {waiting}") != [["f"]]:
             if time.monotonic() > deadline:
-                raise Failed(f"{self.left()} tasks are left after {patience_secs} s")
-            time.sleep(0.2)
+                raise Failed(f"tasks are left after {patience_secs} s")
+            time.sleep(0.1)
 
     def settle(self):
         self.server.settle(self.url)
@@ -93,7 +99,7 @@ class Cluster:
         end = time.time()
         cpu = self.coordinator.cpu_secs() - cpu_before
         measured = fleet.stop()
-        if not self.left():
+        if not self.ready():
             raise Failed("the workers ran out of tasks; what was measured is no throughput")
         rates = measured.rates(begin, end)
         return {
