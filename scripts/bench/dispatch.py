@@ -95,6 +95,8 @@ def with_server(arguments):
     for binary in (arguments.gauntlet, arguments.worker, arguments.with_database):
         if not os.access(binary, os.X_OK):
             raise Failed(f"{binary} is not there; `make bench-dispatch` builds it")
+    if "peers" in arguments.only:
+        peers.node(arguments.peers)
     with tempfile.TemporaryDirectory(prefix="gauntlet-bench-", dir=arguments.directory) as folder:
         os.chmod(folder, 0o755)  # noqa: S103 The server's user must get in.
         command = [arguments.with_database, "--durable", folder, sys.executable, os.path.abspath(__file__), *sys.argv[1:], "--inside", folder]

@@ -111,6 +111,8 @@ class Cluster:
         }
 
     def kill(self):
+        """Ends what still runs, after whatever went wrong."""
         for workers in self.started:
-            workers.kill()
+            for part in workers.parts:
+                part.kill()
         self.coordinator.kill()

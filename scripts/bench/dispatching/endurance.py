@@ -56,10 +56,8 @@ def idle(bench):
         log(f"idle: {cpu:.2f} CPUs, {resident:.0f} MiB")
         sparse = sparse_millis(cluster)
         hot = beside_crowd(cluster, crowd, 5 * per_process, arguments.seconds)
-        # Ten thousand farewells would take longer than all of it.
-        cluster.kill()
-        if len(crowd.parts) != 5:
-            raise Failed("workers were lost")
+        # Ten thousand farewells would take longer than all of it; but nobody may have left before.
+        crowd.kill()
     return {"workers": 5 * per_process, "connect_secs": connect_secs, "coordinator_cpus": cpu, "coordinator_mib": resident,
             "coordinator_mib_before": before, "sparse": sparse, "beside": hot}
 
@@ -79,14 +77,14 @@ def sparse_millis(cluster):
 def beside_crowd(cluster, crowd, number, seconds):
     """A hot worker beside workers that are all at a long task."""
     crowd.hold()
-    start = time.monotonic()
     _, sweep = cluster.submit(number - number % 100 + 20_000)
+    start = time.monotonic()
     while cluster.coordinator.sweep(sweep)["running"] < number:
         if time.monotonic() - start > 120:
             raise Failed(f"not all of {number} free workers got a task within two minutes")
         time.sleep(0.2)
     handed_out_secs = time.monotonic() - start
-    log(f"{number} tasks handed out to as many workers in {handed_out_secs:.1f} s, submission included")
+    log(f"{number} tasks handed out to as many workers {handed_out_secs:.1f} s after they were submitted")
     hot = cluster.workers("hot")
     time.sleep(seconds)
     return {"handed_out_secs": handed_out_secs, **latencies(hot.stop())}

