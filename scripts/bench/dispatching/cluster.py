@@ -89,15 +89,15 @@ class Cluster:
     def settle(self):
         self.server.settle(self.url)
 
-    def busy(self, seconds, beside=None):
-        """Results per second of the fleet in windows of a second, and what else was seen; at the end there must be work left."""
+    def busy(self, seconds):
+        """Results per second of the fleet in windows of a second; at the end there must be work left."""
         fleet = self.fleet()
-        cpu_before = self.coordinator.cpu_secs()
         time.sleep(WARM_UP_SECS)
-        begin = time.time()
-        seen = beside(seconds) if beside else time.sleep(seconds)
+        begin, coordinator_cpu, fleet_cpu = time.time(), self.coordinator.cpu_secs(), fleet.cpu_secs()
+        time.sleep(seconds)
         end = time.time()
-        cpu = self.coordinator.cpu_secs() - cpu_before
+        cpus = [(after - before) / (end - begin) for before, after in
+                [(coordinator_cpu, self.coordinator.cpu_secs()), (fleet_cpu, fleet.cpu_secs())]]
         measured = fleet.stop()
         if not self.ready():
             raise Failed("the workers ran out of tasks; what was measured is no throughput")
@@ -105,8 +105,8 @@ class Cluster:
         return {
             "tasks_per_sec": statistics.median(rates),
             "windows": [round(rate) for rate in rates],
-            "coordinator_cpus": cpu / (end - begin + WARM_UP_SECS),
-            "seen": seen,
+            "coordinator_cpus": cpus[0],
+            "fleet_cpus": cpus[1],
             "measured": measured,
         }
 

@@ -44,6 +44,7 @@ def throughput(bench):
         "tasks_per_sec": ours,
         "windows": busy["windows"],
         "coordinator_cpus": busy["coordinator_cpus"],
+        "fleet_cpus": busy["fleet_cpus"],
         "batch": batch,
         "latency": latencies(busy["measured"]),
         "bare_tasks_per_sec": bare,

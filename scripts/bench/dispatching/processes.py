@@ -140,6 +140,9 @@ class Workers:
             part.said(r"workers are connected")
         return self
 
+    def cpu_secs(self):
+        return sum(part.cpu_secs() for part in self.parts)
+
     def hold(self):
         """From now on they keep what they are given."""
         for part in self.parts:

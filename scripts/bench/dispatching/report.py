@@ -24,7 +24,7 @@ def throughput(found, _):
         (f"a sweep of {found['enqueued']:,} tasks submitted", f"{found['enqueue_secs']:.1f} s", "≤ 5 s for 100,000"),
         ("tasks completed, end to end", f"{found['tasks_per_sec']:,.0f}/s", "≥ 5,000/s"),
         ("tasks per transaction, claimed / completed", f"{batch['claimed']:.0f} / {batch['completed']:.0f}", ""),
-        ("CPUs of the coordinator meanwhile", f"{found['coordinator_cpus']:.2f}", ""),
+        ("CPUs meanwhile, coordinator / workers", f"{found['coordinator_cpus']:.2f} / {found['fleet_cpus']:.2f}", ""),
     ]
     for clients, rate in found["bare_tasks_per_sec"].items():
         size = max(1, round(batch["claimed"]))
