@@ -111,9 +111,11 @@ def work(bench, modules, peer, url, processes, count):
         for process in started:
             process.kill()
     completed = bench.server.number(url, count.format(jobs=arguments.jobs))
-    if completed != sum(done_at.values()):
-        raise Failed(f"{script} says that it did {sum(done_at.values())} jobs, and {completed:.0f} are completed")
-    if completed == arguments.jobs:
+    told = sum(done_at.values())
+    # What it was at when it was told to end it may have done without completing it.
+    if abs(told - completed) > told / 100:
+        raise Failed(f"{script} says that it did {told} jobs, and {completed:.0f} are completed")
+    if completed >= arguments.jobs:
         # It was faster than was thought: what counts is the time until it ran out of jobs.
         end = max(done_at) * TICK_SECS
     rates = rates_of(done_at, begin, end)
