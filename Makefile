@@ -14,7 +14,7 @@ REFERENCE := .deps/reference/bin/python
 .PHONY: help demo test lint build setup reference reference-env bench bench-dispatch bench-scaling agreement simulate chaos sqlx check-tools check-python
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: build ## set up, build and run the quickstart sweep: does pre-training transfer non-robustness?
 	$(TARGET)/release/gauntlet run sweeps/quickstart.toml
@@ -62,11 +62,11 @@ bench: reference-env setup ## speed and memory beside torchattacks, AutoAttack a
 	$(REFERENCE) scripts/bench/attacks.py speed --binary $(TARGET)/release/examples/attack_speed
 	$(REFERENCE) scripts/bench/image_loading.py --binary $(TARGET)/release/examples/image_loading
 
-bench-dispatch: check-tools ## the queue under load, beside pgbench on the same server
+bench-dispatch: check-tools ## the queue under load beside pgbench, graphile-worker and pg-boss (20 minutes; DISPATCH="--only flush,throughput" for less)
 	@$(SETUP) postgres
-	$(CARGO) build --locked --release -p gauntlet-cli --bin gauntlet
-	$(CARGO) build --locked --release -p gauntlet-coordinator --example noop_worker
-	$(CARGO) build --locked --release -p gauntlet-postgres --example with-database
+	@$(SETUP) peers
+	$(CARGO) build --locked --release -p gauntlet-cli -p gauntlet-coordinator -p gauntlet-postgres \
+	    --bin gauntlet --example noop_worker --example with-database
 	$(PYTHON) scripts/bench/dispatch.py $(DISPATCH)
 
 bench-scaling: build ## a large attack in shards on 1, 2 and 4 workers; a mixed sweep with and without ordering by cost

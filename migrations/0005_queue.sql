@@ -26,6 +26,22 @@ $$;
 create trigger forget_deleted_tasks after delete on tasks referencing old table as deleted
     for each statement execute function forget_deleted_tasks();
 
+-- The same for what a submission writes: its transaction holds the sweep, and all tasks of the cells are the sweep's, whose keys stay.
+alter table sweep_tasks drop constraint sweep_tasks_sweep_id_fkey;
+alter table sweep_cells
+    drop constraint sweep_cells_sweep_id_fkey,
+    drop constraint sweep_cells_train_task_id_fkey,
+    drop constraint sweep_cells_attack_task_id_fkey;
+create function forget_deleted_sweeps() returns trigger language plpgsql as $$
+begin
+    delete from sweep_cells c using deleted d where c.sweep_id = d.sweep_id;
+    delete from sweep_tasks t using deleted d where t.sweep_id = d.sweep_id;
+    return null;
+end
+$$;
+create trigger forget_deleted_sweeps after delete on sweeps referencing old table as deleted
+    for each statement execute function forget_deleted_sweeps();
+
 -- How many tasks of a sweep stand where, kept by the transactions that move them. Each adds to one of a few rows, so that they do not wait for each
 -- other; a sweep's numbers are the sums. `open` is ready or leased: claims, which are the most frequent, change nothing here, and what is leased is
 -- counted by its index. Part 0 belongs to submissions.

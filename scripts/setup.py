@@ -16,7 +16,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 if sys.version_info < (3, 9):
     sys.exit("setup: this needs Python 3.9 or newer, found %d.%d" % sys.version_info[:2])
 
-from provision import datasets, fonts, libtorch, postgres, python_packages, tools  # noqa: E402
+from provision import datasets, fonts, libtorch, peers, postgres, python_packages, tools  # noqa: E402
 from provision.support import SetupError, say  # noqa: E402
 
 PARTS = {
@@ -26,6 +26,9 @@ PARTS = {
     "python": (python_packages.provide, "Python packages of the tests, to .deps/python"),
     "tools": (tools.provide, "cargo-deny for `make lint`, to .deps/tools"),
 }
+BENCHES = {
+    "peers": (peers.provide, "graphile-worker and pg-boss for `make bench-dispatch`, to .deps/bench"),
+}
 MAINTENANCE = {
     "fonts-lock": (fonts.write_lock, "rewrite data/fonts.lock from the font packages (maintainers only)"),
 }
@@ -34,15 +37,15 @@ MAINTENANCE = {
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="part", required=True, metavar="PART")
-    for name, (_, summary) in {**PARTS, **MAINTENANCE}.items():
+    for name, (_, summary) in {**PARTS, **BENCHES, **MAINTENANCE}.items():
         commands.add_parser(name, help=summary)
-    commands.add_parser("all", help="everything above that is not maintenance")
+    commands.add_parser("all", help="everything above but what benches and maintenance need")
     return parser.parse_args()
 
 
 def main():
     part = parse_arguments().part
-    chosen = PARTS.values() if part == "all" else [{**PARTS, **MAINTENANCE}[part]]
+    chosen = PARTS.values() if part == "all" else [{**PARTS, **BENCHES, **MAINTENANCE}[part]]
     started = time.monotonic()
     try:
         for provide, _ in chosen:

@@ -36,7 +36,7 @@ const BATCH: usize = 1000;
 /// and most of their bytes, unless a single one has more.
 const BATCH_BYTES: usize = 16 * 1024 * 1024;
 /// Bytes of all reports that may wait, in KiB. Beyond, sessions are not read until there is room.
-const ROOM_KIB: usize = 256 * 1024;
+const ROOM_KIB: usize = 128 * 1024;
 
 /// Where sessions hand in what their workers report.
 #[derive(Debug)]
@@ -83,11 +83,22 @@ impl Reports {
         };
         let share = u32::try_from((bytes / 1024 + 1).min(ROOM_KIB)).unwrap_or(u32::MAX);
         let Ok(room) = Arc::clone(&self.room).acquire_many_owned(share).await else { return false };
-        let spec = shared.sessions.spec(worker, attempt);
+        let ends = ends(&content);
+        let spec = shared.sessions.reports(worker, attempt, ends);
         let report = Report { worker: worker.clone(), attempt, spec, content, peak_memory_mib };
         let waiting = Waiting { report, report_id, bytes, outbox: outbox.clone(), _room: room };
-        self.lanes.get(lane_of(attempt.task)).is_some_and(|lane| lane.send(waiting).is_ok())
+        let taken = self.lanes.get(lane_of(attempt.task)).is_some_and(|lane| lane.send(waiting).is_ok());
+        if taken && ends {
+            // The slot is filled again while the report is stored.
+            shared.dispatch.notify_one();
+        }
+        taken
     }
+}
+
+/// Whether the attempt is over with this report.
+const fn ends(content: &Content) -> bool {
+    !matches!(content, Content::Epoch(_) | Content::Checkpoint(_))
 }
 
 fn lane_of(task: TaskId) -> usize {
@@ -209,8 +220,7 @@ fn follow(shared: &Shared, report: &Report, verdict: &Verdict) {
     if matches!(content, Content::Trained(_)) && *verdict == Verdict::Accepted {
         shared.sessions.holds(worker, attempt.task);
     }
-    let ends = !matches!(content, Content::Epoch(_) | Content::Checkpoint(_));
-    if ends || *verdict != Verdict::Accepted {
+    if ends(content) || *verdict != Verdict::Accepted {
         shared.sessions.ended(worker, *attempt, None);
     }
     let (task, number) = (attempt.task, attempt.attempt.0);

@@ -78,6 +78,8 @@ struct Running {
     progress: Option<Progress>,
     /// What it computes, where that is known without asking the database.
     spec: Option<Arc<TaskSpec>>,
+    /// Whether its end is on the way to the database: its worker could begin something else.
+    ending: bool,
 }
 
 /// An attempt that goes to a worker.
@@ -144,7 +146,9 @@ impl Session {
     pub fn with(mut self, running: &[AttemptRef], holds: impl IntoIterator<Item = TaskId>) -> Self {
         self.running = running
             .iter()
-            .map(|attempt| (attempt.task, Running { attempt: attempt.attempt, progress: None, spec: None }))
+            .map(|attempt| {
+                (attempt.task, Running { attempt: attempt.attempt, progress: None, spec: None, ending: false })
+            })
             .collect();
         self.holds = holds.into_iter().collect();
         self
@@ -175,7 +179,11 @@ impl Session {
         if !takes_work || now.saturating_duration_since(self.heard) > silence {
             return 0;
         }
-        self.slots.saturating_sub(u32::try_from(self.running.len()).unwrap_or(u32::MAX))
+        let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        let ending = count(self.running.values().filter(|running| running.ending).count());
+        // Ends that the database does not take do not pile up without bound.
+        let busy = count(self.running.len()).saturating_sub(ending.min(self.slots));
+        self.slots.saturating_sub(busy)
     }
 
     /// Those of these tasks whose output it holds: a worker may hold very many.
@@ -291,7 +299,8 @@ impl Sessions {
         let given = self.with(worker, Some(number), |session| {
             let sent = session.send(Message::Assign(assign));
             if sent {
-                session.running.insert(attempt.task, Running { attempt: attempt.attempt, progress: None, spec });
+                let running = Running { attempt: attempt.attempt, progress: None, spec, ending: false };
+                session.running.insert(attempt.task, running);
                 session.holds.extend(inputs);
             }
             sent
@@ -328,9 +337,15 @@ impl Sessions {
         noted.unwrap_or(true)
     }
 
-    /// What an attempt computes, if this was noted when it was assigned.
-    pub fn spec(&self, worker: &WorkerId, attempt: AttemptRef) -> Option<Arc<TaskSpec>> {
-        self.with(worker, None, |session| session.runs(attempt)?.spec.clone()).flatten()
+    /// A worker reports of an attempt, and with `ends` that it is over: its slot is free, though the report is not stored yet. Gives what the attempt
+    /// computes, if that was noted when it was assigned.
+    pub fn reports(&self, worker: &WorkerId, attempt: AttemptRef, ends: bool) -> Option<Arc<TaskSpec>> {
+        let noted = self.with(worker, None, |session| {
+            let running = session.runs(attempt)?;
+            running.ending |= ends;
+            running.spec.clone()
+        });
+        noted.flatten()
     }
 
     /// How far an attempt is, as last heard.

@@ -119,7 +119,7 @@ fn attack_on(bench: &Bench, weights: Weights) -> TaskSpec {
     let attack =
         AttackConfig { method: pgd, norm: Norm::Linf, eps: Some(16.0 / 255.0), target: None, early_stop: true };
     let (dataset, model) = (bench.dataset.clone(), spec());
-    TaskSpec::Attack(AttackSpec { dataset, model, weights, attack, seed: 5, numerics: NUMERICS_VERSION })
+    TaskSpec::Attack(AttackSpec { dataset, model, weights, attack, seed: 5, numerics: NUMERICS_VERSION, shard: None })
 }
 
 #[test]

@@ -129,9 +129,19 @@ fn arguments(layout: &Layout, durability: Durability) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = vec!["-D".into(), layout.data_dir.clone().into()];
     // The socket directory is a setting like any other, only shorter to write.
     arguments.extend(["-k".into(), quoted(&layout.socket_dir), "-p".into(), PORT.to_string().into()]);
-    let safety = match durability {
-        Durability::Durable => ["fsync=on", "synchronous_commit=on", "full_page_writes=on", "shared_buffers=64MB"],
-        Durability::Fast => ["fsync=off", "synchronous_commit=off", "full_page_writes=off", "shared_buffers=32MB"],
+    let safety: &[&str] = match durability {
+        Durability::Durable => &[
+            "fsync=on",
+            "synchronous_commit=on",
+            "full_page_writes=on",
+            // Taken as it is needed. A queue that is read and written all over writes pages whole after each checkpoint: there should be few.
+            "shared_buffers=256MB",
+            "max_wal_size=4GB",
+            "checkpoint_timeout=15min",
+            // Dead rows of the queue pile up in seconds.
+            "autovacuum_naptime=15s",
+        ],
+        Durability::Fast => &["fsync=off", "synchronous_commit=off", "full_page_writes=off", "shared_buffers=32MB"],
     };
     let settings = [
         "listen_addresses=",
@@ -144,7 +154,7 @@ fn arguments(layout: &Layout, durability: Durability) -> Vec<OsString> {
         "max_parallel_workers_per_gather=0",
         "password_encryption=scram-sha-256",
     ];
-    for setting in settings.into_iter().chain(safety) {
+    for setting in settings.iter().chain(safety) {
         arguments.extend(["-c".into(), setting.into()]);
     }
     arguments

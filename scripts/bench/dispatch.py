@@ -18,7 +18,7 @@ import tempfile
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-from dispatching import measures, report  # noqa: E402
+from dispatching import endurance, measures, peers, report  # noqa: E402
 from dispatching.cluster import Bench  # noqa: E402
 from dispatching.database import Server  # noqa: E402
 from dispatching.processes import Failed  # noqa: E402
@@ -28,6 +28,10 @@ MEASURES = {
     "throughput": measures.throughput,
     "latency": measures.latency,
     "backlog": measures.backlog,
+    "finished": endurance.finished,
+    "idle": endurance.idle,
+    "soak": endurance.soak,
+    "peers": peers.peers,
 }
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -48,6 +52,7 @@ def parse_arguments():
     target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target") / "release"
     parser.add_argument("--only", default=",".join(MEASURES), metavar="WHAT[,WHAT]",
                         help="what to measure, of: %(default)s")
+    parser.add_argument("--without", default="", metavar="WHAT[,WHAT]", help="what to leave out")
     parser.add_argument("--seconds", type=int, default=8, help="length of each measurement under load [%(default)s]")
     parser.add_argument("--enqueue", type=int, default=100_000, metavar="TASKS", help="size of the sweep that is submitted [%(default)s]")
     parser.add_argument("--backlogs", type=numbers, default=[100_000, 1_000_000], metavar="TASKS[,TASKS]",
@@ -56,6 +61,14 @@ def parse_arguments():
     parser.add_argument("--workers", type=int, default=8, metavar="N", help="workers of each process [%(default)s]")
     parser.add_argument("--slots", type=int, default=32, metavar="N", help="slots of each worker [%(default)s]")
     parser.add_argument("--bare-rows", type=int, default=500_000, metavar="TASKS", help="tasks in pgbench's table [%(default)s]")
+    parser.add_argument("--finished", type=int, default=500_000, metavar="TASKS",
+                        help="finished tasks to measure after, written by SQL; 5000000 takes half an hour and 15 GB [%(default)s]")
+    parser.add_argument("--idle", type=int, default=10_000, metavar="N", help="idle workers [%(default)s]")
+    parser.add_argument("--idle-seconds", type=int, default=30, metavar="SECONDS", help="time to watch them [%(default)s]")
+    parser.add_argument("--soak", type=int, default=60, metavar="SECONDS", help="time that the analytics transaction is open [%(default)s]")
+    parser.add_argument("--jobs", type=int, default=400_000, metavar="N", help="jobs of each peer [%(default)s]")
+    parser.add_argument("--peer-seconds", type=int, default=4, metavar="SECONDS", help="time to measure a peer [%(default)s]")
+    parser.add_argument("--peers", default=ROOT / ".deps/bench", metavar="DIR", help="where the peers are installed")
     parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
     parser.add_argument("--gauntlet", default=target / "gauntlet", metavar="FILE", help="the built command")
     parser.add_argument("--worker", default=target / "examples/noop_worker", metavar="FILE", help="the built example `noop_worker`")
@@ -65,10 +78,11 @@ def parse_arguments():
                         help="where the database lies while this runs: on a disk, not in memory [%(default)s]")
     parser.add_argument("--inside", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    arguments.only = arguments.only.split(",")
-    unknown = [what for what in arguments.only if what not in MEASURES]
+    only, without = arguments.only.split(","), arguments.without.split(",") if arguments.without else []
+    unknown = [what for what in only + without if what not in MEASURES]
     if unknown:
-        parser.error(f"--only: unknown: {', '.join(unknown)}; known: {', '.join(MEASURES)}")
+        parser.error(f"unknown: {', '.join(unknown)}; known: {', '.join(MEASURES)}")
+    arguments.only = [what for what in MEASURES if what in only and what not in without]
     return arguments
 
 
@@ -81,6 +95,8 @@ def with_server(arguments):
     for binary in (arguments.gauntlet, arguments.worker, arguments.with_database):
         if not os.access(binary, os.X_OK):
             raise Failed(f"{binary} is not there; `make bench-dispatch` builds it")
+    if "peers" in arguments.only:
+        peers.node(arguments.peers)
     with tempfile.TemporaryDirectory(prefix="gauntlet-bench-", dir=arguments.directory) as folder:
         os.chmod(folder, 0o755)  # noqa: S103 The server's user must get in.
         command = [arguments.with_database, "--durable", folder, sys.executable, os.path.abspath(__file__), *sys.argv[1:], "--inside", folder]

@@ -6,8 +6,10 @@
 mod session;
 mod stats;
 
+use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::Parser;
@@ -28,6 +30,8 @@ const WINDOW: u32 = 4 * 1024 * 1024;
 type Workers = JoinSet<Result<Stats, Problem>>;
 
 /// Workers that answer every task at once with an empty result; for measuring the coordinator.
+///
+/// From SIGUSR1 on they keep every task they are given, as if it took forever, and hand it back at the end.
 #[derive(Debug, Parser)]
 struct Args {
     /// The coordinator.
@@ -48,9 +52,6 @@ struct Args {
     /// Pretend that each task takes so long.
     #[arg(long, default_value_t = 0, value_name = "MILLISECONDS")]
     task_millis: u64,
-    /// Keep every task without ever ending it, and hand it back at the end.
-    #[arg(long)]
-    hold: bool,
     /// End after so long; SIGTERM and SIGINT end it earlier. What is under way is finished first.
     #[arg(long, default_value_t = 3600, value_name = "SECONDS")]
     seconds: u64,
@@ -74,8 +75,12 @@ async fn run(args: Args) -> Result<Stats, Problem> {
     let (stop, stopped) = watch::channel(false);
     let (opened, mut openings) = mpsc::unbounded_channel();
     let gate = Gate { turns: Arc::new(Semaphore::new(OPENING)), opened };
-    let mut workers = start(&args, &gate, &stopped).await?;
+    let hold = Arc::new(AtomicBool::new(false));
+    let behaviour = Behaviour { takes: Duration::from_millis(args.task_millis), hold: Arc::clone(&hold) };
+    let mut told_to_hold = signal(SignalKind::user_defined1()).map_err(Problem::Signal)?;
+    let mut workers = start(&args, &behaviour, &gate, &stopped).await?;
     let mut connected = 0;
+    let mut told_to_stop = pin!(stop_signal());
     let deadline = Instant::now() + Duration::from_secs(args.seconds);
     loop {
         tokio::select! {
@@ -90,7 +95,8 @@ async fn run(args: Args) -> Result<Stats, Problem> {
                 finished(ended)?;
                 return Err(Problem::Ended("a session ended before it was told to".to_owned()));
             }
-            stopped = stop_signal() => { stopped?; break }
+            Some(()) = told_to_hold.recv() => hold.store(true, Ordering::Relaxed),
+            stopped = &mut told_to_stop => { stopped?; break }
             () = sleep_until(deadline) => break,
         }
     }
@@ -102,16 +108,19 @@ async fn run(args: Args) -> Result<Stats, Problem> {
     Ok(stats)
 }
 
-async fn start(args: &Args, gate: &Gate, stopped: &watch::Receiver<bool>) -> Result<Workers, Problem> {
+async fn start(
+    args: &Args,
+    behaviour: &Behaviour,
+    gate: &Gate,
+    stopped: &watch::Receiver<bool>,
+) -> Result<Workers, Problem> {
     let endpoint = endpoint(&args.endpoint)?;
-    let after = Duration::from_millis(args.task_millis);
-    let behaviour = if args.hold { Behaviour::Hold } else { Behaviour::Answer { after } };
     let mut workers = JoinSet::new();
     let names: Vec<String> = (0..args.workers).map(|number| format!("{}-{number:05}", args.name)).collect();
     for names in names.chunks(args.sessions_per_connection as usize) {
         let channel = endpoint.connect().await.map_err(Problem::Connection)?;
         for name in names {
-            let worker = Worker { name: name.clone(), slots: args.slots, behaviour };
+            let worker = Worker { name: name.clone(), slots: args.slots, behaviour: behaviour.clone() };
             workers.spawn(worker.run(channel.clone(), gate.clone(), stopped.clone()));
         }
     }

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use gauntlet_proto::v1::acknowledge::Verdict;
@@ -51,15 +52,12 @@ pub enum Problem {
 }
 
 /// What a worker does with its tasks.
-#[derive(Debug, Clone, Copy)]
-pub enum Behaviour {
-    /// Reports a result after this time.
-    Answer {
-        /// Zero: at once.
-        after: Duration,
-    },
-    /// Keeps them, and hands them back at the end.
-    Hold,
+#[derive(Debug, Clone)]
+pub struct Behaviour {
+    /// Time from an assignment to its report.
+    pub takes: Duration,
+    /// Whether it keeps what it is given from now on, without an end.
+    pub hold: Arc<AtomicBool>,
 }
 
 /// Lets a few workers at a time open their sessions.
@@ -168,7 +166,7 @@ impl Session {
             return Err(Status::internal("the coordinator's first message is not a welcome"));
         };
         let session = Self {
-            behaviour: worker.behaviour,
+            behaviour: worker.behaviour.clone(),
             outgoing,
             heartbeat: Duration::from_millis(welcome.heartbeat_interval_millis.max(50).into()),
             unused: worker.slots,
@@ -203,10 +201,12 @@ impl Session {
         } else if let Some(freed) = self.freed.pop_front() {
             self.stats.refill.note(freed.elapsed());
         }
-        match self.behaviour {
-            Behaviour::Hold => self.held.extend(assign.attempt),
-            Behaviour::Answer { after } if after.is_zero() => self.finish(assign),
-            Behaviour::Answer { after } => self.due.push_back((Instant::now() + after, assign)),
+        if self.behaviour.hold.load(Ordering::Relaxed) {
+            self.held.extend(assign.attempt);
+        } else if self.behaviour.takes.is_zero() {
+            self.finish(assign);
+        } else {
+            self.due.push_back((Instant::now() + self.behaviour.takes, assign));
         }
     }
 

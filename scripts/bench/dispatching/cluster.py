@@ -69,42 +69,50 @@ class Cluster:
         arguments = self.arguments
         return self.workers(name, arguments.processes, arguments.workers, arguments.slots)
 
-    def left(self):
-        """Tasks without a result, in all sweeps."""
-        return int(self.server.number(self.url, "select count(*) from tasks where state in ('pending', 'ready', 'leased')"))
+    def ready(self):
+        """Tasks that wait for a worker."""
+        return int(self.server.number(self.url, "select count(*) from tasks where state = 'ready'"))
+
+    def fill_up(self, tasks):
+        """Submits sweeps until so many tasks wait."""
+        while (missing := tasks - self.ready()) > 0:
+            self.submit(min(100_000, -(-missing // 100) * 100))
 
     def wait_until_done(self, patience_secs):
+        waiting = "exists(select from tasks where state = 'ready') or exists(select from tasks where state = 'leased')"
         deadline = time.monotonic() + patience_secs
-        while self.left():
+        while self.server.run(self.url, f"select {waiting}") != [["f"]]:
             if time.monotonic() > deadline:
-                raise Failed(f"{self.left()} tasks are left after {patience_secs} s")
-            time.sleep(0.2)
+                raise Failed(f"tasks are left after {patience_secs} s")
+            time.sleep(0.1)
 
     def settle(self):
         self.server.settle(self.url)
 
-    def busy(self, seconds, beside=None):
-        """Results per second of the fleet in windows of a second, and what else was seen; at the end there must be work left."""
+    def busy(self, seconds):
+        """Results per second of the fleet in windows of a second; at the end there must be work left."""
         fleet = self.fleet()
-        cpu_before = self.coordinator.cpu_secs()
         time.sleep(WARM_UP_SECS)
-        begin = time.time()
-        seen = beside(seconds) if beside else time.sleep(seconds)
+        begin, coordinator_cpu, fleet_cpu = time.time(), self.coordinator.cpu_secs(), fleet.cpu_secs()
+        time.sleep(seconds)
         end = time.time()
-        cpu = self.coordinator.cpu_secs() - cpu_before
+        cpus = [(after - before) / (end - begin) for before, after in
+                [(coordinator_cpu, self.coordinator.cpu_secs()), (fleet_cpu, fleet.cpu_secs())]]
         measured = fleet.stop()
-        if not self.left():
+        if not self.ready():
             raise Failed("the workers ran out of tasks; what was measured is no throughput")
         rates = measured.rates(begin, end)
         return {
             "tasks_per_sec": statistics.median(rates),
             "windows": [round(rate) for rate in rates],
-            "coordinator_cpus": cpu / (end - begin + WARM_UP_SECS),
-            "seen": seen,
+            "coordinator_cpus": cpus[0],
+            "fleet_cpus": cpus[1],
             "measured": measured,
         }
 
     def kill(self):
+        """Ends what still runs, after whatever went wrong."""
         for workers in self.started:
-            workers.kill()
+            for part in workers.parts:
+                part.kill()
         self.coordinator.kill()

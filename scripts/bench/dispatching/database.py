@@ -29,12 +29,15 @@ class Server:
         self.run(self.url, f"drop database if exists {name} with (force)")
 
     def run(self, url, *statements):
-        """Runs SQL, each statement in a transaction of its own; the rows of the last, each a list of texts."""
+        """Runs SQL, each statement in a transaction of its own; the rows it gives, each a list of texts."""
+        return self.run_script(url, statements)
+
+    def run_script(self, url, statements):
+        """The same for any number of them."""
         command = [program("psql"), "--no-psqlrc", "--quiet", "--no-align", "--tuples-only", "--field-separator=\t",
                    "--set=ON_ERROR_STOP=1", url]
-        for statement in statements:
-            command += ["--command", statement]
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        script = "".join(f"{statement};\n" for statement in statements)
+        done = subprocess.run(command, input=script, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         if done.returncode != 0:
             raise Failed(f"psql failed: {done.stderr.strip()}")
         return [line.split("\t") for line in done.stdout.splitlines()]

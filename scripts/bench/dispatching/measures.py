@@ -4,15 +4,9 @@ import statistics
 import time
 
 from .database import bare_rate, flush_millis
-from .processes import Failed
+from .processes import log
 
 PERCENTS = (50, 99)
-
-
-def log(text):
-    import sys
-
-    print(f"bench: {text}", file=sys.stderr, flush=True)
 
 
 def flush(bench):
@@ -50,6 +44,7 @@ def throughput(bench):
         "tasks_per_sec": ours,
         "windows": busy["windows"],
         "coordinator_cpus": busy["coordinator_cpus"],
+        "fleet_cpus": busy["fleet_cpus"],
         "batch": batch,
         "latency": latencies(busy["measured"]),
         "bare_tasks_per_sec": bare,
@@ -101,8 +96,7 @@ def backlog(bench):
         log(f"backlog 1,000: {rates[1000]:.0f} tasks/s")
         resident = {0: cluster.coordinator.resident_mib()}
         for size in sorted(arguments.backlogs):
-            while (missing := size - cluster.left()) > 0:
-                cluster.submit(min(100_000, -(-missing // 100) * 100))
+            cluster.fill_up(size)
             cluster.settle()
             rates[size] = cluster.busy(arguments.seconds)["tasks_per_sec"]
             resident[size] = cluster.coordinator.resident_mib()

@@ -8,6 +8,7 @@ import pathlib
 import re
 import signal
 import subprocess
+import sys
 import time
 
 PATIENCE_SECS = 120
@@ -22,6 +23,20 @@ class Failed(Exception):
 
 def end_with_parent():
     LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def log(text):
+    print(f"bench: {text}", file=sys.stderr, flush=True)
+
+
+def rates_of(done_at, begin, end, window_secs=1):
+    """What was done per second in windows between two times of the clock, of counts by units of 10 ms."""
+    rates = []
+    while begin + window_secs <= end + TICK_SECS / 2:
+        first, last = round(begin / TICK_SECS), round((begin + window_secs) / TICK_SECS)
+        rates.append(sum(done_at[tick] for tick in range(first, last)) / window_secs)
+        begin += window_secs
+    return rates
 
 
 class Process:
@@ -125,6 +140,14 @@ class Workers:
             part.said(r"workers are connected")
         return self
 
+    def cpu_secs(self):
+        return sum(part.cpu_secs() for part in self.parts)
+
+    def hold(self):
+        """From now on they keep what they are given."""
+        for part in self.parts:
+            part.popen.send_signal(signal.SIGUSR1)
+
     def stop(self):
         """Ends them; what they measured. Fails if a report was refused."""
         for part in self.parts:
@@ -137,8 +160,12 @@ class Workers:
         return measured
 
     def kill(self):
+        """Ends them at once. Fails if one of them had ended already."""
+        ended = [part for part in self.parts if part.popen.poll() not in (None, 0)]
         for part in self.parts:
             part.kill()
+        if ended:
+            raise Failed(f"{ended[0].name} ended: {ended[0].last_words()}")
 
 
 class Measured:
@@ -172,14 +199,9 @@ class Measured:
                 return micros / 1000
         return None
 
-    def rates(self, begin, end, window_secs=1.0):
+    def rates(self, begin, end):
         """Results accepted per second in windows between two times of the clock."""
-        rates = []
-        while begin + window_secs <= end + TICK_SECS / 2:
-            first, last = round(begin / TICK_SECS), round((begin + window_secs) / TICK_SECS)
-            rates.append(sum(self.accepted_at[tick] for tick in range(first, last)) / window_secs)
-            begin += window_secs
-        return rates
+        return rates_of(self.accepted_at, begin, end)
 
     def burst_rate(self, begin, end):
         """Results per second from the first assignment to the last acknowledgement between two times of the clock."""

@@ -157,7 +157,7 @@ async fn outcomes_of_a_batch_stay_with_their_attacks() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_attempts_left_goes_with_their_task() {
+async fn what_belongs_to_sweeps_and_tasks_goes_with_them() {
     let house = House::start().await;
     let plan = sweep_of(0..2, &["2/255"]);
     house.store.submit(&plan, "", &[]).await.unwrap();
@@ -167,12 +167,15 @@ async fn what_attempts_left_goes_with_their_task() {
         verdicts(&house.store, &claims.iter().map(|it| report(it, result(it))).collect::<Vec<_>>()).await;
     }
     let left = async || {
-        let query = "select (select count(*) from attempts), (select count(*) from attack_results)";
-        sqlx::query_as::<_, (i64, i64)>(query).fetch_one(&house.store.pool).await.unwrap()
+        let query = "select (select count(*) from attempts), (select count(*) from attack_results),
+            (select count(*) from sweep_tasks), (select count(*) from sweep_cells), (select count(*) from sweep_counts)";
+        sqlx::query_as::<_, (i64, i64, i64, i64, i64)>(query).fetch_one(&house.store.pool).await.unwrap()
     };
-    assert_eq!(left().await, (4, 2));
+    let before = left().await;
+    assert!(before.4 > 0);
+    assert_eq!((before.0, before.1, before.2, before.3), (4, 2, 4, 2));
     for statement in ["delete from sweeps", "delete from task_specs where kind = 'attack'"] {
         sqlx::query(statement).execute(&house.store.pool).await.unwrap();
     }
-    assert_eq!(left().await, (2, 0));
+    assert_eq!(left().await, (2, 0, 0, 0, 0));
 }

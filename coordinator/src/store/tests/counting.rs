@@ -111,7 +111,7 @@ async fn after_any_history_a_sweeps_numbers_are_those_of_a_recount() {
             TestRunner::new(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() });
         let result = runner.run(&vec(any_step(), 5..30), |steps| {
             handle.block_on(async {
-                sqlx::query("truncate sweeps, task_specs, workers, attempts, attack_results cascade")
+                sqlx::query("truncate sweeps, sweep_cells, task_specs, workers, attempts, attack_results cascade")
                     .execute(&house.store.pool)
                     .await
                     .unwrap();
