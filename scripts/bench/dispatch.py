@@ -11,9 +11,12 @@ import argparse
 import json
 import os
 import pathlib
+import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -21,7 +24,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from dispatching import endurance, measures, peers, report  # noqa: E402
 from dispatching.cluster import Bench  # noqa: E402
 from dispatching.database import Server  # noqa: E402
-from dispatching.processes import Failed  # noqa: E402
+from dispatching.processes import Failed, end_with_parent  # noqa: E402
 
 MEASURES = {
     "flush": measures.flush,
@@ -38,8 +41,11 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 def main():
     arguments = parse_arguments()
+    # Everything that was started is ended, whatever ends this.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: told to end"))
     try:
         if arguments.inside:
+            end_with_parent()
             measure(arguments)
         else:
             sys.exit(with_server(arguments))
@@ -97,10 +103,26 @@ def with_server(arguments):
             raise Failed(f"{binary} is not there; `make bench-dispatch` builds it")
     if "peers" in arguments.only:
         peers.node(arguments.peers)
-    with tempfile.TemporaryDirectory(prefix="gauntlet-bench-", dir=arguments.directory) as folder:
-        os.chmod(folder, 0o755)  # noqa: S103 The server's user must get in.
-        command = [arguments.with_database, "--durable", folder, sys.executable, os.path.abspath(__file__), *sys.argv[1:], "--inside", folder]
-        return subprocess.call(command)
+    folder = tempfile.mkdtemp(prefix="gauntlet-bench-", dir=arguments.directory)
+    os.chmod(folder, 0o755)  # noqa: S103 The server's user must get in.
+    command = [arguments.with_database, "--durable", folder, sys.executable, os.path.abspath(__file__), *sys.argv[1:], "--inside", folder]
+    server = subprocess.Popen([str(part) for part in command], preexec_fn=end_with_parent)
+    try:
+        return server.wait()
+    finally:
+        server.terminate()
+        server.wait()
+        remove(folder)
+
+
+def remove(folder):
+    """A server that was cut short may still be at it."""
+    for _ in range(100):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not os.path.exists(folder):
+            return
+        time.sleep(0.1)
+    print(f"bench: {folder} could not be removed", file=sys.stderr)
 
 
 def measure(arguments):
