@@ -174,7 +174,7 @@ impl Session {
 
     /// Attempts that it could be given now.
     fn free_slots(&self, now: Instant, silence: Duration) -> u32 {
-        let has_time = self.leaves_at.is_none_or(|leaves_at| leaves_at > now);
+        let has_time = self.remaining().is_none_or(|remaining| !remaining.is_zero());
         let takes_work = has_time && self.leaving == Leaving::No;
         if !takes_work || now.saturating_duration_since(self.heard) > silence {
             return 0;
@@ -478,7 +478,7 @@ mod tests {
             let (close, _closed) = oneshot::channel();
             let session = Session::new(1, 1, Leaving::No, outbox, close).for_so_long(remaining_secs);
             sessions.insert("w1".parse().unwrap(), session);
-            sessions.takers(Duration::from_secs(60)).len()
+            sessions.takers(Duration::from_secs(60), &BTreeSet::new()).len()
         };
         assert_eq!([None, Some(60.0), Some(0.0)].map(takers), [1, 1, 0]);
     }

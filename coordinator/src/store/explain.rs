@@ -217,6 +217,7 @@ fn running_attempt(task: &Task, began: time::OffsetDateTime) -> Option<AttemptRo
         outcome: "running".to_owned(),
         failure_class: None,
         message: None,
+        peak_memory_mib: None,
     })
 }
 

@@ -9,7 +9,7 @@ use gauntlet_domain::{AttemptRef, TaskId, WorkerId};
 
 use super::claim::{TrainingCheckpoint, attempt_column};
 use super::outputs::{AttackRow, Results};
-use super::rows::{LockedTask, attempt, bytes, corrupt, task_id, task_ids};
+use super::rows::{LockedTask, attempt, bytes, column, corrupt, task_id, task_ids};
 use super::work::Work;
 use super::{Error, Store, Transition};
 

@@ -18,7 +18,13 @@ pub async fn claim_all(store: &Store, worker: &str, session: i64) -> Vec<Claimed
 }
 
 pub fn report(claim: &Claimed, content: Content) -> Report {
-    Report { worker: claim.worker.clone(), attempt: claim.attempt, spec: claim.spec.clone(), content }
+    Report {
+        worker: claim.worker.clone(),
+        attempt: claim.attempt,
+        spec: claim.spec.clone(),
+        content,
+        peak_memory_mib: None,
+    }
 }
 
 /// The right kind of result for a claim.
