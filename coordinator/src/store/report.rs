@@ -202,8 +202,7 @@ impl Memory {
     fn of(report: &Report, before: &Task) -> Option<Self> {
         let peak_mib = report.peak_memory_mib?;
         let ran_out = matches!(&report.content, Content::Failed(failure) if failure.class == FailureClass::Resource);
-        let needed_mib =
-            if ran_out { memory_needed(memory_plan(before.failures.resource), peak_mib) } else { None };
+        let needed_mib = if ran_out { memory_needed(memory_plan(before.failures.resource), peak_mib) } else { None };
         Some(Self { attempt: report.attempt, peak_mib, needed_mib })
     }
 }

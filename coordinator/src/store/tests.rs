@@ -223,8 +223,7 @@ async fn reports_submissions_and_cancellations_at_once_never_deadlock_nor_lose_a
             let artifact =
                 gauntlet_domain::experiment::ArtifactRef { digest: gauntlet_domain::Digest::of(b"x"), size_bytes: 1 };
             let content = Content::Trained(artifact);
-            let report =
-                Report { worker, attempt: claim.attempt, spec: claim.spec, content, peak_memory_mib: None };
+            let report = Report { worker, attempt: claim.attempt, spec: claim.spec, content, peak_memory_mib: None };
             store.store_reports(&[&report]).await.map(drop)
         }));
     }

@@ -255,7 +255,7 @@ fn an_attack_that_is_asked_to_yield_stops_between_two_batches() {
     let method = AttackMethod::Pgd { steps: 50, step_size: 1e-9, random_start: true, restarts: 10_000 };
     let attack = AttackConfig { method, norm: Norm::Linf, eps: Some(1e-9), target: None, early_stop: true };
     let (weights, seed) = (Weights::Scratch, 0);
-    let spec = AttackSpec { dataset, model: model(), weights, attack, seed, numerics: NUMERICS_VERSION };
+    let spec = AttackSpec { dataset, model: model(), weights, attack, seed, numerics: NUMERICS_VERSION, shard: None };
     let request = execute(TaskSpec::Attack(spec), &files, folder.path());
     let attempt = request.attempt;
     let mut executor = Executor::ready();
