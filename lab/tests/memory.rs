@@ -98,18 +98,23 @@ fn recomputed_activations_change_no_bit_of_any_attack() {
     }
 }
 
-/// Not a promise but a measurement: if the numbers were all zero on every machine, smaller batches would spare memory too.
+/// Not a promise but a measurement: that no bit differs here says nothing of other networks, sizes, libraries and devices, which choose their kernels by
+/// the size of a batch.
 #[test]
-fn smaller_batches_change_at_most_the_rounding_and_are_therefore_not_used_to_spare_memory() {
-    for attack in attacks() {
-        let [whole, halves] = [64, 32].map(|size| run(&attack, Activations::Keep, size).result.outcomes);
-        let differ =
-            |one: &[f32], two: &[f32]| one.iter().zip(two).filter(|(one, two)| one.to_bits() != two.to_bits()).count();
-        let losses = differ(&whole.adversarial_loss, &halves.adversarial_loss);
-        let clean = differ(&whole.clean_loss, &halves.clean_loss);
-        println!("{:?}: {clean} clean and {losses} adversarial losses of {EXAMPLES} differ", attack.method);
-        let robust = whole.robust_correct().abs_diff(halves.robust_correct());
-        assert!(robust <= 2, "{:?}: {robust} outcomes differ", attack.method);
+fn smaller_batches_change_at_most_the_rounding_and_are_not_used_to_spare_memory() {
+    for attack in attacks().into_iter().take(2) {
+        let whole = run(&attack, Activations::Keep, 64).result.outcomes;
+        for size in [32, 7, 1] {
+            let parts = run(&attack, Activations::Keep, size).result.outcomes;
+            let pairs = whole.adversarial_loss.iter().zip(&parts.adversarial_loss);
+            let differ = pairs.filter(|(one, two)| one.to_bits() != two.to_bits()).count();
+            println!(
+                "{:?} in batches of {size}: {differ} of {EXAMPLES} losses differ from those in batches of 64",
+                attack.method
+            );
+            let robust = whole.robust_correct().abs_diff(parts.robust_correct());
+            assert!(robust <= 2, "{:?}: {robust} outcomes differ", attack.method);
+        }
     }
 }
 
