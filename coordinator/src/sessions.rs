@@ -308,12 +308,13 @@ impl Sessions {
         self.close_if_unread(worker, number, given)
     }
 
-    /// An attempt is over; its slot is free. With a reason, its worker is told to stop it.
+    /// An attempt is over; its slot is free. With a reason, its worker is told to stop it, unless this is a later session in which it never ran.
     pub fn ended(&self, worker: &WorkerId, attempt: AttemptRef, stop: Option<&str>) {
         let told = self.with(worker, None, |session| {
-            if session.runs(attempt).is_some() {
-                session.running.remove(&attempt.task);
+            if session.runs(attempt).is_none() {
+                return (session.number, true);
             }
+            session.running.remove(&attempt.task);
             let cancel = |reason: &str| v1::Cancel { attempt: Some(attempt.into()), reason: reason.to_owned() };
             let told = stop.is_none_or(|reason| session.send(Message::Cancel(cancel(reason))));
             (session.number, told)
