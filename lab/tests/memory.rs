@@ -98,8 +98,8 @@ fn recomputed_activations_change_no_bit_of_any_attack() {
     }
 }
 
-/// Not a promise but a measurement: that no bit differs here says nothing of other networks, sizes, libraries and devices, which choose their kernels by
-/// the size of a batch.
+/// Not a promise but a measurement: on one machine no loss differed in batches of 32 and 7, and 40 of 90 in batches of 1. libtorch chooses its kernels by the
+/// size of a batch, so that no size is safe on every network and device.
 #[test]
 fn smaller_batches_change_at_most_the_rounding_and_are_not_used_to_spare_memory() {
     for attack in attacks().into_iter().take(2) {
