@@ -47,6 +47,8 @@ impl Agent {
         let artifacts = Artifacts::open(&config.artifact_store)?;
         let state = StateDir::open(&config.state_dir)?;
         let worker_id = state.worker_id(config.worker_id.as_ref())?;
+        let leftovers = artifacts.clone();
+        tokio::task::spawn_blocking(move || leftovers.remove_leftovers());
         let workshop = Arc::new(workshop(&config, &state, artifacts)?);
 
         let (events, receiver) = mpsc::channel(EVENTS);

@@ -2,10 +2,12 @@
 
 mod cache;
 mod hash;
+mod leftovers;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use backon::{ExponentialBuilder, Retryable as _};
 use bytes::Bytes;
@@ -67,6 +69,7 @@ impl ArtifactError {
 #[derive(Debug, Clone)]
 pub(crate) struct Artifacts {
     store: Arc<dyn ObjectStore>,
+    folder: PathBuf,
     name: String,
 }
 
@@ -83,7 +86,18 @@ impl Artifacts {
         let folder = local_folder(location).map_err(refuse)?;
         std::fs::create_dir_all(&folder).map_err(|error| refuse(format!("{}: {error}", folder.display())))?;
         let store = LocalFileSystem::new_with_prefix(&folder).map_err(|error| refuse(error.to_string()))?;
-        Ok(Self { store: Arc::new(store.with_fsync(true)), name: location.to_owned() })
+        Ok(Self { store: Arc::new(store.with_fsync(true)), folder, name: location.to_owned() })
+    }
+
+    /// Removes what workers that were killed left of their uploads. Nothing depends on it: what cannot be removed is logged and stays.
+    pub(crate) fn remove_leftovers(&self) {
+        match leftovers::remove(&self.folder, SystemTime::now()) {
+            Ok(removed) if removed.files == 0 => {}
+            Ok(removed) => {
+                tracing::info!(removed.files, removed.size_bytes, store = %self, "half-written uploads were removed")
+            }
+            Err(error) => tracing::warn!(%error, store = %self, "half-written uploads could not be removed"),
+        }
     }
 
     /// Puts a file there under its digest, unless it is there; when this returns it is durable.
