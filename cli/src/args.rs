@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use gauntlet_domain::share::UserName;
+use gauntlet_proto::v1;
 
 /// Fine-tunes image classifiers and attacks them, at cluster scale, to answer what pre-training does to their robustness.
 ///
@@ -214,6 +216,40 @@ pub struct SubmitArgs {
     /// Follow it until it ends.
     #[arg(long)]
     pub watch: bool,
+    #[command(flatten)]
+    pub charge: ChargeArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct ChargeArgs {
+    /// Whose sweep it is: users share the workers equally [default: the login name].
+    #[arg(long, env = "GAUNTLET_USER", value_name = "NAME")]
+    pub user: Option<String>,
+    /// Share beside sweeps of the same user and priority, 1 to 1000 [default: 1].
+    #[arg(long, value_name = "N")]
+    pub weight: Option<u32>,
+    /// Sweeps of higher priority go before other sweeps of the same user [default: 0].
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub priority: Option<i32>,
+    /// Tasks of the sweep that may run at once [default: as many as there is room for].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_concurrent: Option<u32>,
+}
+
+impl ChargeArgs {
+    /// The submission of a sweep on these terms.
+    pub fn request(&self, source: v1::SweepSource) -> v1::SubmitSweepRequest {
+        let Self { user, weight, priority, max_concurrent } = self;
+        // A login name may be no name of a user here, and nobody asked for it.
+        let login = || std::env::var("USER").ok().filter(|name| name.parse::<UserName>().is_ok());
+        v1::SubmitSweepRequest {
+            source: Some(source),
+            user: user.clone().or_else(login).unwrap_or_default(),
+            weight: *weight,
+            priority: *priority,
+            max_concurrent: *max_concurrent,
+        }
+    }
 }
 
 #[derive(Debug, ClapArgs)]

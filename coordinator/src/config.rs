@@ -21,7 +21,7 @@ pub struct Config {
     pub retry: RetryPolicy,
     /// Attacks expected to take longer are split into shards that take about so long each; zero for never. Results do not depend on it.
     pub shard_time: Duration,
-    /// What goes first of the ready tasks of one priority.
+    /// What goes first of the ready tasks of one sweep.
     pub order: Order,
     /// How often it is learnt from finished attempts what work takes.
     pub learning_interval: Duration,

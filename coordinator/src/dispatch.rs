@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
-use gauntlet_domain::schedule::{Snapshot, WorkerView, decide};
+use gauntlet_domain::schedule::{QueueKey, Snapshot, Turns, WorkerView, decide, wanted};
 use gauntlet_domain::{TaskId, WorkerId};
 use gauntlet_proto::v1;
 
 use crate::sessions::Given;
 use crate::shared::Shared;
-use crate::store::{ClaimFor, Claimed, Error, Orphan};
+use crate::store::{ClaimFor, Claimed, Contenders, Error, Orphan};
 
 /// Most tasks per claim.
 const BATCH: usize = 500;
@@ -21,8 +21,9 @@ const POLL: Duration = Duration::from_secs(1);
 /// Runs until the coordinator stops.
 pub async fn run(shared: Arc<Shared>) {
     let mut backoff = backoff();
+    let mut turns = Turns::default();
     while !shared.stop.is_cancelled() {
-        let pause = match shared.outage.note(pass(&shared).await) {
+        let pause = match shared.outage.note(pass(&shared, &mut turns).await) {
             Ok(true) => continue,
             Ok(false) => {
                 backoff = self::backoff();
@@ -54,26 +55,31 @@ fn backoff() -> impl Iterator<Item = Duration> {
     delays.with_jitter().without_max_times().build()
 }
 
+/// Least slots that a look at the queues asks for: those of a task that backs off then cost no look each.
+const LOOK: usize = 16;
+
 /// Fills free slots once. True if there may be more to do at once.
-async fn pass(shared: &Arc<Shared>) -> Result<bool, Error> {
+async fn pass(shared: &Arc<Shared>, turns: &mut Turns) -> Result<bool, Error> {
     let silence = shared.config.silence();
     let free = shared.sessions.free_slots(silence);
     if free == 0 {
         return Ok(false);
     }
-    let ready = shared.store.ready(free.min(BATCH)).await?;
-    if ready.is_empty() {
-        return Ok(false);
-    }
-    let inputs = ready.iter().flat_map(|task| task.inputs.iter().copied()).collect();
+    let mut snapshot = look(shared, turns, free.clamp(LOOK, BATCH)).await?;
+    let ready = snapshot.queues.iter().flat_map(|queue| &queue.ready);
+    let inputs = ready.flat_map(|task| task.inputs.iter().copied()).collect();
     let (workers, sessions): (Vec<WorkerView>, BTreeMap<WorkerId, i64>) = shared
         .sessions
         .takers(silence, &inputs)
         .into_iter()
         .map(|(view, number)| (view.clone(), (view.id, number)))
         .unzip();
-    let claims: Vec<ClaimFor> = decide(&Snapshot { workers, ready })
+    snapshot.workers = workers;
+    let decided = decide(&snapshot, turns);
+    let queue_of: BTreeMap<TaskId, QueueKey> = decided.iter().map(|it| (it.task, it.queue)).collect();
+    let claims: Vec<ClaimFor> = decided
         .into_iter()
+        .take(BATCH)
         .filter_map(|decision| {
             Some(ClaimFor { session: *sessions.get(&decision.worker)?, task: decision.task, worker: decision.worker })
         })
@@ -84,6 +90,8 @@ async fn pass(shared: &Arc<Shared>) -> Result<bool, Error> {
     let Sent { given, unsent } = {
         let _claiming = shared.claiming.lock().await;
         let claimed = shared.store.claim(&claims).await?;
+        let started = claimed.iter().filter_map(|claim| queue_of.get(&claim.attempt.task).copied());
+        turns.served(&snapshot.users, &snapshot.queues, started);
         send_off(shared, claimed, &sessions)
     };
     if !unsent.is_empty() {
@@ -95,6 +103,25 @@ async fn pass(shared: &Arc<Shared>) -> Result<bool, Error> {
     }
     // Nothing given: the sessions or the tasks are in other hands, and the next look shows it.
     Ok(given > 0)
+}
+
+/// The queues, each as far as the next so many slots could need it.
+async fn look(shared: &Shared, turns: &mut Turns, slots: usize) -> Result<Snapshot, Error> {
+    let Contenders { users, mut queues } = shared.store.contenders().await?;
+    turns.seat(&users, &queues);
+    loop {
+        let wanted = wanted(&users, &queues, turns, slots);
+        if wanted.is_empty() {
+            return Ok(Snapshot { workers: Vec::new(), users, queues });
+        }
+        let mut fronts = shared.store.fronts(&wanted).await?;
+        for (key, count) in wanted {
+            if let Some(queue) = queues.iter_mut().find(|queue| queue.key == key) {
+                queue.ready = fronts.remove(&key).unwrap_or_default();
+                queue.more = queue.ready.len() == count;
+            }
+        }
+    }
 }
 
 struct Sent {

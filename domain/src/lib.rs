@@ -8,6 +8,7 @@
 //! * [`masking`]: signs that a robust accuracy is owed to masked gradients;
 //! * [`task`]: the state machine of a task;
 //! * [`forecast`]: what work will take, learnt from what it took;
+//! * [`share`]: who shares the workers, and on what terms;
 //! * [`schedule`]: which ready task goes to which worker;
 //! * [`catalogue`]: the data sets, backbones, recipes and attacks there are, with their parameters.
 //!
@@ -23,6 +24,7 @@ pub mod masking;
 pub mod plan;
 pub mod results;
 pub mod schedule;
+pub mod share;
 pub mod statistics;
 pub mod sweep;
 pub mod task;

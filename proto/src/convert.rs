@@ -8,6 +8,7 @@ use gauntlet_domain::experiment::{
     ArtifactRef, CifarVariant, EpochMetrics, MomentTensor, Outcomes, ParameterShape, ValidationMetrics,
 };
 use gauntlet_domain::results::ResultRow;
+use gauntlet_domain::share::{Quota, Terms, UserName, Weight};
 use gauntlet_domain::sweep::{Facts, FileContent, FileFacts, FilePlace, FolderClass};
 use gauntlet_domain::task::{Failure, FailureClass, MemoryPlan};
 use gauntlet_domain::{AttemptNumber, AttemptRef, Digest};
@@ -41,6 +42,25 @@ impl InvalidField {
 /// It is not.
 pub fn required<T>(value: Option<T>, field: &str) -> Result<T, InvalidField> {
     value.ok_or_else(|| InvalidField::new(field, "missing"))
+}
+
+/// Whose sweep it is; none where nothing is said.
+///
+/// # Errors
+/// A text that cannot be the name of a user.
+pub fn user(text: &str) -> Result<Option<UserName>, InvalidField> {
+    if text.is_empty() { Ok(None) } else { parse(text, "user").map(Some) }
+}
+
+/// On what terms a sweep shares the workers.
+///
+/// # Errors
+/// A weight beyond its bounds, or a quota of 0.
+pub fn terms(weight: Option<u32>, priority: Option<i32>, max_concurrent: Option<u32>) -> Result<Terms, InvalidField> {
+    let weight = weight.map(Weight::try_from).transpose();
+    let weight = weight.map_err(|error| InvalidField::new("weight", error.to_string()))?;
+    let quota = |most| Quota::of(most).ok_or_else(|| InvalidField::new("max_concurrent", "expected 1 or more"));
+    Ok(Terms { weight, priority, quota: max_concurrent.map(quota).transpose()?, preempts: None })
 }
 
 /// A text field that must parse: an id or a digest.

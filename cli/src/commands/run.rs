@@ -36,7 +36,7 @@ async fn run_on(global: &Global, args: &RunArgs, sweep: &GoodSweep, local: &Loca
     let mut client = local.client().await?;
     let submitted = client
         .sweeps
-        .submit_sweep(v1::SubmitSweepRequest { source: Some(sweep.wire()) })
+        .submit_sweep(v1::SubmitSweepRequest { source: Some(sweep.wire()), ..Default::default() })
         .await
         .map_err(refused)?
         .into_inner();

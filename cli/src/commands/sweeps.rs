@@ -21,12 +21,7 @@ pub async fn submit(global: &Global, args: &SubmitArgs) -> anyhow::Result<ExitCo
     let sweep = source::read(&args.sweep, &global.data_dir())?;
     source::print_notes(&sweep.plan);
     let mut client = Connection::to_running(global).await?.client;
-    let submitted = client
-        .sweeps
-        .submit_sweep(v1::SubmitSweepRequest { source: Some(sweep.wire()) })
-        .await
-        .map_err(refused)?
-        .into_inner();
+    let submitted = client.sweeps.submit_sweep(args.charge.request(sweep.wire())).await.map_err(refused)?.into_inner();
     println!("{}", if args.quiet { submitted.sweep_id.clone() } else { submission(&submitted) });
     if args.watch {
         return Ok(verdict(&follow(&mut client, &submitted.sweep_id).await?));

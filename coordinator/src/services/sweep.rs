@@ -6,6 +6,7 @@ use gauntlet_domain::TaskId;
 use gauntlet_domain::forecast::Estimate;
 use gauntlet_domain::plan::Plan;
 use gauntlet_domain::task::TaskState;
+use gauntlet_proto::convert;
 use gauntlet_proto::v1;
 use gauntlet_proto::v1::sweep_service_server::SweepService;
 use tokio_stream::wrappers::ReceiverStream;
@@ -16,7 +17,7 @@ use crate::explain::{Fleet, explain};
 use crate::shared::Shared;
 use crate::source::{Planned, plan};
 use crate::status::Error;
-use crate::store::{self, Foresight, Resolved, SweepStatus, TaskDetails, retry_conflicts};
+use crate::store::{self, Charge, Foresight, Resolved, SweepStatus, TaskDetails, retry_conflicts};
 use crate::time_left;
 
 /// Sweeps listed where nothing else is asked for.
@@ -104,8 +105,11 @@ impl SweepService for Sweeps {
         &self,
         request: Request<v1::SubmitSweepRequest>,
     ) -> Result<Response<v1::SubmitSweepResponse>, Status> {
-        let Planned { plan, toml, locations } = plan(request.into_inner().source).await?;
-        let submit = || self.0.store.submit(&plan, &toml, &locations);
+        let v1::SubmitSweepRequest { source, user, weight, priority, max_concurrent } = request.into_inner();
+        let terms = convert::terms(weight, priority, max_concurrent).map_err(Error::from)?;
+        let charge = Charge { user: convert::user(&user).map_err(Error::from)?, terms };
+        let Planned { plan, toml, locations } = plan(source).await?;
+        let submit = || self.0.store.submit(&plan, &toml, &locations, &charge);
         let submitted = self.noted(retry_conflicts(submit).await)?;
         let answer = v1::SubmitSweepResponse {
             sweep_id: plan.sweep_id.to_string(),

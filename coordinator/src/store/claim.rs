@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use gauntlet_domain::experiment::{ArtifactRef, TaskSpec};
-use gauntlet_domain::schedule::ReadyTask;
 use gauntlet_domain::task::{MemoryPlan, memory_plan};
 use gauntlet_domain::{AttemptNumber, AttemptRef, Digest, TaskId, WorkerId};
 
@@ -56,30 +55,6 @@ pub struct TrainingCheckpoint {
 }
 
 impl Store {
-    /// The front of the queue.
-    ///
-    /// # Errors
-    /// The database is unavailable.
-    pub async fn ready(&self, limit: usize) -> Result<Vec<ReadyTask>, Error> {
-        let rows = sqlx::query!(
-            r#"select t.task_id as "task_id!: Vec<u8>", t.priority as "priority!", t.critical_path_cost as "cost!",
-                array(select i.input_task_id::bytea from task_inputs i where i.task_id = t.task_id) as "inputs!: Vec<Vec<u8>>"
-            from (
-                select task_id, priority, critical_path_cost from tasks
-                where state = 'ready' and not_before <= now()
-                order by priority desc, critical_path_cost desc, task_id
-                limit $1
-            ) as t"#,
-            i64::try_from(limit).unwrap_or(i64::MAX)
-        );
-        let rows = rows.fetch_all(&self.pool).await?;
-        let task = |id, priority, critical_path_cost, inputs: Vec<Vec<u8>>| {
-            let inputs = inputs.into_iter().map(task_id).collect::<Result<_, _>>()?;
-            Ok(ReadyTask { id: task_id(id)?, priority, critical_path_cost, inputs })
-        };
-        rows.into_iter().map(|row| task(row.task_id, row.priority, row.cost, row.inputs)).collect()
-    }
-
     /// Leases those of these tasks that are still ready to those of these sessions that are still their workers' latest.
     ///
     /// Claims are synchronous commits: one that was lost in a crash would give its attempt number, the fencing token, a second time.

@@ -135,16 +135,16 @@ impl Store {
         }))
     }
 
-    /// The place of a ready task in the queue: how many go before it, counted up to `limit`.
+    /// The place of a ready task in the queue of its sweep: how many go before it, counted up to `limit`.
     ///
     /// # Errors
     /// The database is unavailable.
     pub async fn ahead_of(&self, id: TaskId, limit: i64) -> Result<u64, Error> {
         let count = sqlx::query_scalar!(
             r#"select count(*) as "count!" from (
-                select from tasks t, (select priority, critical_path_cost, task_id from tasks where task_id = $1) as me
-                where t.state = 'ready'
-                    and (-t.priority, -t.critical_path_cost, t.task_id) < (-me.priority, -me.critical_path_cost, me.task_id)
+                select from tasks t, (select queue_key, critical_path_cost, task_id from tasks where task_id = $1) as me
+                where t.state = 'ready' and t.queue_key = me.queue_key
+                    and (-t.critical_path_cost, t.task_id) < (-me.critical_path_cost, me.task_id)
                 limit $2
             ) as before"#,
             bytes(id),

@@ -14,6 +14,7 @@ mod leases;
 mod masking;
 mod merge;
 mod outputs;
+mod queues;
 mod report;
 mod results;
 mod rows;
@@ -38,7 +39,9 @@ pub use explain::{AttemptRow, InputRow, TaskDetails};
 pub use fleet::WorkerRow;
 pub use forecast::{Foresight, UnfinishedRow};
 pub use leases::{Hello, Orphan, Welcomed};
+pub use queues::Contenders;
 pub use report::{Content, Report, Stored, Verdict};
+pub use submit::Charge;
 pub use sweeps::{EndedRow, Resolved, RunningRow, SweepStatus};
 pub use work::Transition;
 
@@ -53,7 +56,7 @@ pub struct Planning {
     pub order: Order,
 }
 
-/// What goes first of the ready tasks of one priority.
+/// What goes first of the ready tasks of one sweep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Order {
     /// The one with the longest chain of tasks behind it, in expected seconds.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use gauntlet_domain::experiment::Epsilon;
 use gauntlet_domain::forecast::{Forecast, Work as WorkKind, critical_paths};
 use gauntlet_domain::plan::{Plan, PlannedTask, TaskKind};
+use gauntlet_domain::share::{Quota, Terms, UserName};
 use gauntlet_domain::task::{Event, TaskState};
 use gauntlet_domain::{Digest, TaskId};
 
@@ -41,21 +42,21 @@ impl Store {
     ///
     /// # Errors
     /// The database is unavailable, or refuses; nothing is written then.
-    pub async fn submit(&self, plan: &Plan, source: &str, files: &[(Digest, String)]) -> Result<Submitted, Error> {
+    pub async fn submit(
+        &self,
+        plan: &Plan,
+        source: &str,
+        files: &[(Digest, String)],
+        charge: &Charge,
+    ) -> Result<Submitted, Error> {
         let forecast = self.foresight().await?.forecast;
         let mut work = self.begin().await?;
-        let query = sqlx::query!(
-            "insert into sweeps (sweep_id, name, source) values ($1, $2, $3) on conflict (sweep_id) do update set cancelled_at = null",
-            plan.sweep_id.as_str(),
-            plan.name,
-            source
-        );
-        query.execute(&mut *work.tx).await?;
+        let queue_key = insert_sweep(plan, source, charge, &mut work).await?;
         let planned = in_order_of_locks(plan);
         insert_specs(&planned, &mut work).await?;
         // Who holds the spec of an attack splits it; others wait above and see it split.
         let sharded = Sharded::of(plan, &forecast, self.planning.shard_secs, &mut work).await?;
-        let submission = Submission::of(plan, planned, &sharded, &forecast, self.planning.order);
+        let submission = Submission::of(plan, planned, &sharded, &forecast, self.planning.order, queue_key);
         submission.insert_shards(&mut work).await?;
         let (mut submitted, countable) = submission.insert_tasks(&mut work).await?;
         let mut added = submission.insert_membership(&countable, &mut work).await?;
@@ -65,6 +66,39 @@ impl Store {
         submitted.transitions = work.commit().await?;
         Ok(submitted)
     }
+}
+
+/// Who is charged for a sweep, and on what terms. What is not said stays as it is, or is usual for a new sweep.
+#[derive(Debug, Clone, Default)]
+pub struct Charge {
+    /// Whose sweep it is.
+    pub user: Option<UserName>,
+    /// On what terms it shares the workers.
+    pub terms: Terms,
+}
+
+/// Writes the sweep itself, and gives the number of its queue.
+async fn insert_sweep(plan: &Plan, source: &str, charge: &Charge, work: &mut Work) -> Result<i32, Error> {
+    let Charge { user, terms } = charge;
+    let most = terms.quota.and_then(Quota::most);
+    let most = most.map(|most| column::<i32, _>(most, "the most tasks at once")).transpose()?;
+    let weight = terms.weight.map(|weight| column::<i32, _>(weight.get(), "a weight")).transpose()?;
+    let query = sqlx::query_scalar!(
+        "insert into sweeps (sweep_id, name, source, user_name, weight, priority, max_concurrent)
+        values ($1, $2, $3, coalesce($4, 'anonymous'), coalesce($5, 1), coalesce($6, 0), $7)
+        on conflict (sweep_id) do update set
+            cancelled_at = null, user_name = coalesce($4, sweeps.user_name), weight = coalesce($5, sweeps.weight),
+            priority = coalesce($6, sweeps.priority), max_concurrent = coalesce($7, sweeps.max_concurrent)
+        returning queue_key",
+        plan.sweep_id.as_str(),
+        plan.name,
+        source,
+        user.as_ref().map(UserName::as_str),
+        weight,
+        terms.priority,
+        most
+    );
+    Ok(query.fetch_one(&mut *work.tx).await?)
 }
 
 /// The states in which tasks were before anything happens to them in this transaction, which is counted when it commits, and their costs.
@@ -107,6 +141,7 @@ async fn insert_specs(tasks: &[(i32, &PlannedTask)], work: &mut Work) -> Result<
 /// The tasks of a plan and the shards of its attacks.
 struct Submission<'a> {
     sweep_id: &'a str,
+    queue_key: i32,
     /// With their depths, in the order of locks.
     tasks: Vec<(i32, &'a PlannedTask)>,
     sharded: &'a Sharded,
@@ -121,6 +156,7 @@ impl<'a> Submission<'a> {
         sharded: &'a Sharded,
         forecast: &Forecast,
         order: Order,
+        queue_key: i32,
     ) -> Self {
         let mut tasks = planned;
         let depths: BTreeMap<TaskId, i32> = tasks
@@ -139,7 +175,7 @@ impl<'a> Submission<'a> {
                 planned.map(|(position, task)| (task.id, -(position as f64))).collect()
             }
         };
-        Self { sweep_id: plan.sweep_id.as_str(), tasks, sharded, ranks }
+        Self { sweep_id: plan.sweep_id.as_str(), queue_key, tasks, sharded, ranks }
     }
 
     /// The specs of the shards, and what every task waits for. An attack costs nothing beside its shards.
@@ -186,7 +222,9 @@ impl<'a> Submission<'a> {
             .map(|(event, task)| (task, event))
             .collect();
         let retried_tasks = retried.len();
+        let retried_ids: Vec<TaskId> = retried.iter().map(|(task, _)| task.id).collect();
         work.advance(retried).await?;
+        self.take_charge(&known, &retried_ids, work).await?;
         let new: Vec<TaskId> = ids.into_iter().filter(|id| !known.contains(id)).collect();
         self.insert_new(&new, &pending, work).await?;
         let state = |id| if pending.get(&id) == Some(&0) { TaskState::Ready } else { TaskState::Pending };
@@ -211,17 +249,33 @@ impl<'a> Submission<'a> {
         for batch in new.chunks(BATCH) {
             let inputs = batch.iter().map(|id| column(pending.get(id).copied().unwrap_or(0), "the number of inputs"));
             let query = sqlx::query!(
-                "insert into tasks (task_id, state, pending_inputs, critical_path_cost, merges)
-                select task_id, case when pending_inputs = 0 then 'ready' else 'pending' end::task_state, pending_inputs, rank, merges
+                "insert into tasks (task_id, state, pending_inputs, critical_path_cost, merges, queue_key)
+                select task_id, case when pending_inputs = 0 then 'ready' else 'pending' end::task_state, pending_inputs, rank, merges, $5
                 from unnest($1::bytea[], $2::integer[], $3::double precision[], $4::boolean[])
                     as n (task_id, pending_inputs, rank, merges)",
                 &task_ids(batch),
                 &inputs.collect::<Result<Vec<i32>, _>>()?,
                 &self.ranks(batch),
-                &batch.iter().map(|id| self.sharded.merges(*id)).collect::<Vec<_>>()
+                &batch.iter().map(|id| self.sharded.merges(*id)).collect::<Vec<_>>(),
+                self.queue_key
             );
             query.execute(&mut *work.tx).await?;
         }
+        Ok(())
+    }
+
+    /// The sweep is charged for what is tried again for it, and for what waits for a sweep that is cancelled.
+    async fn take_charge(&self, known: &BTreeSet<TaskId>, retried: &[TaskId], work: &mut Work) -> Result<(), Error> {
+        let query = sqlx::query!(
+            "update tasks t set queue_key = $3
+            where t.task_id = any($1::bytea[]) and t.state in ('pending', 'ready') and t.queue_key <> $3
+                and (t.task_id = any($2::bytea[]) or t.queue_key = 0
+                    or exists (select from sweeps s where s.queue_key = t.queue_key and s.cancelled_at is not null))",
+            &task_ids(known),
+            &task_ids(retried),
+            self.queue_key
+        );
+        query.execute(&mut *work.tx).await?;
         Ok(())
     }
 

@@ -70,6 +70,13 @@ fn sweep_of(seeds: std::ops::Range<u64>, eps: &[&str]) -> Plan {
     plan::plan(&sweep::parse(&toml).unwrap(), &catalogue::pinned_facts()).unwrap()
 }
 
+/// The fronts of all queues, one after the other.
+pub async fn ready(store: &Store, limit: usize) -> Vec<gauntlet_domain::schedule::ReadyTask> {
+    let queues = store.contenders().await.unwrap().queues;
+    let wanted: Vec<_> = queues.iter().map(|queue| (queue.key, limit)).collect();
+    store.fronts(&wanted).await.unwrap().into_values().flatten().take(limit).collect()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cells_from_before_minimum_norm_attacks_get_their_radii_as_numbers() {
     let database = tokio::task::spawn_blocking(|| TestDatabase::create().unwrap()).await.unwrap();
@@ -130,7 +137,7 @@ async fn writes(store: &Store, id: gauntlet_domain::TaskId, after: Task) -> Resu
 async fn the_database_refuses_exactly_the_tasks_that_the_domain_calls_impossible() {
     let house = House::start().await;
     let plan = sweep_of(0..1, &["2/255"]);
-    house.store.submit(&plan, "", &[]).await.unwrap();
+    house.store.submit(&plan, "", &[], &Charge::default()).await.unwrap();
     // Whether a task merges never changes: there is one of each.
     let ids = [plan.tasks[0].id, plan.tasks[1].id];
     let query = sqlx::query("update tasks set merges = true where task_id = $1").bind(super::rows::bytes(ids[1]));
@@ -159,7 +166,7 @@ async fn the_database_refuses_exactly_the_tasks_that_the_domain_calls_impossible
 async fn claims_at_once_never_give_a_task_twice() {
     let house = House::start().await;
     let plan = sweep_of(0..200, &["2/255"]);
-    house.store.submit(&plan, "", &[]).await.unwrap();
+    house.store.submit(&plan, "", &[], &Charge::default()).await.unwrap();
     let mut claiming = Vec::new();
     for number in 0..4 {
         let name = format!("w{number}");
@@ -168,7 +175,7 @@ async fn claims_at_once_never_give_a_task_twice() {
         claiming.push(tokio::spawn(async move {
             let mut mine = Vec::new();
             loop {
-                let ready = store.ready(30).await.unwrap();
+                let ready = ready(&store, 30).await;
                 if ready.is_empty() {
                     return mine;
                 }
@@ -197,7 +204,7 @@ async fn claims_at_once_never_give_a_task_twice() {
 async fn nothing_is_given_to_a_session_that_was_replaced() {
     let house = House::start().await;
     let plan = sweep_of(0..1, &["2/255"]);
-    house.store.submit(&plan, "", &[]).await.unwrap();
+    house.store.submit(&plan, "", &[], &Charge::default()).await.unwrap();
     let old = house.worker("w1").await;
     let new = house.worker("w1").await;
     let claim = |session| vec![ClaimFor { task: plan.tasks[0].id, worker: "w1".parse().unwrap(), session }];
@@ -209,7 +216,7 @@ async fn nothing_is_given_to_a_session_that_was_replaced() {
 async fn reports_submissions_and_cancellations_at_once_never_deadlock_nor_lose_an_input() {
     let house = House::start().await;
     let plan = sweep_of(0..12, &["1/255", "2/255", "4/255"]);
-    house.store.submit(&plan, "", &[]).await.unwrap();
+    house.store.submit(&plan, "", &[], &Charge::default()).await.unwrap();
     let session = house.worker("w1").await;
     let worker: WorkerId = "w1".parse().unwrap();
     let trainings: Vec<&PlannedTask> = plan.tasks.iter().filter(|task| task.inputs.is_empty()).collect();
@@ -231,9 +238,9 @@ async fn reports_submissions_and_cancellations_at_once_never_deadlock_nor_lose_a
         let store = house.store.clone();
         all.push(tokio::spawn(async move {
             let plan = sweep_of(seeds, &["2/255", "8/255", "4/255"]);
-            store.submit(&plan, "", &[]).await?;
+            store.submit(&plan, "", &[], &Charge::default()).await?;
             store.cancel_sweep(plan.sweep_id.as_str()).await?;
-            store.submit(&plan, "", &[]).await.map(drop)
+            store.submit(&plan, "", &[], &Charge::default()).await.map(drop)
         }));
     }
     for task in all {
@@ -315,7 +322,7 @@ async fn the_paired_test_gives_known_values() {
 async fn an_attempt_beyond_all_columns_is_nobodys() {
     let house = House::start().await;
     let plan = sweep_of(0..1, &["2/255"]);
-    house.store.submit(&plan, "", &[]).await.unwrap();
+    house.store.submit(&plan, "", &[], &Charge::default()).await.unwrap();
     let attempt = AttemptRef { task: plan.tasks[0].id, attempt: AttemptNumber(u32::MAX) };
     let content = Content::HandedBack(String::new());
     let report = Report { worker: "w1".parse().unwrap(), attempt, spec: None, content, peak_memory_mib: None };

@@ -89,7 +89,7 @@ impl Host {
 
     pub async fn try_submit(&self, toml: &str) -> Result<v1::SubmitSweepResponse, Status> {
         let source = v1::SweepSource { toml: toml.to_owned(), files: Vec::new() };
-        let request = v1::SubmitSweepRequest { source: Some(source) };
+        let request = v1::SubmitSweepRequest { source: Some(source), ..Default::default() };
         self.sweeps().await.submit_sweep(request).await.map(tonic::Response::into_inner)
     }
 

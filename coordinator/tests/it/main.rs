@@ -10,6 +10,8 @@ mod batches;
 mod cancellation;
 mod cuts;
 mod failures;
+mod fairness;
+
 mod forecasts;
 mod masking;
 mod migrations;

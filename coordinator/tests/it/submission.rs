@@ -84,7 +84,7 @@ async fn overlapping_sweeps_submitted_at_once_neither_block_nor_lose_each_other(
         let mut client = if round % 2 == 0 { house.sweeps().await } else { other.sweeps().await };
         submissions.push(tokio::spawn(async move {
             let source = gauntlet_proto::v1::SweepSource { toml: sweep, files: Vec::new() };
-            let request = gauntlet_proto::v1::SubmitSweepRequest { source: Some(source) };
+            let request = gauntlet_proto::v1::SubmitSweepRequest { source: Some(source), ..Default::default() };
             client.submit_sweep(request).await.unwrap().into_inner()
         }));
     }

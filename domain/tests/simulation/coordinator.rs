@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use gauntlet_domain::schedule::WorkerView;
+use gauntlet_domain::schedule::{Turns, WorkerView};
 use gauntlet_domain::task::Timestamp;
 use gauntlet_domain::{AttemptRef, WorkerId};
 
@@ -25,6 +25,7 @@ pub struct Coordinator {
     pub up: bool,
     pub paused_until: i64,
     pub sessions: BTreeMap<WorkerId, Session>,
+    pub turns: Turns,
     /// Whether a look at the queue is due already.
     pub awake: bool,
     /// When it last looked after its leases; none since its start.

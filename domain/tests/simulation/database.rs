@@ -4,11 +4,12 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use gauntlet_domain::schedule::ReadyTask;
+use gauntlet_domain::schedule::{QueueKey, QueueView, ReadyTask, UserView};
 use gauntlet_domain::task::{Event, Failure, FailureClass, RetryPolicy, Task, TaskState, Timestamp, apply};
 use gauntlet_domain::{AttemptNumber, AttemptRef, TaskId, WorkerId};
 
 use super::ledger::Ledger;
+use super::shares::Shares;
 use super::worker::Ending;
 
 /// A row of the table of tasks, with what never changes.
@@ -17,8 +18,9 @@ pub struct Row {
     pub task: Task,
     pub inputs: Vec<TaskId>,
     pub dependents: Vec<TaskId>,
-    pub priority: i32,
-    /// Microseconds; also its rank among tasks of one priority.
+    /// Of the sweep that is charged for it.
+    pub queue: QueueKey,
+    /// Microseconds; also its rank in the queue.
     pub cost: u64,
     /// What its computation comes to.
     pub ending: Ending,
@@ -53,18 +55,23 @@ pub struct Database {
     pub rows: BTreeMap<TaskId, Row>,
     pub workers: BTreeMap<WorkerId, WorkerRow>,
     pub ledger: Ledger,
-    /// The partial index of ready tasks.
-    ready: BTreeSet<(Reverse<i32>, Reverse<u64>, TaskId)>,
+    /// The tables of users and sweeps.
+    pub shares: Shares,
+    /// The partial index of ready tasks, which leads with the queue.
+    ready: BTreeMap<QueueKey, BTreeSet<(Reverse<u64>, TaskId)>>,
     /// The partial index of leased tasks.
     leased: BTreeMap<WorkerId, BTreeSet<TaskId>>,
+    /// Leased tasks by queue.
+    running: BTreeMap<QueueKey, u32>,
     pub open: usize,
 }
 
 impl Database {
     pub fn insert(&mut self, id: TaskId, row: Row) {
         if row.task.state == TaskState::Ready {
-            self.ready.insert(rank(id, &row));
+            self.ready.entry(row.queue).or_default().insert(rank(id, &row));
         }
+        self.ledger.charged(id, row.queue);
         self.open += 1;
         self.rows.insert(id, row);
     }
@@ -94,41 +101,49 @@ impl Database {
 
     fn reindex(&mut self, id: TaskId, before: &Task, after: &Task) {
         let row = self.rows.get_mut(&id).unwrap();
-        let rank = rank(id, row);
+        let (queue, rank) = (row.queue, rank(id, row));
         if before.state == TaskState::Leased
             && let Some(lease) = &before.lease
         {
             let over = if after.state == TaskState::Succeeded { Over::Succeeded } else { Over::Otherwise };
             row.attempts.insert(before.attempt, (lease.worker.clone(), over));
             self.leased.entry(lease.worker.clone()).or_default().remove(&id);
+            *self.running.entry(queue).or_default() -= 1;
         }
         if let Some(lease) = &after.lease {
             row.attempts.insert(after.attempt, (lease.worker.clone(), Over::Running));
             self.leased.entry(lease.worker.clone()).or_default().insert(id);
+            *self.running.entry(queue).or_default() += 1;
         }
+        let ready = self.ready.entry(queue).or_default();
         match after.state {
-            TaskState::Ready => self.ready.insert(rank),
-            _ => self.ready.remove(&rank),
+            TaskState::Ready => ready.insert(rank),
+            _ => ready.remove(&rank),
         };
     }
 
-    pub fn ready(&self, limit: usize, now: Timestamp) -> Vec<ReadyTask> {
-        let view = |(_, _, id): &(_, _, TaskId)| {
+    /// Queues in which something is ready, and their users, with what they run.
+    pub fn contest(&self) -> (Vec<UserView>, Vec<QueueView>) {
+        let queues = self.ready.iter().filter(|(_, tasks)| !tasks.is_empty()).map(|(queue, _)| *queue);
+        self.shares.contest(queues, &self.running)
+    }
+
+    /// The front of a queue.
+    pub fn front(&self, queue: QueueKey, count: usize, now: Timestamp) -> Vec<ReadyTask> {
+        let view = |(_, id): &(_, TaskId)| {
             let row = &self.rows[id];
-            ReadyTask {
-                id: *id,
-                priority: row.priority,
-                critical_path_cost: row.cost as f64,
-                inputs: row.inputs.clone(),
-            }
+            ReadyTask { id: *id, critical_path_cost: row.cost as f64, inputs: row.inputs.clone() }
         };
-        let due = |(_, _, id): &&(_, _, TaskId)| self.rows[id].task.not_before <= now;
-        self.ready.iter().filter(due).take(limit).map(view).collect()
+        let due = |(_, id): &&(_, TaskId)| self.rows[id].task.not_before <= now;
+        self.ready.get(&queue).into_iter().flatten().filter(due).take(count).map(view).collect()
     }
 
-    /// Leases a task if it is still ready and the session is still its worker's latest.
+    /// Leases a task if it is still ready, the session is still its worker's latest, and quotas leave room.
     pub fn claim(&mut self, id: TaskId, worker: &WorkerId, session: i64, now: Timestamp) -> Option<AttemptRef> {
         self.workers.get(worker).filter(|row| row.session == session)?;
+        if !self.shares.leave_room(self.rows[&id].queue, &self.running) {
+            return None;
+        }
         let leased = self.advance(id, Event::Leased { worker: worker.clone() }, now);
         leased.then(|| AttemptRef { task: id, attempt: self.rows[&id].task.attempt })
     }
@@ -233,6 +248,6 @@ impl Database {
     }
 }
 
-fn rank(id: TaskId, row: &Row) -> (Reverse<i32>, Reverse<u64>, TaskId) {
-    (Reverse(row.priority), Reverse(row.cost), id)
+fn rank(id: TaskId, row: &Row) -> (Reverse<u64>, TaskId) {
+    (Reverse(row.cost), id)
 }

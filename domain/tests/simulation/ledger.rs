@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use gauntlet_domain::schedule::QueueKey;
 use gauntlet_domain::task::{Task, TaskState};
 use gauntlet_domain::{AttemptNumber, TaskId, WorkerId};
 
@@ -18,13 +19,33 @@ struct Page {
 #[derive(Debug, Default)]
 pub struct Ledger {
     pages: BTreeMap<TaskId, Page>,
+    charged: BTreeMap<TaskId, QueueKey>,
+    running: BTreeMap<QueueKey, u32>,
     violation: Option<String>,
 }
 
 impl Ledger {
+    /// Which queue a task is charged to.
+    pub fn charged(&mut self, id: TaskId, queue: QueueKey) {
+        self.charged.insert(id, queue);
+    }
+
+    /// Tasks that run, by queue.
+    pub fn running(&self) -> &BTreeMap<QueueKey, u32> {
+        &self.running
+    }
+
     /// A task's row changed.
     pub fn committed(&mut self, id: TaskId, before: &Task, after: &Task) {
         let page = self.pages.entry(id).or_default();
+        if let Some(queue) = self.charged.get(&id) {
+            let running = self.running.entry(*queue).or_default();
+            match (before.state == TaskState::Leased, after.state == TaskState::Leased) {
+                (false, true) => *running += 1,
+                (true, false) => *running -= 1,
+                _ => {}
+            }
+        }
         let mut problem = after.check().err().map(str::to_owned);
         if before.state == TaskState::Succeeded {
             problem = Some("it was changed after its result had been accepted".to_owned());

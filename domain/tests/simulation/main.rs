@@ -13,6 +13,7 @@ mod database;
 mod faults;
 mod ledger;
 mod network;
+mod shares;
 mod worker;
 mod world;
 
@@ -35,7 +36,7 @@ fn size(seed: u64) -> Size {
 }
 
 #[test]
-fn whatever_fails_no_task_has_two_leases_or_two_results_and_every_task_ends() {
+fn whatever_fails_no_task_has_two_leases_or_two_results_every_task_ends_and_everybody_gets_his_share() {
     let seeds = match number("GAUNTLET_SIMULATION_SEED") {
         Some(seed) => seed..seed + 1,
         None => 1..number("GAUNTLET_SIMULATION_SEEDS").unwrap_or(SEEDS) + 1,

@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::fmt;
 use std::time::Duration;
 
-use gauntlet_domain::schedule::{Snapshot, decide};
+use gauntlet_domain::schedule::{QueueKey, Snapshot, decide, wanted};
+use gauntlet_domain::share::UserName;
 use gauntlet_domain::task::{Event as TaskEvent, Task, TaskState, Timestamp};
 use gauntlet_domain::{AttemptRef, Digest, TaskId, WorkerId};
 use rand::{RngExt as _, SeedableRng as _};
@@ -18,6 +19,7 @@ use super::coordinator::{Coordinator, Session};
 use super::database::{Database, Row, Verdict};
 use super::faults::{Fault, SECOND};
 use super::network::{Stream, StreamId};
+use super::shares::{PassedOver, Shares};
 use super::worker::{Action, Ending, ToCoordinator, ToWorker, Worker};
 
 // The defaults of coordinators and agents.
@@ -141,6 +143,7 @@ pub struct World {
     workers: Vec<Worker>,
     streams: Vec<Stream>,
     tasks: Vec<TaskId>,
+    passed_over: PassedOver,
     counts: Counts,
 }
 
@@ -159,8 +162,10 @@ impl World {
             workers: Vec::new(),
             streams: Vec::new(),
             tasks: Vec::new(),
+            passed_over: PassedOver::default(),
             counts: Counts { worlds: 1, tasks: size.tasks, ..Counts::default() },
         };
+        world.database.shares = Shares::draw(&mut world.random, size.tasks);
         world.add_tasks(size.tasks);
         world.add_workers(size.workers);
         world.add_faults();
@@ -198,7 +203,7 @@ impl World {
                 task: Task::submitted(inputs.len() as u32, self.now),
                 inputs,
                 dependents: Vec::new(),
-                priority: self.random.random_range(0..3),
+                queue: self.database.shares.any(&mut self.random),
                 cost: self.random.random_range(1..60 * SECOND) as u64,
                 ending,
                 attempts: BTreeMap::new(),

@@ -13,7 +13,7 @@ pub async fn claim_all(store: &Store, worker: &str, session: i64) -> Vec<Claimed
     let worker: WorkerId = worker.parse().unwrap();
     let claim =
         |task: gauntlet_domain::schedule::ReadyTask| ClaimFor { task: task.id, worker: worker.clone(), session };
-    let claims: Vec<ClaimFor> = store.ready(1000).await.unwrap().into_iter().map(claim).collect();
+    let claims: Vec<ClaimFor> = ready(store, 1000).await.into_iter().map(claim).collect();
     store.claim(&claims).await.unwrap()
 }
 
@@ -68,7 +68,7 @@ async fn states(store: &Store, plan: &Plan) -> Vec<TaskState> {
 async fn a_whole_training_with_everything_said_twice_fits_into_one_batch() {
     let house = House::start().await;
     let plan = sweep_of(0..1, &["2/255"]);
-    house.store.submit(&plan, "", &[]).await.unwrap();
+    house.store.submit(&plan, "", &[], &Charge::default()).await.unwrap();
     let session = house.worker("w1").await;
     let claim = claim_all(&house.store, "w1", session).await.remove(0);
     let checkpoint = |epoch| {
@@ -93,7 +93,7 @@ async fn a_whole_training_with_everything_said_twice_fits_into_one_batch() {
 async fn each_report_of_a_batch_is_judged_by_itself() {
     let house = House::start().await;
     let plan = sweep_of(0..6, &["2/255"]);
-    house.store.submit(&plan, "", &[]).await.unwrap();
+    house.store.submit(&plan, "", &[], &Charge::default()).await.unwrap();
     let session = house.worker("w1").await;
     let claims = claim_all(&house.store, "w1", session).await;
     let failure = Failure { class: FailureClass::Transient, message: "the executor died".to_owned() };
@@ -137,7 +137,7 @@ async fn each_report_of_a_batch_is_judged_by_itself() {
 async fn outcomes_of_a_batch_stay_with_their_attacks() {
     let house = House::start().await;
     let plan = sweep_of(0..3, &["2/255", "4/255"]);
-    house.store.submit(&plan, "", &[]).await.unwrap();
+    house.store.submit(&plan, "", &[], &Charge::default()).await.unwrap();
     let session = house.worker("w1").await;
     let trainings = claim_all(&house.store, "w1", session).await;
     verdicts(&house.store, &trainings.iter().map(|claim| report(claim, trained())).collect::<Vec<_>>()).await;
@@ -166,7 +166,7 @@ async fn outcomes_of_a_batch_stay_with_their_attacks() {
 async fn what_belongs_to_sweeps_and_tasks_goes_with_them() {
     let house = House::start().await;
     let plan = sweep_of(0..2, &["2/255"]);
-    house.store.submit(&plan, "", &[]).await.unwrap();
+    house.store.submit(&plan, "", &[], &Charge::default()).await.unwrap();
     let session = house.worker("w1").await;
     for _ in 0..2 {
         let claims = claim_all(&house.store, "w1", session).await;

@@ -41,7 +41,7 @@ fn plans() -> [Plan; 4] {
 async fn happen(store: &Store, step: Step, claimed: &mut Vec<Claimed>, session: i64) {
     let plans = plans();
     match step {
-        Step::Submit(sweep) => drop(store.submit(&plans[sweep], "", &[]).await.unwrap()),
+        Step::Submit(sweep) => drop(store.submit(&plans[sweep], "", &[], &Charge::default()).await.unwrap()),
         Step::Cancel(sweep) => drop(store.cancel_sweep(plans[sweep].sweep_id.as_str()).await.unwrap()),
         Step::Retry(sweep) => drop(store.retry_sweep(plans[sweep].sweep_id.as_str()).await.unwrap()),
         Step::Claim => {
@@ -142,7 +142,7 @@ async fn sweeps_that_change_at_once_keep_their_numbers_and_never_deadlock() {
         all.push(tokio::spawn(async move {
             let plans = plans();
             for round in 0..12usize {
-                store.submit(&plans[(number + round) % 4], "", &[]).await?;
+                store.submit(&plans[(number + round) % 4], "", &[], &Charge::default()).await?;
                 let claims = claim_all(&store, &name, session).await;
                 let reports: Vec<Report> = claims.iter().map(|claim| report(claim, result(claim))).collect();
                 store.store_reports(&reports.iter().collect::<Vec<_>>()).await?;

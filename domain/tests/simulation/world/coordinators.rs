@@ -1,5 +1,7 @@
 //! What coordinators do when their loops come round and when messages arrive.
 
+use gauntlet_domain::schedule::{QueueView, WorkerView};
+
 use super::*;
 
 impl World {
@@ -27,29 +29,78 @@ impl World {
         }
         let workers = self.coordinators[coordinator].takers(self.now, SILENCE);
         let free: usize = workers.iter().map(|worker| worker.free_slots as usize).sum();
-        let ready = if free == 0 { Vec::new() } else { self.database.ready(free.min(BATCH), self.now) };
-        if ready.is_empty() {
+        if free == 0 {
             return;
         }
-        let mut claimed = Vec::new();
-        for decision in decide(&Snapshot { workers, ready }) {
+        let snapshot = self.snapshot(coordinator, workers, free.min(BATCH));
+        let decisions = decide(&snapshot, &self.coordinators[coordinator].turns);
+        let decided: Vec<QueueKey> = decisions.iter().map(|decision| decision.queue).collect();
+        let (mut claimed, mut started) = (Vec::new(), Vec::new());
+        for decision in decisions {
             let session = self.coordinators[coordinator].sessions[&decision.worker].number;
             if let Some(attempt) = self.database.claim(decision.task, &decision.worker, session, self.now) {
                 claimed.push((decision.worker, attempt));
+                started.push(decision.queue);
             }
+        }
+        let turns = &mut self.coordinators[coordinator].turns;
+        turns.served(&snapshot.users, &snapshot.queues, started.iter().copied());
+        self.observe_shares((coordinator, life), &snapshot, &decided, &started);
+        if claimed.is_empty() {
+            return;
         }
         if self.committed(coordinator) {
             return;
         }
-        let some = !claimed.is_empty();
         for (worker, attempt) in claimed {
             let Some(session) = self.coordinators[coordinator].sessions.get_mut(&worker) else { continue };
             session.running.insert(attempt);
             let stream = session.stream;
             self.send_down(stream, ToWorker::Assign(attempt));
         }
-        if some {
-            self.wake(coordinator);
+        self.wake(coordinator);
+    }
+
+    /// What the scheduler sees: of each queue no more than it needs.
+    fn snapshot(&mut self, coordinator: usize, workers: Vec<WorkerView>, slots: usize) -> Snapshot {
+        let (users, mut queues) = self.database.contest();
+        let turns = &mut self.coordinators[coordinator].turns;
+        turns.seat(&users, &queues);
+        loop {
+            let wanted = wanted(&users, &queues, turns, slots);
+            if wanted.is_empty() {
+                return Snapshot { workers, users, queues };
+            }
+            for (key, count) in wanted {
+                if let Some(queue) = queues.iter_mut().find(|queue| queue.key == key) {
+                    queue.ready = self.database.front(key, count, self.now);
+                    queue.more = queue.ready.len() == count;
+                }
+            }
+        }
+    }
+
+    fn observe_shares(
+        &mut self,
+        coordinator: (usize, u32),
+        snapshot: &Snapshot,
+        decided: &[QueueKey],
+        started: &[QueueKey],
+    ) {
+        let Snapshot { users, queues, .. } = snapshot;
+        let owner = |key: &QueueKey| queues.iter().find(|queue| queue.key == *key).map(|queue| queue.user.clone());
+        let owners = |keys: &[QueueKey]| keys.iter().filter_map(owner).collect::<Vec<UserName>>();
+        let due = |queue: &QueueView| queue.more || !queue.ready.is_empty();
+        let able = users.iter().filter(|user| {
+            let mut his = queues.iter().filter(|queue| queue.user == user.name);
+            his.any(|queue| due(queue) && queue.quota.room(queue.running) > 0) && user.quota.room(user.running) > 0
+        });
+        let able: Vec<_> = able.cloned().collect();
+        if let Err(problem) = self.passed_over.note(coordinator, &able, &owners(decided), &owners(started)) {
+            self.database.ledger.note(problem);
+        }
+        if let Some(problem) = self.database.shares.exceeded(self.database.ledger.running()) {
+            self.database.ledger.note(format!("beyond its quota: {problem}"));
         }
     }
 

@@ -1,0 +1,104 @@
+//! Who waits for slots, with what.
+
+use std::collections::BTreeMap;
+
+use gauntlet_domain::TaskId;
+use gauntlet_domain::schedule::{QueueKey, QueueView, ReadyTask, UserView};
+use gauntlet_domain::share::{Quota, UserName, Weight};
+
+use super::rows::{corrupt, task_id, unsigned};
+use super::{Error, Store};
+
+/// All who want slots, with what they have; the fronts of their queues are still empty.
+#[derive(Debug, Default)]
+pub struct Contenders {
+    /// Users of whom something runs or is ready.
+    pub users: Vec<UserView>,
+    /// Queues in which something is ready.
+    pub queues: Vec<QueueView>,
+}
+
+impl Store {
+    /// The queues in which something is ready. It costs a look at the index for each of them, and one at each lease: neither backlog nor history
+    /// make it slower.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn contenders(&self) -> Result<Contenders, Error> {
+        let rows = sqlx::query!(
+            r#"with recursive waiting (queue_key) as (
+                select min(queue_key) from tasks where state = 'ready'
+                union all
+                select (
+                    select t.queue_key from tasks t
+                    where t.state = 'ready' and t.queue_key > waiting.queue_key
+                    order by t.queue_key
+                    limit 1
+                )
+                from waiting
+                where waiting.queue_key is not null
+            ), running as (
+                select queue_key, count(*) as tasks from tasks where state = 'leased' group by queue_key
+            )
+            select queue_key as "queue_key!", waiting.queue_key is not null as "waits!", coalesce(running.tasks, 0) as "running!",
+                coalesce(s.user_name, 'anonymous') as "user_name!", coalesce(s.weight, 1) as "weight!", coalesce(s.priority, 0) as "priority!",
+                s.max_concurrent as "max_concurrent?"
+            from (select queue_key from waiting where queue_key is not null) as waiting
+            full join running using (queue_key)
+            left join sweeps s using (queue_key)
+            order by queue_key"#
+        );
+        let mut contenders = Contenders::default();
+        let mut running: BTreeMap<UserName, u32> = BTreeMap::new();
+        for row in rows.fetch_all(&self.pool).await? {
+            let user: UserName = row.user_name.parse().map_err(corrupt)?;
+            let tasks: u32 = unsigned(row.running)?;
+            *running.entry(user.clone()).or_default() += tasks;
+            if row.waits {
+                contenders.queues.push(QueueView {
+                    key: QueueKey(row.queue_key),
+                    user,
+                    priority: row.priority,
+                    weight: Weight::try_from(unsigned::<u32, _>(row.weight)?).map_err(corrupt)?,
+                    quota: row.max_concurrent.map(unsigned).transpose()?.and_then(Quota::of).unwrap_or_default(),
+                    running: tasks,
+                    preempts: false,
+                    ready: Vec::new(),
+                    more: false,
+                });
+            }
+        }
+        let user = |(name, running)| UserView { name, weight: Weight::ONE, quota: Quota::NONE, running };
+        contenders.users = running.into_iter().map(user).collect();
+        Ok(contenders)
+    }
+
+    /// The fronts of these queues: at most so many tasks of each that may be leased now, the longest chains first.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn fronts(&self, wanted: &[(QueueKey, usize)]) -> Result<BTreeMap<QueueKey, Vec<ReadyTask>>, Error> {
+        let keys: Vec<i32> = wanted.iter().map(|(key, _)| key.0).collect();
+        let counts: Vec<i64> = wanted.iter().map(|(_, count)| i64::try_from(*count).unwrap_or(i64::MAX)).collect();
+        let rows = sqlx::query!(
+            r#"select n.queue_key as "queue_key!", f.task_id as "task_id!: Vec<u8>", f.critical_path_cost as "cost!",
+                array(select i.input_task_id::bytea from task_inputs i where i.task_id = f.task_id) as "inputs!: Vec<Vec<u8>>"
+            from unnest($1::integer[], $2::bigint[]) as n (queue_key, count)
+            cross join lateral (
+                select t.task_id, t.critical_path_cost from tasks t
+                where t.state = 'ready' and t.queue_key = n.queue_key and t.not_before <= now()
+                order by t.critical_path_cost desc, t.task_id
+                limit n.count
+            ) as f"#,
+            &keys,
+            &counts
+        );
+        let mut fronts: BTreeMap<QueueKey, Vec<ReadyTask>> = BTreeMap::new();
+        for row in rows.fetch_all(&self.pool).await? {
+            let inputs: Vec<TaskId> = row.inputs.into_iter().map(task_id).collect::<Result<_, _>>()?;
+            let ready = ReadyTask { id: task_id(row.task_id)?, critical_path_cost: row.cost, inputs };
+            fronts.entry(QueueKey(row.queue_key)).or_default().push(ready);
+        }
+        Ok(fronts)
+    }
+}

@@ -1,0 +1,102 @@
+use std::time::Duration;
+
+use gauntlet_proto::v1;
+use gauntlet_proto::v1::acknowledge::Verdict;
+use tonic::Code;
+
+use crate::house::House;
+use crate::sweep_files::scratch;
+use crate::worker::{Worker, attempt, trained};
+
+/// A submission of trainings with these seeds by a user.
+fn request(name: &str, seeds: &[u64], user: &str) -> v1::SubmitSweepRequest {
+    let source = v1::SweepSource { toml: scratch(name, seeds, &["2/255"]), files: Vec::new() };
+    v1::SubmitSweepRequest { source: Some(source), user: user.to_owned(), ..Default::default() }
+}
+
+async fn submit(house: &House, request: v1::SubmitSweepRequest) -> String {
+    house.sweeps().await.submit_sweep(request).await.unwrap().into_inner().sweep_id
+}
+
+/// Tasks of a user's sweeps that run.
+async fn running(house: &House, user: &str) -> i64 {
+    let from = "from tasks t join sweeps s using (queue_key) where t.state = 'leased'";
+    house.number(&format!("select count(*) {from} and s.user_name = '{user}'")).await
+}
+
+/// Ends a training, and waits for what comes in its place.
+async fn next(worker: &mut Worker, running: &v1::Assign, checkpoint: &str) -> v1::Assign {
+    assert_eq!(worker.report(attempt(running), trained(checkpoint)).await, Verdict::Accepted);
+    worker.assigned().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_comes_to_a_long_queue_of_another_user_gets_the_next_slot_that_is_freed() {
+    let house = House::start().await;
+    let many: Vec<u64> = (0..500).collect();
+    submit(&house, request("many", &many, "ada")).await;
+    let mut worker = house.worker("w1", 2).await;
+    let (first, second) = (worker.assigned().await, worker.assigned().await);
+    submit(&house, request("few", &[1000, 1001], "bob")).await;
+    let of_bob = next(&mut worker, &first, "a").await;
+    assert_eq!((running(&house, "ada").await, running(&house, "bob").await), (1, 1));
+    // Both have one: each gets back what he gives.
+    let of_ada = next(&mut worker, &second, "b").await;
+    assert_eq!((running(&house, "ada").await, running(&house, "bob").await), (1, 1));
+    next(&mut worker, &of_bob, "c").await;
+    next(&mut worker, &of_ada, "d").await;
+    assert_eq!((running(&house, "ada").await, running(&house, "bob").await), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sweep_runs_no_more_tasks_at_once_than_its_quota() {
+    let house = House::start().await;
+    submit(&house, v1::SubmitSweepRequest { max_concurrent: Some(2), ..request("s", &[0, 1, 2, 3], "ada") }).await;
+    let mut worker = house.worker("w1", 4).await;
+    let (first, _second) = (worker.assigned().await, worker.assigned().await);
+    assert!(worker.hears_nothing_for(Duration::from_millis(1500)).await);
+    next(&mut worker, &first, "a").await;
+    assert!(worker.hears_nothing_for(Duration::from_millis(700)).await);
+    assert_eq!(running(&house, "ada").await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_one_user_the_sweep_of_higher_priority_goes_first() {
+    let house = House::start().await;
+    submit(&house, request("low", &[0, 1, 2], "ada")).await;
+    let high = v1::SubmitSweepRequest { priority: Some(5), ..request("high", &[10, 11], "ada") };
+    submit(&house, high).await;
+    let mut worker = house.worker("w1", 2).await;
+    worker.assigned().await;
+    worker.assigned().await;
+    let of_priority =
+        "select count(*) from tasks t join sweeps s using (queue_key) where t.state = 'leased' and s.priority = 5";
+    assert_eq!(house.number(of_priority).await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_cancelled_sweep_leaves_to_another_is_charged_to_that_one() {
+    let house = House::start().await;
+    let first = submit(&house, request("first", &[0], "ada")).await;
+    house.cancel(&first).await;
+    submit(&house, request("second", &[0], "bob")).await;
+    let mut worker = house.worker("w1", 1).await;
+    worker.assigned().await;
+    assert_eq!((running(&house, "ada").await, running(&house, "bob").await), (0, 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn terms_that_make_no_sense_are_refused_by_their_names_and_change_nothing() {
+    let house = House::start().await;
+    let good = || request("s", &[0], "ada");
+    for (field, bad) in [
+        ("user", v1::SubmitSweepRequest { user: "a b".to_owned(), ..good() }),
+        ("weight", v1::SubmitSweepRequest { weight: Some(0), ..good() }),
+        ("max_concurrent", v1::SubmitSweepRequest { max_concurrent: Some(0), ..good() }),
+    ] {
+        let refused = house.sweeps().await.submit_sweep(bad).await.unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument);
+        assert!(refused.message().contains(&format!("`{field}`")), "{}", refused.message());
+    }
+    assert_eq!(house.number("select count(*) from sweeps").await, 0);
+}
