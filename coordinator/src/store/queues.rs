@@ -9,7 +9,7 @@ use gauntlet_domain::share::{Quota, UserName, Weight};
 use super::rows::{corrupt, task_id, unsigned};
 use super::{Error, Store};
 
-/// All who want slots, with what they have; the fronts of their queues are still empty.
+/// All who want slots, with what they have; the fronts of their queues are not looked at yet.
 #[derive(Debug, Default)]
 pub struct Contenders {
     /// Users of whom something runs or is ready.
@@ -64,7 +64,7 @@ impl Store {
                     running: tasks,
                     preempts: false,
                     ready: Vec::new(),
-                    more: false,
+                    more: true,
                 });
             }
         }
