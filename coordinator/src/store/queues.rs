@@ -6,7 +6,8 @@ use gauntlet_domain::TaskId;
 use gauntlet_domain::schedule::{QueueKey, QueueView, ReadyTask, UserView};
 use gauntlet_domain::share::{Quota, UserName, Weight};
 
-use super::rows::{corrupt, task_id, unsigned};
+use super::rows::{corrupt, task_id, task_ids, unsigned};
+use super::work::Work;
 use super::{Error, Store};
 
 /// All who want slots, with what they have; the fronts of their queues are not looked at yet.
@@ -101,4 +102,43 @@ impl Store {
         }
         Ok(fronts)
     }
+}
+
+/// The sweep of this queue is charged for what is tried again for it, and for what waits for a sweep that is cancelled. The tasks are locked.
+pub(super) async fn take_charge<'a>(
+    queue_key: i32,
+    tasks: impl IntoIterator<Item = &'a TaskId>,
+    retried: &[TaskId],
+    work: &mut Work,
+) -> Result<(), Error> {
+    let query = sqlx::query!(
+        "update tasks t set queue_key = $3
+            where t.task_id = any($1::bytea[]) and t.state in ('pending', 'ready') and t.queue_key <> $3
+                and (t.task_id = any($2::bytea[]) or t.queue_key = 0
+                    or exists (select from sweeps s where s.queue_key = t.queue_key and s.cancelled_at is not null))",
+        &task_ids(tasks),
+        &task_ids(retried),
+        queue_key
+    );
+    query.execute(&mut *work.tx).await?;
+    Ok(())
+}
+
+/// Of these tasks, what waits or runs for the sweep of this queue, which is cancelled, goes to the queue of the first other sweep that wants it.
+/// The tasks are locked.
+pub(super) async fn leave_charge(queue_key: i32, tasks: &[TaskId], work: &mut Work) -> Result<(), Error> {
+    let query = sqlx::query!(
+        "update tasks t set queue_key = heir.queue_key
+        from (
+            select distinct on (st.task_id) st.task_id, s.queue_key
+            from sweep_tasks st join sweeps s using (sweep_id)
+            where st.task_id = any($1::bytea[]) and s.cancelled_at is null and s.queue_key <> $2
+            order by st.task_id, s.submitted_at, s.sweep_id
+        ) as heir
+        where t.task_id = heir.task_id and t.queue_key = $2 and t.state in ('pending', 'ready', 'leased')",
+        &task_ids(tasks),
+        queue_key
+    );
+    query.execute(&mut *work.tx).await?;
+    Ok(())
 }

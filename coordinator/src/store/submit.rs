@@ -13,7 +13,7 @@ use super::counts::Counts;
 use super::rows::{bytes, column, task_id, task_ids};
 use super::shards::Sharded;
 use super::work::Work;
-use super::{Error, Order, Store, Transition, counts};
+use super::{Error, Order, Store, Transition, counts, queues};
 
 /// Rows per statement.
 const BATCH: usize = 5000;
@@ -224,7 +224,7 @@ impl<'a> Submission<'a> {
         let retried_tasks = retried.len();
         let retried_ids: Vec<TaskId> = retried.iter().map(|(task, _)| task.id).collect();
         work.advance(retried).await?;
-        self.take_charge(&known, &retried_ids, work).await?;
+        queues::take_charge(self.queue_key, &known, &retried_ids, work).await?;
         let new: Vec<TaskId> = ids.into_iter().filter(|id| !known.contains(id)).collect();
         self.insert_new(&new, &pending, work).await?;
         let state = |id| if pending.get(&id) == Some(&0) { TaskState::Ready } else { TaskState::Pending };
@@ -261,21 +261,6 @@ impl<'a> Submission<'a> {
             );
             query.execute(&mut *work.tx).await?;
         }
-        Ok(())
-    }
-
-    /// The sweep is charged for what is tried again for it, and for what waits for a sweep that is cancelled.
-    async fn take_charge(&self, known: &BTreeSet<TaskId>, retried: &[TaskId], work: &mut Work) -> Result<(), Error> {
-        let query = sqlx::query!(
-            "update tasks t set queue_key = $3
-            where t.task_id = any($1::bytea[]) and t.state in ('pending', 'ready') and t.queue_key <> $3
-                and (t.task_id = any($2::bytea[]) or t.queue_key = 0
-                    or exists (select from sweeps s where s.queue_key = t.queue_key and s.cancelled_at is not null))",
-            &task_ids(known),
-            &task_ids(retried),
-            self.queue_key
-        );
-        query.execute(&mut *work.tx).await?;
         Ok(())
     }
 

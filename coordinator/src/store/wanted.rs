@@ -7,16 +7,16 @@ use gauntlet_domain::task::Event;
 
 use super::rows::{LockedTask, task_id, task_ids, unsigned};
 use super::work::Work;
-use super::{Error, Store, Transition};
+use super::{Error, Store, Transition, queues};
 
 impl Store {
-    /// Stops every task that no other sweep wants. A sweep of which nothing is left to stop stays as it is.
+    /// Stops every task that no other sweep wants, and leaves the others to the queues of those that want them. A sweep of which nothing is left to stop stays as it is.
     ///
     /// # Errors
     /// The database is unavailable.
     pub async fn cancel_sweep(&self, sweep: &str) -> Result<Vec<Transition>, Error> {
         let mut work = self.begin().await?;
-        lock_sweep(sweep, &mut work).await?;
+        let Some(queue_key) = lock_sweep(sweep, &mut work).await? else { return Ok(Vec::new()) };
         let unfinished = sqlx::query_scalar!(
             r#"select t.task_id as "task_id!: Vec<u8>" from sweep_tasks st join tasks t using (task_id)
             where st.sweep_id = $1 and t.state in ('pending', 'ready', 'leased')"#,
@@ -37,16 +37,17 @@ impl Store {
         let reason = format!("sweep {sweep} was cancelled");
         let events = stopped.map(|task| (task, Event::Cancelled { reason: reason.clone() })).collect();
         work.advance(events).await?;
+        queues::leave_charge(queue_key, &unfinished, &mut work).await?;
         work.commit().await
     }
 
-    /// Gives every task of a sweep that ended without a result another try, and takes back its cancellation.
+    /// Gives every task of a sweep that ended without a result another try, charged to this sweep, and takes back its cancellation.
     ///
     /// # Errors
     /// The database is unavailable.
     pub async fn retry_sweep(&self, sweep: &str) -> Result<Vec<Transition>, Error> {
         let mut work = self.begin().await?;
-        lock_sweep(sweep, &mut work).await?;
+        let Some(queue_key) = lock_sweep(sweep, &mut work).await? else { return Ok(Vec::new()) };
         let query = sqlx::query!(
             "update sweeps set cancelled_at = null where sweep_id = $1 and cancelled_at is not null",
             sweep
@@ -63,15 +64,17 @@ impl Store {
             let pending_inputs = missing.get(&task.id).copied().unwrap_or(0);
             (task, Event::Retry { pending_inputs })
         };
+        let retried: Vec<TaskId> = ended.iter().map(|task| task.id).collect();
         work.advance(ended.into_iter().map(retry).collect()).await?;
+        queues::take_charge(queue_key, &tasks, &retried, &mut work).await?;
         work.commit().await
     }
 }
 
-async fn lock_sweep(sweep: &str, work: &mut Work) -> Result<(), Error> {
-    let query = sqlx::query_scalar!("select sweep_id from sweeps where sweep_id = $1 for no key update", sweep);
-    query.fetch_optional(&mut *work.tx).await?;
-    Ok(())
+/// Gives the number of its queue; none if there is no such sweep.
+async fn lock_sweep(sweep: &str, work: &mut Work) -> Result<Option<i32>, Error> {
+    let query = sqlx::query_scalar!("select queue_key from sweeps where sweep_id = $1 for no key update", sweep);
+    Ok(query.fetch_optional(&mut *work.tx).await?)
 }
 
 async fn unwanted_tasks(sweep: &str, tasks: &[TaskId], work: &mut Work) -> Result<BTreeSet<TaskId>, Error> {

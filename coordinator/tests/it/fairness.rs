@@ -90,6 +90,36 @@ async fn what_a_cancelled_sweep_leaves_to_another_is_charged_to_that_one() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_and_what_runs_for_a_sweep_moves_to_another_that_wants_it_when_it_is_cancelled() {
+    let house = House::start().await;
+    let first = v1::SubmitSweepRequest { max_concurrent: Some(1), ..request("first", &[0, 1], "ada") };
+    let first = submit(&house, first).await;
+    submit(&house, request("second", &[0, 1], "bob")).await;
+    let mut worker = house.worker("w1", 2).await;
+    worker.assigned().await;
+    assert!(worker.hears_nothing_for(Duration::from_millis(1500)).await, "the quota of the sweep that is charged");
+    assert_eq!(running(&house).await, (1, 0));
+    house.cancel(&first).await;
+    worker.assigned().await;
+    assert_eq!(running(&house).await, (0, 2));
+    let left = "select count(*) from tasks t join sweeps s using (queue_key) where s.cancelled_at is not null";
+    assert_eq!(house.number(left).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sweep_is_charged_for_what_is_tried_again_for_it() {
+    let house = House::start().await;
+    let first = submit(&house, request("first", &[0], "ada")).await;
+    let second = submit(&house, request("second", &[0], "bob")).await;
+    house.cancel(&first).await;
+    house.cancel(&second).await;
+    assert_eq!(house.retry(&first).await, 2);
+    let mut worker = house.worker("w1", 1).await;
+    worker.assigned().await;
+    assert_eq!(running(&house).await, (1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn terms_that_make_no_sense_are_refused_by_their_names_and_change_nothing() {
     let house = House::start().await;
     let good = || request("s", &[0], "ada");
