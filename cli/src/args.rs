@@ -170,9 +170,9 @@ pub struct WorkerArgs {
     /// Name of the worker [default: one is made up and kept in the state directory].
     #[arg(long, value_name = "ID")]
     pub worker_id: Option<String>,
-    /// A label for placement, such as `zone=a`; may be repeated.
-    #[arg(long = "label", value_name = "KEY=VALUE")]
-    pub labels: Vec<String>,
+    /// A label for placement, such as `zone=a`, which `gauntlet submit --require zone=a` asks for; may be repeated.
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
+    pub labels: Vec<(String, String)>,
     /// At SIGTERM or SIGINT: how long trainings may take to write and upload a checkpoint before they are handed back as they are. Two more seconds are
     /// for the coordinator's acknowledgements; Kubernetes grants 30 in all. A second signal ends the wait.
     #[arg(long, default_value_t = 25, value_name = "SECONDS")]
@@ -181,6 +181,10 @@ pub struct WorkerArgs {
     /// runs and leaves [default: what SLURM_JOB_END_TIME leaves].
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     pub wall_time_secs: Option<u64>,
+    /// Memory of each device that tasks may take: as many run at once on it as fit, if there are slots [default: of the CPU, what the machine or its
+    /// control group has; of a GPU it is not known, and its slots alone bound what runs].
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..))]
+    pub device_memory_mib: Option<u64>,
     #[command(flatten)]
     pub executor: ExecutorArgs,
 }
@@ -234,12 +238,30 @@ pub struct ChargeArgs {
     /// Tasks of the sweep that may run at once [default: as many as there is room for].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_concurrent: Option<u32>,
+    /// Stop tasks of sweeps of lower priority at a checkpoint if the tasks of this one find no free slot. Of another user only what he has beyond his
+    /// fair share.
+    #[arg(long)]
+    pub preempt: bool,
+    /// Run its tasks only on workers with this label, as given with `gauntlet worker --label`; may be repeated.
+    #[arg(long = "require", value_name = "KEY=VALUE", value_parser = label)]
+    pub required_labels: Vec<(String, String)>,
+    /// Memory that each of its tasks gets on its device [default: the most that such tasks were seen to take, and 15 % more].
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..))]
+    pub memory_mib: Option<u32>,
+}
+
+/// A label such as `zone=a`.
+pub fn label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("expected KEY=VALUE".to_owned()),
+    }
 }
 
 impl ChargeArgs {
     /// The submission of a sweep on these terms.
     pub fn request(&self, source: v1::SweepSource) -> v1::SubmitSweepRequest {
-        let Self { user, weight, priority, max_concurrent } = self;
+        let Self { user, weight, priority, max_concurrent, preempt, required_labels, memory_mib } = self;
         // A login name may be no name of a user here, and nobody asked for it.
         let login = || std::env::var("USER").ok().filter(|name| name.parse::<UserName>().is_ok());
         v1::SubmitSweepRequest {
@@ -248,6 +270,9 @@ impl ChargeArgs {
             weight: *weight,
             priority: *priority,
             max_concurrent: *max_concurrent,
+            preempts: preempt.then_some(true),
+            required_labels: required_labels.iter().cloned().collect(),
+            memory_mib: *memory_mib,
         }
     }
 }

@@ -1,6 +1,9 @@
 //! Why a task waits, where it runs or how it ended, in plain words.
 
+mod placement;
+
 use gauntlet_domain::AttemptRef;
+use gauntlet_domain::schedule::Demand;
 use gauntlet_domain::task::TaskState;
 
 use crate::sessions::Progress;
@@ -21,14 +24,19 @@ pub struct Fleet {
     pub silent: usize,
     /// Slots of the others that are free.
     pub free_slots: usize,
+    /// What they lack for the task, where none can take it.
+    pub hindrance: Option<String>,
     /// How far attempts are.
     progress: Vec<(AttemptRef, Progress)>,
 }
 
 impl Fleet {
-    /// As it is now.
-    pub fn of(shared: &Shared) -> Self {
-        let mut fleet = Self::default();
+    /// As it is now, for a task that needs this.
+    pub fn of(shared: &Shared, details: &TaskDetails, demand: &Demand) -> Self {
+        let workers = shared.sessions.views(shared.config.silence());
+        let longest_secs = shared.sessions.longest_secs();
+        let hindrance = placement::hindrance(&workers, &details.requires, demand, details.cost, longest_secs);
+        let mut fleet = Self { hindrance, ..Self::default() };
         for seen in shared.sessions.seen() {
             fleet.connected += 1;
             if seen.silence > shared.config.silence() {
@@ -120,6 +128,9 @@ const fn doing(state: TaskState) -> &'static str {
 fn ready(ahead: u64, fleet: &Fleet) -> String {
     if fleet.connected == 0 {
         return "no worker takes work: none is connected to this coordinator".to_owned();
+    }
+    if let Some(hindrance) = &fleet.hindrance {
+        return hindrance.clone();
     }
     if fleet.free_slots > 0 && ahead == 0 {
         return "next in the queue, and a slot is free".to_owned();

@@ -12,11 +12,13 @@
 //! This crate must **not** know: tch, how anything is computed, files of data or weights, or the command line.
 
 mod config;
+mod demands;
 mod dispatch;
 mod explain;
 mod learning;
 mod leases;
 mod outage;
+mod preempt;
 mod reports;
 mod server;
 mod services;

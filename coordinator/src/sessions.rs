@@ -1,109 +1,26 @@
 //! The live sessions of workers: what they were given, when they were last heard, how far they are. In memory only, and never the truth about a
 //! task: that stands in the database.
 
+mod session;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use gauntlet_domain::experiment::TaskSpec;
+use gauntlet_domain::forecast::DeviceKind;
 use gauntlet_domain::schedule::WorkerView;
-use gauntlet_domain::{AttemptNumber, AttemptRef, TaskId, WorkerId};
+use gauntlet_domain::{AttemptRef, TaskId, WorkerId};
+use gauntlet_proto::v1;
 use gauntlet_proto::v1::coordinator_message::Message;
-use gauntlet_proto::v1::{self, CoordinatorMessage};
-use tokio::sync::{mpsc, oneshot};
 use tonic::Status;
 
-/// Where messages to a worker go.
-pub type Outbox = mpsc::Sender<Result<CoordinatorMessage, Status>>;
+pub use session::{Given, Leaving, Outbox, Progress, Session, Told};
 
 /// All live sessions.
 #[derive(Debug, Default)]
 pub struct Sessions {
     by_worker: Mutex<BTreeMap<WorkerId, Session>>,
-}
-
-/// A live session.
-#[derive(Debug)]
-pub struct Session {
-    number: i64,
-    slots: u32,
-    leaving: Leaving,
-    /// When its wall time is over.
-    leaves_at: Option<Instant>,
-    outbox: Outbox,
-    close: oneshot::Sender<Status>,
-    heard: Instant,
-    renewed: Instant,
-    running: BTreeMap<TaskId, Running>,
-    holds: BTreeSet<TaskId>,
-}
-
-/// Whether a worker was asked to leave, and how.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Leaving {
-    /// It stays.
-    No,
-    /// It finishes what it runs.
-    WhenDone,
-    /// It hands back what it runs.
-    HandingBack,
-}
-
-impl Leaving {
-    /// As the database puts it.
-    pub const fn of(draining: bool, hands_back: bool) -> Self {
-        match (draining, hands_back) {
-            (_, true) => Self::HandingBack,
-            (true, false) => Self::WhenDone,
-            (false, false) => Self::No,
-        }
-    }
-}
-
-/// Who tells a worker that it is to leave.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Told {
-    /// It has said so itself.
-    Already,
-    /// We do, unless we did.
-    Now {
-        /// Whether it hands back what it runs.
-        hand_back: bool,
-    },
-}
-
-#[derive(Debug)]
-struct Running {
-    attempt: AttemptNumber,
-    progress: Option<Progress>,
-    /// What it computes, where that is known without asking the database.
-    spec: Option<Arc<TaskSpec>>,
-    /// Whether its end is on the way to the database: its worker could begin something else.
-    ending: bool,
-}
-
-/// An attempt that goes to a worker.
-#[derive(Debug)]
-pub struct Given {
-    /// Which.
-    pub attempt: AttemptRef,
-    /// What it computes, if this version can read it.
-    pub spec: Option<Arc<TaskSpec>>,
-    /// Tasks whose output the worker will hold.
-    pub inputs: Vec<TaskId>,
-    /// What the worker is told.
-    pub assign: v1::Assign,
-}
-
-/// How far an attempt is, in its worker's words.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Progress {
-    /// So much is done
-    pub done: u64,
-    /// of so much
-    pub total: u64,
-    /// of these.
-    pub unit: String,
 }
 
 /// A session as the loops see it.
@@ -121,80 +38,6 @@ pub struct Seen {
     pub silence: Duration,
     /// What it was given.
     pub running: Vec<AttemptRef>,
-}
-
-impl Session {
-    /// A session that begins now.
-    pub fn new(number: i64, slots: u32, leaving: Leaving, outbox: Outbox, close: oneshot::Sender<Status>) -> Self {
-        let now = Instant::now();
-        Self {
-            number,
-            slots,
-            leaving,
-            leaves_at: None,
-            outbox,
-            close,
-            heard: now,
-            renewed: now,
-            running: BTreeMap::new(),
-            holds: BTreeSet::new(),
-        }
-    }
-
-    /// The same session with what its worker runs and holds.
-    #[must_use]
-    pub fn with(mut self, running: &[AttemptRef], holds: impl IntoIterator<Item = TaskId>) -> Self {
-        self.running = running
-            .iter()
-            .map(|attempt| {
-                (attempt.task, Running { attempt: attempt.attempt, progress: None, spec: None, ending: false })
-            })
-            .collect();
-        self.holds = holds.into_iter().collect();
-        self
-    }
-
-    /// The same session of a worker with so much wall time left.
-    #[must_use]
-    pub fn for_so_long(mut self, remaining_secs: Option<f64>) -> Self {
-        let remaining = remaining_secs.and_then(|secs| Duration::try_from_secs_f64(secs).ok());
-        self.leaves_at = remaining.and_then(|remaining| Instant::now().checked_add(remaining));
-        self
-    }
-
-    /// Wall time that its worker has left, where that is limited.
-    fn remaining(&self) -> Option<Duration> {
-        self.leaves_at.map(|leaves_at| leaves_at.saturating_duration_since(Instant::now()))
-    }
-
-    /// A worker that does not read its messages is as good as gone: the stream is closed, and it comes back or not.
-    fn send(&self, message: Message) -> bool {
-        self.outbox.try_send(Ok(CoordinatorMessage { message: Some(message) })).is_ok()
-    }
-
-    /// Attempts that it could be given now.
-    fn free_slots(&self, now: Instant, silence: Duration) -> u32 {
-        let has_time = self.remaining().is_none_or(|remaining| !remaining.is_zero());
-        let takes_work = has_time && self.leaving == Leaving::No;
-        if !takes_work || now.saturating_duration_since(self.heard) > silence {
-            return 0;
-        }
-        let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-        let ending = count(self.running.values().filter(|running| running.ending).count());
-        // Ends that the database does not take do not pile up without bound.
-        let busy = count(self.running.len()).saturating_sub(ending.min(self.slots));
-        self.slots.saturating_sub(busy)
-    }
-
-    /// Those of these tasks whose output it holds: a worker may hold very many.
-    fn held(&self, tasks: &BTreeSet<TaskId>) -> BTreeSet<TaskId> {
-        let (few, many) = if tasks.len() <= self.holds.len() { (tasks, &self.holds) } else { (&self.holds, tasks) };
-        few.iter().filter(|task| many.contains(task)).copied().collect()
-    }
-
-    fn runs(&mut self, attempt: AttemptRef) -> Option<&mut Running> {
-        self.running.get_mut(&attempt.task).filter(|running| running.attempt == attempt.attempt)
-    }
 }
 
 impl Sessions {
@@ -285,27 +128,53 @@ impl Sessions {
     /// The sessions that could take work now, as the scheduler sees them who is about to place tasks with these inputs, with their numbers.
     pub fn takers(&self, silence: Duration, inputs: &BTreeSet<TaskId>) -> Vec<(WorkerView, i64)> {
         let now = Instant::now();
-        let view = |(id, session): (&WorkerId, &Session)| {
-            let free_slots = session.free_slots(now, silence);
-            let view = || WorkerView { id: id.clone(), free_slots, takes_work: true, holds: session.held(inputs) };
-            (free_slots > 0).then(|| (view(), session.number))
-        };
-        self.lock().iter().filter_map(view).collect()
+        let sessions = self.lock();
+        let takers = sessions.iter().filter(|(_, session)| session.free_slots(now, silence) > 0);
+        takers.map(|(id, session)| (session.view(id, now, silence, inputs), session.number)).collect()
+    }
+
+    /// All sessions as the scheduler sees them.
+    pub fn views(&self, silence: Duration) -> Vec<WorkerView> {
+        let now = Instant::now();
+        let view = |(id, session): (&WorkerId, &Session)| session.view(id, now, silence, &BTreeSet::new());
+        self.lock().iter().map(view).collect()
+    }
+
+    /// The kinds of devices that are here.
+    pub fn device_kinds(&self) -> BTreeSet<DeviceKind> {
+        let sessions = self.lock();
+        let mut kinds: BTreeSet<DeviceKind> = BTreeSet::new();
+        for kind in sessions.values().map(Session::kind) {
+            if !kinds.contains(kind) {
+                kinds.insert(kind.clone());
+            }
+        }
+        kinds
+    }
+
+    /// The wall time of the worker that was allowed most of it; none where one may stay for ever, or nobody is here.
+    pub fn longest_secs(&self) -> Option<f64> {
+        let sessions = self.lock();
+        let longest = sessions.values().filter(|it| it.leaving == Leaving::No).map(Session::wall_time);
+        longest.reduce(|a, b| Some(a?.max(b?)))?.map(|longest| longest.as_secs_f64())
     }
 
     /// Notes an attempt and sends it off. False if the session is over.
     pub fn assign(&self, worker: &WorkerId, number: i64, given: Given) -> bool {
-        let Given { attempt, spec, inputs, assign } = given;
-        let given = self.with(worker, Some(number), |session| {
-            let sent = session.send(Message::Assign(assign));
-            if sent {
-                let running = Running { attempt: attempt.attempt, progress: None, spec, ending: false };
-                session.running.insert(attempt.task, running);
-                session.holds.extend(inputs);
+        let sent = self.with(worker, Some(number), |session| session.assign(given));
+        self.close_if_unread(worker, number, sent)
+    }
+
+    /// The attempts that run and whether they were asked back, with their workers.
+    pub fn running(&self) -> BTreeMap<AttemptRef, (WorkerId, bool)> {
+        let mut all = BTreeMap::new();
+        for (worker, session) in self.lock().iter() {
+            for (task, running) in session.running.iter().filter(|(_, running)| !running.ending) {
+                let attempt = AttemptRef { task: *task, attempt: running.attempt };
+                all.insert(attempt, (worker.clone(), running.leaving));
             }
-            sent
-        });
-        self.close_if_unread(worker, number, given)
+        }
+        all
     }
 
     /// An attempt is over; its slot is free. With a reason, its worker is told to stop it, unless this is a later session in which it never ran.
@@ -370,12 +239,11 @@ impl Sessions {
         });
     }
 
-    #[cfg_attr(not(test), expect(dead_code, reason = "the scheduler decides on preemptions and calls this"))]
     /// Asks a worker to stop an attempt at a checkpoint and to hand it back. Until it does, the attempt is its own. False if it does not run it, as far
     /// as this coordinator knows.
     pub fn hand_back(&self, worker: &WorkerId, attempt: AttemptRef, reason: &str) -> bool {
         let asked = self.with(worker, None, |session| {
-            session.runs(attempt)?;
+            session.runs(attempt)?.leaving = true;
             let hand_back = v1::HandBack { attempt: Some(attempt.into()), reason: reason.to_owned() };
             Some((session.number, session.send(Message::HandBack(hand_back))))
         });
@@ -422,7 +290,9 @@ fn close(session: Session, status: Status) {
 
 #[cfg(test)]
 mod tests {
-    use gauntlet_domain::Digest;
+    use gauntlet_domain::{AttemptNumber, Digest};
+    use gauntlet_proto::v1::CoordinatorMessage;
+    use tokio::sync::{mpsc, oneshot};
 
     use super::*;
 
@@ -436,7 +306,7 @@ mod tests {
         let (close, _closed) = oneshot::channel();
         let worker: WorkerId = "w1".parse().unwrap();
         let sessions = Sessions::default();
-        let session = Session::new(1, 1, Leaving::No, outbox, close).with(&[attempt(2)], []);
+        let session = Session::new(1, 1, Leaving::No, outbox, close).with(&[attempt(2)], &BTreeMap::new(), []);
         sessions.insert(worker.clone(), session);
         (sessions, worker, heard)
     }

@@ -56,11 +56,16 @@ pub fn user(text: &str) -> Result<Option<UserName>, InvalidField> {
 ///
 /// # Errors
 /// A weight beyond its bounds, or a quota of 0.
-pub fn terms(weight: Option<u32>, priority: Option<i32>, max_concurrent: Option<u32>) -> Result<Terms, InvalidField> {
+pub fn terms(
+    weight: Option<u32>,
+    priority: Option<i32>,
+    max_concurrent: Option<u32>,
+    preempts: Option<bool>,
+) -> Result<Terms, InvalidField> {
     let weight = weight.map(Weight::try_from).transpose();
     let weight = weight.map_err(|error| InvalidField::new("weight", error.to_string()))?;
     let quota = |most| Quota::of(most).ok_or_else(|| InvalidField::new("max_concurrent", "expected 1 or more"));
-    Ok(Terms { weight, priority, quota: max_concurrent.map(quota).transpose()?, preempts: None })
+    Ok(Terms { weight, priority, quota: max_concurrent.map(quota).transpose()?, preempts })
 }
 
 /// A text field that must parse: an id or a digest.

@@ -1,6 +1,5 @@
 //! `gauntlet coordinator` and `gauntlet worker`: one role each, for clusters.
 
-use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -59,7 +58,8 @@ pub async fn worker(global: &Global, args: &WorkerArgs) -> anyhow::Result<ExitCo
     let mut config = agent_config(global, &args.executor, endpoints, args.artifacts.as_deref())?;
     config.slots = args.slots;
     config.worker_id = args.worker_id.as_deref().map(str::parse).transpose().context("--worker-id")?;
-    config.labels = labels(&args.labels)?;
+    config.labels = args.labels.iter().cloned().collect();
+    config.device_memory_mib = args.device_memory_mib;
     config.tuning.grace = Duration::from_secs(args.grace_secs);
     config.wall_time = wall_time(args.wall_time_secs)?;
     let leave = Leave::default();
@@ -98,12 +98,4 @@ fn wall_time(stated_secs: Option<u64>) -> anyhow::Result<Option<Duration>> {
     })?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
     Ok(Some(Duration::from_secs(end).saturating_sub(now)))
-}
-
-fn labels(pairs: &[String]) -> anyhow::Result<BTreeMap<String, String>> {
-    let split = |pair: &String| {
-        let (key, value) = pair.split_once('=').with_context(|| format!("--label `{pair}`: expected KEY=VALUE"))?;
-        Ok((key.to_owned(), value.to_owned()))
-    };
-    pairs.iter().map(split).collect()
 }

@@ -147,7 +147,7 @@ impl Session {
             memory_mib: MEMORY_MIB,
             threads: 1,
             libtorch: "none".to_owned(),
-            ..v1::Device::default()
+            slots: worker.slots,
         };
         let hello = v1::Hello {
             protocol_version: PROTOCOL_VERSION,

@@ -1,6 +1,8 @@
 //! Sweeps come in, are followed, stopped, tried again and read.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use gauntlet_domain::TaskId;
 use gauntlet_domain::forecast::Estimate;
@@ -13,6 +15,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::{streams, wire};
+use crate::demands::Demands;
 use crate::explain::{Fleet, explain};
 use crate::shared::Shared;
 use crate::source::{Planned, plan};
@@ -65,6 +68,25 @@ impl Sweeps {
     }
 }
 
+/// Who is charged for a submission, on what terms, and where it may run.
+fn charge(request: v1::SubmitSweepRequest) -> Result<Charge, Error> {
+    let v1::SubmitSweepRequest {
+        user, weight, priority, max_concurrent, required_labels, memory_mib, preempts, ..
+    } = request;
+    if memory_mib == Some(0) {
+        return Err(convert::InvalidField::new("memory_mib", "expected 1 or more").into());
+    }
+    if let Some(label) = required_labels.keys().find(|key| key.is_empty()) {
+        return Err(convert::InvalidField::new("required_labels", format!("`{label}` names no label")).into());
+    }
+    Ok(Charge {
+        user: convert::user(&user)?,
+        terms: convert::terms(weight, priority, max_concurrent, preempts)?,
+        required_labels: required_labels.into_iter().collect(),
+        memory_mib,
+    })
+}
+
 fn ambiguous(what: &str, text: &str, candidates: &[impl std::fmt::Display]) -> Error {
     let mut names: Vec<String> = candidates.iter().take(10).map(ToString::to_string).collect();
     if candidates.len() > names.len() {
@@ -105,9 +127,9 @@ impl SweepService for Sweeps {
         &self,
         request: Request<v1::SubmitSweepRequest>,
     ) -> Result<Response<v1::SubmitSweepResponse>, Status> {
-        let v1::SubmitSweepRequest { source, user, weight, priority, max_concurrent } = request.into_inner();
-        let terms = convert::terms(weight, priority, max_concurrent).map_err(Error::from)?;
-        let charge = Charge { user: convert::user(&user).map_err(Error::from)?, terms };
+        let mut request = request.into_inner();
+        let source = request.source.take();
+        let charge = charge(request)?;
         let Planned { plan, toml, locations } = plan(source).await?;
         let submit = || self.0.store.submit(&plan, &toml, &locations, &charge);
         let submitted = self.noted(retry_conflicts(submit).await)?;
@@ -222,7 +244,10 @@ impl SweepService for Sweeps {
             TaskState::Ready => self.noted(self.0.store.ahead_of(details.id, 1000).await)?,
             _ => 0,
         };
-        let explanation = explain(&details, ahead, &Fleet::of(&self.0));
+        let (key, kinds) = (BTreeSet::from([details.demand]), self.0.sessions.device_kinds());
+        let demands = Demands::default().of(&key, &kinds, Duration::ZERO, &self.0.store).await;
+        let demand = self.noted(demands)?.remove(&details.demand).unwrap_or_default();
+        let explanation = explain(&details, ahead, &Fleet::of(&self.0, &details, &demand));
         Ok(Response::new(v1::ExplainTaskResponse {
             task_id: details.id.to_string(),
             kind: details.kind,

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::hello;
+use super::hello::{self, Understood};
 use crate::sessions::{Leaving, Outbox, Progress, Session, Told};
 use crate::shared::Shared;
 use crate::status::Error;
@@ -37,7 +37,7 @@ impl WorkerService for Workers {
         request: Request<Streaming<WorkerMessage>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
         let mut inbound = request.into_inner();
-        let (hello, held) = hello::understand(first_message(&mut inbound).await?)?;
+        let Understood { hello, holds, traits, places } = hello::understand(first_message(&mut inbound).await?)?;
         if self.0.stop.is_cancelled() {
             return Err(Error::ShuttingDown.into());
         }
@@ -48,7 +48,8 @@ impl WorkerService for Workers {
         let (outbox, stream) = greet(&self.0, welcomed);
         let (close, closed) = oneshot::channel();
         let session = Session::new(number, hello.slots, leaving, outbox.clone(), close)
-            .with(&running, held)
+            .of_a_worker_like(traits)
+            .with(&running, &places, holds)
             .for_so_long(hello.remaining_secs);
         self.0.sessions.insert(hello.worker.clone(), session);
         if self.0.stop.is_cancelled() {

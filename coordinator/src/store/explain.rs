@@ -1,8 +1,10 @@
 //! One task and what it tried.
 
+use gauntlet_domain::schedule::{DemandKey, Requirements};
 use gauntlet_domain::task::{Task, TaskState};
 use gauntlet_domain::{Digest, TaskId};
 
+use super::queues::requirements;
 use super::rows::{LockedTask, TaskRow, bytes, micros, task_id, task_state, unsigned};
 use super::sweeps::{Resolved, resolved};
 use super::{Error, Store};
@@ -24,6 +26,12 @@ pub struct TaskDetails {
     pub now: i64,
     /// Memory it is known to need at least, in MiB.
     pub min_memory_mib: Option<u32>,
+    /// What it needs of a worker.
+    pub demand: DemandKey,
+    /// Its expected cost.
+    pub cost: f64,
+    /// What the sweep asks of workers that is charged for it.
+    pub requires: Requirements,
     /// What it computes.
     pub spec_json: String,
     /// What it tried; the latest 100.
@@ -95,8 +103,9 @@ impl Store {
         let row = sqlx::query!(
             r#"select t.state::text as "state!", t.attempt, t.worker_id, t.pending_inputs, t.merges, t.not_before, t.lost_leases,
                 t.transient_failures, t.crashes, t.resource_failures, t.crash_evidence, t.min_memory_mib, t.reason, t.changed_at,
-                now() as "now!", s.label, s.cost, s.kind::text as "kind!", s.spec::text as "spec!"
-            from tasks t join task_specs s using (task_id) where t.task_id = $1"#,
+                now() as "now!", s.label, s.cost, s.kind::text as "kind!", s.spec::text as "spec!", t.demand_key,
+                q.required_labels as "required_labels?", q.memory_mib as "memory_mib?"
+            from tasks t join task_specs s using (task_id) left join sweeps q using (queue_key) where t.task_id = $1"#,
             bytes(id)
         );
         let Some(row) = row.fetch_optional(&self.pool).await? else { return Ok(None) };
@@ -128,6 +137,9 @@ impl Store {
             changed_at: micros(row.changed_at),
             now: micros(row.now),
             min_memory_mib: row.min_memory_mib.map(unsigned).transpose()?,
+            demand: DemandKey(row.demand_key),
+            cost: row.cost,
+            requires: requirements(row.required_labels, row.memory_mib)?,
             spec_json: row.spec,
             attempts,
             sweeps: self.sweeps_of(id).await?,

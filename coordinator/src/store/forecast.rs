@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use gauntlet_domain::TaskId;
-use gauntlet_domain::forecast::{DeviceKind, Forecast, Rate, Rates, Work as WorkKind};
+use gauntlet_domain::forecast::{DeviceKind, Forecast, Rate, Work as WorkKind};
 use gauntlet_domain::{AttemptNumber, WorkerId};
 
-use super::rows::{attempt, column, corrupt, task_id, unsigned};
-use super::{Error, Store};
+use super::rows::{attempt, corrupt, task_id, unsigned};
+use super::{Error, Learnt, Store};
 
 /// Most attempts that are learnt from at once: of a flood the latest tell enough.
 const LEARNT_AT_ONCE: i64 = 1000;
@@ -53,12 +53,7 @@ impl Store {
     /// # Errors
     /// The database is unavailable.
     pub async fn foresight(&self) -> Result<Foresight, Error> {
-        let mut rates = Rates::default();
-        let rows = sqlx::query!("select device, work, attempts, secs, cost from cost_rates");
-        for row in rows.fetch_all(&self.pool).await? {
-            let rate = Rate { attempts: unsigned(row.attempts)?, secs: row.secs, cost: row.cost };
-            rates.insert(DeviceKind::named(row.device), row.work.parse().map_err(corrupt)?, rate);
-        }
+        let Learnt { rates, .. } = self.learnt().await?;
         let rows = sqlx::query!(
             r#"select devices, slots, lease_expires_at > now() and not draining as "here!" from workers
             order by 3 desc, lease_expires_at desc limit 10000"#
@@ -92,7 +87,8 @@ impl Store {
         let until = until.fetch_one(&mut *tx).await?;
         // Later attempts may have gone on from a checkpoint.
         let rows = sqlx::query!(
-            r#"select s.work as "work!", s.cost, w.devices, extract(epoch from a.ended_at - a.started_at)::double precision as "secs!"
+            r#"select s.work as "work!", s.cost, w.devices, extract(epoch from a.ended_at - a.started_at)::double precision as "secs!",
+                a.peak_memory_mib
             from attempts a join task_specs s using (task_id) join workers w using (worker_id)
             where a.outcome = 'succeeded' and a.attempt = 1 and a.ended_at > $1 and a.ended_at <= $2 and s.work is not null and s.cost > 0
             order by a.ended_at desc
@@ -101,31 +97,34 @@ impl Store {
             until,
             LEARNT_AT_ONCE
         );
-        let mut seen: BTreeMap<(DeviceKind, String), (u64, f64, f64)> = BTreeMap::new();
+        let mut seen: BTreeMap<(DeviceKind, String), Seen> = BTreeMap::new();
         for row in rows.fetch_all(&mut *tx).await? {
-            let (attempts, secs, cost) = seen.entry((device_kind(&row.devices), row.work)).or_default();
-            (*attempts, *secs, *cost) = (*attempts + 1, *secs + row.secs, *cost + row.cost);
+            let seen = seen.entry((device_kind(&row.devices), row.work)).or_default();
+            seen.attempts += 1;
+            seen.secs += row.secs;
+            seen.cost += row.cost;
+            seen.peak_memory_mib = seen.peak_memory_mib.max(row.peak_memory_mib);
         }
-        let attempts = seen.values().map(|(attempts, ..)| attempts).sum();
-        let count = |attempts: u64| column::<i64, _>(attempts, "the number of attempts");
         let query = sqlx::query!(
-            "insert into cost_rates as known (device, work, attempts, secs, cost)
-            select * from unnest($1::text[], $2::text[], $3::bigint[], $4::double precision[], $5::double precision[])
+            "insert into cost_rates as known (device, work, attempts, secs, cost, peak_memory_mib)
+            select * from unnest($1::text[], $2::text[], $3::bigint[], $4::double precision[], $5::double precision[], $7::integer[])
             on conflict (device, work) do update set
                 attempts = known.attempts + excluded.attempts,
                 secs = known.secs * power($6::double precision, excluded.attempts) + excluded.secs,
                 cost = known.cost * power($6::double precision, excluded.attempts) + excluded.cost,
+                peak_memory_mib = greatest(known.peak_memory_mib, excluded.peak_memory_mib),
                 learnt_at = now()",
             &seen.keys().map(|(device, _)| device.name()).collect::<Vec<_>>() as _,
             &seen.keys().map(|(_, work)| work.as_str()).collect::<Vec<_>>() as _,
-            &seen.values().map(|(attempts, ..)| count(*attempts)).collect::<Result<Vec<_>, _>>()?,
-            &seen.values().map(|(_, secs, _)| *secs).collect::<Vec<_>>(),
-            &seen.values().map(|(.., cost)| *cost).collect::<Vec<_>>(),
-            Rate::FADING
+            &seen.values().map(|it| it.attempts).collect::<Vec<_>>(),
+            &seen.values().map(|it| it.secs).collect::<Vec<_>>(),
+            &seen.values().map(|it| it.cost).collect::<Vec<_>>(),
+            Rate::FADING,
+            &seen.values().map(|it| it.peak_memory_mib).collect::<Vec<_>>() as _
         );
         query.execute(&mut *tx).await?;
         tx.commit().await?;
-        Ok(attempts)
+        unsigned(seen.values().map(|it| it.attempts).sum::<i64>())
     }
 
     /// Tasks of a sweep that are not over, at most so many.
@@ -191,6 +190,15 @@ impl Store {
         );
         unsigned(count.fetch_one(&self.pool).await?)
     }
+}
+
+/// What attempts at one kind of work took together, and the most memory that one of them took.
+#[derive(Debug, Default)]
+struct Seen {
+    attempts: i64,
+    secs: f64,
+    cost: f64,
+    peak_memory_mib: Option<i32>,
 }
 
 /// The kind of a worker's devices, as its hello stored them.

@@ -1,11 +1,12 @@
 //! The only SQL of Gauntlet, checked at compile time. Every change of a task's state is decided by `domain::task::apply` and written by
 //! [`Work`], but for the claim of ready tasks, which mirrors `Event::Leased` for a whole batch in one statement.
 //!
-//! Locks are taken in one order everywhere, so that transactions never deadlock: workers by id, the sweep, specs, tasks by `(depth, task_id)`
+//! Locks are taken in one order everywhere, so that transactions never deadlock: workers by id, the sweep, specs, demands, tasks by `(depth, task_id)`
 //! (inputs first), files, counts of sweeps by sweep. Tasks are locked `for no key update`, which lets rows that refer to them be inserted beside it.
 
 mod claim;
 mod counts;
+mod demands;
 mod error;
 mod explain;
 mod fleet;
@@ -34,12 +35,13 @@ use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
 pub use claim::{ClaimFor, Claimed, TrainingCheckpoint};
+pub use demands::{DemandRow, Learnt};
 pub use error::{Error, retry_conflicts};
 pub use explain::{AttemptRow, InputRow, TaskDetails};
 pub use fleet::WorkerRow;
 pub use forecast::{Foresight, UnfinishedRow};
 pub use leases::{Hello, Orphan, Welcomed};
-pub use queues::Contenders;
+pub use queues::{Contenders, Front, PreemptibleRow};
 pub use report::{Content, Report, Stored, Verdict};
 pub use submit::Charge;
 pub use sweeps::{EndedRow, Resolved, RunningRow, SweepStatus};

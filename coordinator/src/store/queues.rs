@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use gauntlet_domain::TaskId;
-use gauntlet_domain::schedule::{QueueKey, QueueView, ReadyTask, UserView};
+use gauntlet_domain::schedule::{DemandKey, QueueKey, QueueView, ReadyTask, Requirements, UserView};
 use gauntlet_domain::share::{Quota, UserName, Weight};
+use gauntlet_domain::task::Timestamp;
+use gauntlet_domain::{AttemptRef, TaskId};
 
-use super::rows::{corrupt, task_id, task_ids, unsigned};
+use super::claim::attempt_column;
+use super::rows::{attempt, corrupt, task_id, task_ids, timestamp, unsigned};
 use super::work::Work;
 use super::{Error, Store};
 
@@ -27,24 +29,26 @@ impl Store {
     /// The database is unavailable.
     pub async fn contenders(&self) -> Result<Contenders, Error> {
         let rows = sqlx::query!(
-            r#"with recursive waiting (queue_key) as (
-                select min(queue_key) from tasks where state = 'ready'
+            r#"with recursive waiting as (
+                (select queue_key, demand_key from tasks where state = 'ready' order by queue_key, demand_key limit 1)
                 union all
-                select (
-                    select t.queue_key from tasks t
-                    where t.state = 'ready' and t.queue_key > waiting.queue_key
-                    order by t.queue_key
+                select next.queue_key, next.demand_key
+                from waiting cross join lateral (
+                    select t.queue_key, t.demand_key from tasks t
+                    where t.state = 'ready' and (t.queue_key, t.demand_key) > (waiting.queue_key, waiting.demand_key)
+                    order by t.queue_key, t.demand_key
                     limit 1
-                )
-                from waiting
-                where waiting.queue_key is not null
+                ) as next
+            ), queues as (
+                select queue_key, array_agg(demand_key) as demands from waiting group by queue_key
             ), running as (
                 select queue_key, count(*) as tasks from tasks where state = 'leased' group by queue_key
             )
-            select queue_key as "queue_key!", waiting.queue_key is not null as "waits!", coalesce(running.tasks, 0) as "running!",
+            select queue_key as "queue_key!", queues.demands as "demands?: Vec<i32>", coalesce(running.tasks, 0) as "running!",
                 coalesce(s.user_name, 'anonymous') as "user_name!", coalesce(s.weight, 1) as "weight!", coalesce(s.priority, 0) as "priority!",
-                s.max_concurrent as "max_concurrent?"
-            from (select queue_key from waiting where queue_key is not null) as waiting
+                s.max_concurrent as "max_concurrent?", s.required_labels as "required_labels?", s.memory_mib as "memory_mib?",
+                coalesce(s.preempts, false) as "preempts!"
+            from queues
             full join running using (queue_key)
             left join sweeps s using (queue_key)
             order by queue_key"#
@@ -55,7 +59,7 @@ impl Store {
             let user: UserName = row.user_name.parse().map_err(corrupt)?;
             let tasks: u32 = unsigned(row.running)?;
             *running.entry(user.clone()).or_default() += tasks;
-            if row.waits {
+            if let Some(demands) = row.demands {
                 contenders.queues.push(QueueView {
                     key: QueueKey(row.queue_key),
                     user,
@@ -63,7 +67,9 @@ impl Store {
                     weight: Weight::try_from(unsigned::<u32, _>(row.weight)?).map_err(corrupt)?,
                     quota: row.max_concurrent.map(unsigned).transpose()?.and_then(Quota::of).unwrap_or_default(),
                     running: tasks,
-                    preempts: false,
+                    preempts: row.preempts,
+                    requires: requirements(row.required_labels, row.memory_mib)?,
+                    demands: demands.into_iter().map(DemandKey).collect(),
                     ready: Vec::new(),
                     more: true,
                 });
@@ -74,34 +80,120 @@ impl Store {
         Ok(contenders)
     }
 
-    /// The fronts of these queues: at most so many tasks of each that may be leased now, the longest chains first.
+    /// The fronts of these queues: at most so many tasks of each that may be leased now, the longest chains first. With their costs if asked.
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn fronts(&self, wanted: &[(QueueKey, usize)]) -> Result<BTreeMap<QueueKey, Vec<ReadyTask>>, Error> {
-        let keys: Vec<i32> = wanted.iter().map(|(key, _)| key.0).collect();
-        let counts: Vec<i64> = wanted.iter().map(|(_, count)| i64::try_from(*count).unwrap_or(i64::MAX)).collect();
+    pub async fn fronts(&self, wanted: &[Front], costs: bool) -> Result<BTreeMap<QueueKey, Vec<ReadyTask>>, Error> {
+        let each = || wanted.iter().flat_map(|front| front.demands.iter().map(move |demand| (front, *demand)));
+        let keys: Vec<i32> = each().map(|(front, _)| front.queue.0).collect();
+        let demands: Vec<i32> = each().map(|(_, demand)| demand.0).collect();
+        let counts: Vec<i64> = each().map(|(front, _)| i64::try_from(front.count).unwrap_or(i64::MAX)).collect();
         let rows = sqlx::query!(
-            r#"select n.queue_key as "queue_key!", f.task_id as "task_id!: Vec<u8>", f.critical_path_cost as "cost!",
+            r#"select n.queue_key as "queue_key!", n.demand_key as "demand_key!", f.task_id as "task_id!: Vec<u8>",
+                f.critical_path_cost as "rank!", coalesce(s.cost, 0) as "cost!",
                 array(select i.input_task_id::bytea from task_inputs i where i.task_id = f.task_id) as "inputs!: Vec<Vec<u8>>"
-            from unnest($1::integer[], $2::bigint[]) as n (queue_key, count)
+            from unnest($1::integer[], $2::integer[], $3::bigint[]) as n (queue_key, demand_key, count)
             cross join lateral (
                 select t.task_id, t.critical_path_cost from tasks t
-                where t.state = 'ready' and t.queue_key = n.queue_key and t.not_before <= now()
+                where t.state = 'ready' and t.queue_key = n.queue_key and t.demand_key = n.demand_key and t.not_before <= now()
                 order by t.critical_path_cost desc, t.task_id
                 limit n.count
-            ) as f"#,
+            ) as f
+            left join task_specs s on $4 and s.task_id = f.task_id"#,
             &keys,
-            &counts
+            &demands,
+            &counts,
+            costs
         );
         let mut fronts: BTreeMap<QueueKey, Vec<ReadyTask>> = BTreeMap::new();
         for row in rows.fetch_all(&self.pool).await? {
-            let inputs: Vec<TaskId> = row.inputs.into_iter().map(task_id).collect::<Result<_, _>>()?;
-            let ready = ReadyTask { id: task_id(row.task_id)?, critical_path_cost: row.cost, inputs };
+            let ready = ReadyTask {
+                id: task_id(row.task_id)?,
+                critical_path_cost: row.rank,
+                inputs: row.inputs.into_iter().map(task_id).collect::<Result<_, _>>()?,
+                demand: DemandKey(row.demand_key),
+                cost: row.cost,
+            };
             fronts.entry(QueueKey(row.queue_key)).or_default().push(ready);
+        }
+        for (queue, ready) in &mut fronts {
+            ready.sort_by(|a, b| b.critical_path_cost.total_cmp(&a.critical_path_cost).then(a.id.cmp(&b.id)));
+            ready.truncate(wanted.iter().filter(|front| front.queue == *queue).map(|front| front.count).sum());
         }
         Ok(fronts)
     }
+
+    /// Those of these attempts that run, with who is charged for them and what would have to be done again if they were stopped.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn preemptible(&self, attempts: &[AttemptRef]) -> Result<Vec<PreemptibleRow>, Error> {
+        let numbers = attempts.iter().map(|attempt| attempt_column(attempt.attempt)).collect::<Result<Vec<_>, _>>()?;
+        // A training writes a checkpoint when it is asked to stop; an evaluation begins its block anew, which is the less the younger it is.
+        let rows = sqlx::query!(
+            r#"select t.task_id as "task_id!: Vec<u8>", t.attempt, t.queue_key, t.changed_at,
+                coalesce(s.user_name, 'anonymous') as "user_name!", coalesce(s.priority, 0) as "priority!",
+                case when k.kind in ('attack', 'shard') and c.task_id is null
+                    then extract(epoch from now() - t.changed_at)::double precision else 0 end as "repeated_secs!"
+            from tasks t join unnest($1::bytea[], $2::integer[]) as n (task_id, attempt)
+                on t.task_id = n.task_id and t.attempt = n.attempt
+            join task_specs k on k.task_id = t.task_id
+            left join training_checkpoints c on c.task_id = t.task_id
+            left join sweeps s using (queue_key)
+            where t.state = 'leased'"#,
+            &task_ids(attempts.iter().map(|attempt| &attempt.task)),
+            &numbers
+        );
+        let mut preemptible = Vec::new();
+        for row in rows.fetch_all(&self.pool).await? {
+            preemptible.push(PreemptibleRow {
+                attempt: AttemptRef { task: task_id(row.task_id)?, attempt: attempt(row.attempt)? },
+                queue: QueueKey(row.queue_key),
+                user: row.user_name.parse().map_err(corrupt)?,
+                priority: row.priority,
+                started_at: timestamp(row.changed_at),
+                repeated_secs: row.repeated_secs,
+            });
+        }
+        Ok(preemptible)
+    }
+}
+
+/// An attempt that runs, as far as preemption goes.
+#[derive(Debug, Clone)]
+pub struct PreemptibleRow {
+    /// Which.
+    pub attempt: AttemptRef,
+    /// The queue that is charged for it.
+    pub queue: QueueKey,
+    /// Whose sweep that is.
+    pub user: UserName,
+    /// Priority of that sweep.
+    pub priority: i32,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// Seconds of work that would be done again, at most.
+    pub repeated_secs: f64,
+}
+
+/// How much of a queue is to be seen.
+#[derive(Debug, Clone)]
+pub struct Front {
+    /// Which.
+    pub queue: QueueKey,
+    /// Of these demands together
+    pub demands: Vec<DemandKey>,
+    /// so many tasks.
+    pub count: usize,
+}
+
+/// What a sweep asks of workers, as its row says.
+pub(super) fn requirements(labels: Option<serde_json::Value>, memory_mib: Option<i32>) -> Result<Requirements, Error> {
+    Ok(Requirements {
+        labels: labels.map(serde_json::from_value).transpose().map_err(corrupt)?.unwrap_or_default(),
+        memory_mib: memory_mib.map(unsigned).transpose()?,
+    })
 }
 
 /// The sweep of this queue is charged for what is tried again for it, and for what waits for a sweep that is cancelled. The tasks are locked.

@@ -11,7 +11,7 @@ use super::claim::{TrainingCheckpoint, attempt_column};
 use super::outputs::{AttackRow, Results};
 use super::rows::{LockedTask, attempt, bytes, column, corrupt, task_id, task_ids};
 use super::work::Work;
-use super::{Error, Store, Transition};
+use super::{Error, Store, Transition, demands};
 
 /// What a worker says of an attempt.
 #[derive(Debug, Clone, PartialEq)]
@@ -396,13 +396,8 @@ async fn note_memory(taken: &[Memory], work: &mut Work) -> Result<(), Error> {
         &peaks
     );
     query.execute(&mut *work.tx).await?;
-    for (task, needed) in taken.iter().filter_map(|it| Some((it.attempt.task, it.needed_mib?))) {
-        let query = sqlx::query!(
-            "update tasks set min_memory_mib = greatest(min_memory_mib, $2) where task_id = $1",
-            bytes(task),
-            column::<i32, _>(needed, "a size of memory")?
-        );
-        query.execute(&mut *work.tx).await?;
+    for (task, needed_mib) in taken.iter().filter_map(|it| Some((it.attempt.task, it.needed_mib?))) {
+        demands::needs_memory(task, needed_mib, work).await?;
     }
     Ok(())
 }

@@ -10,10 +10,10 @@ use gauntlet_domain::task::{Event, TaskState};
 use gauntlet_domain::{Digest, TaskId};
 
 use super::counts::Counts;
-use super::rows::{bytes, column, task_id, task_ids};
+use super::rows::{bytes, column, corrupt, task_id, task_ids};
 use super::shards::Sharded;
 use super::work::Work;
-use super::{Error, Order, Store, Transition, counts, queues};
+use super::{Error, Order, Store, Transition, counts, demands, queues};
 
 /// Rows per statement.
 const BATCH: usize = 5000;
@@ -56,7 +56,11 @@ impl Store {
         insert_specs(&planned, &mut work).await?;
         // Who holds the spec of an attack splits it; others wait above and see it split.
         let sharded = Sharded::of(plan, &forecast, self.planning.shard_secs, &mut work).await?;
-        let submission = Submission::of(plan, planned, &sharded, &forecast, self.planning.order, queue_key);
+        let demands = demands::demands_of(plan.tasks.iter().chain(&sharded.tasks), &mut work).await?;
+        let submission = Submission {
+            demands,
+            ..Submission::of(plan, planned, &sharded, &forecast, self.planning.order, queue_key)
+        };
         submission.insert_shards(&mut work).await?;
         let (mut submitted, countable) = submission.insert_tasks(&mut work).await?;
         let mut added = submission.insert_membership(&countable, &mut work).await?;
@@ -75,20 +79,27 @@ pub struct Charge {
     pub user: Option<UserName>,
     /// On what terms it shares the workers.
     pub terms: Terms,
+    /// Labels that a worker carries which runs its tasks; as they are where none are given.
+    pub required_labels: BTreeMap<String, String>,
+    /// Memory in MiB that each of its tasks gets.
+    pub memory_mib: Option<u32>,
 }
 
 /// Writes the sweep itself, and gives the number of its queue.
 async fn insert_sweep(plan: &Plan, source: &str, charge: &Charge, work: &mut Work) -> Result<i32, Error> {
-    let Charge { user, terms } = charge;
+    let Charge { user, terms, required_labels, memory_mib } = charge;
     let most = terms.quota.and_then(Quota::most);
     let most = most.map(|most| column::<i32, _>(most, "the most tasks at once")).transpose()?;
     let weight = terms.weight.map(|weight| column::<i32, _>(weight.get(), "a weight")).transpose()?;
+    let labels = (!required_labels.is_empty()).then(|| serde_json::to_value(required_labels)).transpose();
     let query = sqlx::query_scalar!(
-        "insert into sweeps (sweep_id, name, source, user_name, weight, priority, max_concurrent)
-        values ($1, $2, $3, coalesce($4, 'anonymous'), coalesce($5, 1), coalesce($6, 0), $7)
+        "insert into sweeps (sweep_id, name, source, user_name, weight, priority, max_concurrent, required_labels, memory_mib, preempts)
+        values ($1, $2, $3, coalesce($4, 'anonymous'), coalesce($5, 1), coalesce($6, 0), $7, coalesce($8, '{}'::jsonb), $9, coalesce($10, false))
         on conflict (sweep_id) do update set
             cancelled_at = null, user_name = coalesce($4, sweeps.user_name), weight = coalesce($5, sweeps.weight),
-            priority = coalesce($6, sweeps.priority), max_concurrent = coalesce($7, sweeps.max_concurrent)
+            priority = coalesce($6, sweeps.priority), max_concurrent = coalesce($7, sweeps.max_concurrent),
+            required_labels = coalesce($8::jsonb, sweeps.required_labels), memory_mib = coalesce($9, sweeps.memory_mib),
+            preempts = coalesce($10, sweeps.preempts)
         returning queue_key",
         plan.sweep_id.as_str(),
         plan.name,
@@ -96,7 +107,10 @@ async fn insert_sweep(plan: &Plan, source: &str, charge: &Charge, work: &mut Wor
         user.as_ref().map(UserName::as_str),
         weight,
         terms.priority,
-        most
+        most,
+        labels.map_err(corrupt)?,
+        memory_mib.map(|mib| column::<i32, _>(mib, "a size of memory")).transpose()?,
+        terms.preempts
     );
     Ok(query.fetch_one(&mut *work.tx).await?)
 }
@@ -147,6 +161,8 @@ struct Submission<'a> {
     sharded: &'a Sharded,
     /// What orders the ready tasks; more goes first.
     ranks: BTreeMap<TaskId, f64>,
+    /// What the tasks need.
+    demands: BTreeMap<TaskId, i32>,
 }
 
 impl<'a> Submission<'a> {
@@ -175,7 +191,7 @@ impl<'a> Submission<'a> {
                 planned.map(|(position, task)| (task.id, -(position as f64))).collect()
             }
         };
-        Self { sweep_id: plan.sweep_id.as_str(), queue_key, tasks, sharded, ranks }
+        Self { sweep_id: plan.sweep_id.as_str(), queue_key, tasks, sharded, ranks, demands: BTreeMap::new() }
     }
 
     /// The specs of the shards, and what every task waits for. An attack costs nothing beside its shards.
@@ -249,15 +265,17 @@ impl<'a> Submission<'a> {
         for batch in new.chunks(BATCH) {
             let inputs = batch.iter().map(|id| column(pending.get(id).copied().unwrap_or(0), "the number of inputs"));
             let query = sqlx::query!(
-                "insert into tasks (task_id, state, pending_inputs, critical_path_cost, merges, queue_key)
-                select task_id, case when pending_inputs = 0 then 'ready' else 'pending' end::task_state, pending_inputs, rank, merges, $5
-                from unnest($1::bytea[], $2::integer[], $3::double precision[], $4::boolean[])
-                    as n (task_id, pending_inputs, rank, merges)",
+                "insert into tasks (task_id, state, pending_inputs, critical_path_cost, merges, queue_key, demand_key)
+                select task_id, case when pending_inputs = 0 then 'ready' else 'pending' end::task_state, pending_inputs, rank, merges, $5,
+                    demand
+                from unnest($1::bytea[], $2::integer[], $3::double precision[], $4::boolean[], $6::integer[])
+                    as n (task_id, pending_inputs, rank, merges, demand)",
                 &task_ids(batch),
                 &inputs.collect::<Result<Vec<i32>, _>>()?,
                 &self.ranks(batch),
                 &batch.iter().map(|id| self.sharded.merges(*id)).collect::<Vec<_>>(),
-                self.queue_key
+                self.queue_key,
+                &batch.iter().map(|id| self.demands.get(id).copied().unwrap_or(0)).collect::<Vec<_>>()
             );
             query.execute(&mut *work.tx).await?;
         }

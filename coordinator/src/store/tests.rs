@@ -4,6 +4,7 @@ mod batches;
 mod counting;
 
 use gauntlet_domain::plan::{Plan, PlannedTask};
+use gauntlet_domain::schedule::{QueueView, ReadyTask};
 use gauntlet_domain::statistics::{mean_and_deviation, wilson_interval};
 use gauntlet_domain::task::{FailureCounts, Lease, RetryPolicy, Task, TaskState, Timestamp};
 use gauntlet_domain::{AttemptNumber, AttemptRef, WorkerId, catalogue, plan, sweep};
@@ -71,10 +72,11 @@ fn sweep_of(seeds: std::ops::Range<u64>, eps: &[&str]) -> Plan {
 }
 
 /// The fronts of all queues, one after the other.
-pub async fn ready(store: &Store, limit: usize) -> Vec<gauntlet_domain::schedule::ReadyTask> {
+pub async fn ready(store: &Store, limit: usize) -> Vec<ReadyTask> {
     let queues = store.contenders().await.unwrap().queues;
-    let wanted: Vec<_> = queues.iter().map(|queue| (queue.key, limit)).collect();
-    store.fronts(&wanted).await.unwrap().into_values().flatten().take(limit).collect()
+    let front = |queue: QueueView| super::Front { queue: queue.key, demands: queue.demands, count: limit };
+    let wanted: Vec<_> = queues.into_iter().map(front).collect();
+    store.fronts(&wanted, false).await.unwrap().into_values().flatten().take(limit).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

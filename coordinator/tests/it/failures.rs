@@ -7,7 +7,7 @@ use gauntlet_proto::v1::{EpochMetrics, HandedBack, TrainingCheckpoint, Validatio
 
 use crate::house::{House, eventually};
 use crate::sweep_files::{both, pretrained, scratch};
-use crate::worker::{artifact, attacked, attempt, failed, trained};
+use crate::worker::{Worker, artifact, attacked, attempt, failed, hello, trained};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failure_skips_what_needs_the_task_with_the_reason_and_retry_revives_all() {
@@ -134,10 +134,16 @@ async fn what_runs_out_of_memory_is_tried_sparingly_and_what_then_lacks_memory_t
     assert_eq!(house.explain(&task).await.min_memory_mib, None, "it could have spared memory");
     worker.peak_memory_mib = Some(4000);
     assert_eq!(worker.report(attempt(&second), failed("resource", "out of memory")).await, Verdict::Accepted);
-    let third = worker.assigned().await;
+    assert!(worker.hears_nothing_for(Duration::from_millis(500)).await, "its device has 1024 MiB");
     let explained = house.explain(&task).await;
     assert_eq!(explained.min_memory_mib, Some(4001));
     assert!(explained.explanation.contains("it needs 4001 MiB of memory or more"), "{}", explained.explanation);
+    let lacks = "it needs 4096 MiB of memory, and the largest device of a worker that it may run on has 1024 MiB";
+    assert!(explained.explanation.contains(lacks), "{}", explained.explanation);
+    let mut larger = hello("w2", 1, &[]);
+    larger.devices[0].memory_mib = 8192;
+    let mut worker = Worker::greet(&house.endpoint, larger).await.unwrap();
+    let third = worker.assigned().await;
     worker.peak_memory_mib = Some(4500);
     assert_eq!(worker.finish(&third).await, Verdict::Accepted);
     let explained = house.explain(&task).await;

@@ -30,6 +30,7 @@ pub fn quick() -> Config {
             ..RetryPolicy::default()
         },
         database_connections: 8,
+        learning_interval: Duration::from_millis(500),
         ..Config::default()
     }
 }
@@ -196,6 +197,10 @@ impl House {
             counts.push((table, count));
         }
         counts
+    }
+
+    pub async fn text(&self, query: &'static str) -> String {
+        sqlx::query_scalar(query).fetch_one(&self.pool).await.unwrap()
     }
 
     pub async fn number(&self, query: &'static str) -> i64 {

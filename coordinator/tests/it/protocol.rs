@@ -56,6 +56,7 @@ async fn a_session_begins_with_a_hello_that_makes_sense() {
             memory_mib: u64::MAX,
             threads: u32::MAX,
             libtorch: String::new(),
+            slots: u32::MAX,
         }],
         ..hello("odd", 1, &[AttemptRef { task_id: task.clone(), attempt: u32::MAX }])
     };

@@ -31,12 +31,14 @@ pub fn hello(name: &str, slots: u32, attempts: &[AttemptRef]) -> v1::Hello {
             memory_mib: 1024,
             threads: 1,
             libtorch: "2.13.0".to_owned(),
+            slots,
         }],
         slots,
         labels: HashMap::from([("zone".to_owned(), "a".to_owned())]),
         attempts: attempts.to_vec(),
         held_tasks: Vec::new(),
         remaining_secs: None,
+        places: Vec::new(),
     }
 }
 
@@ -73,21 +75,19 @@ pub struct Worker {
 impl Worker {
     /// Says hello, is welcomed, and sends heartbeats from then on.
     pub async fn connect(endpoint: &str, name: &str, slots: u32, attempts: &[AttemptRef]) -> Result<Self, Status> {
-        let (sender, mut stream) = session(endpoint, vec![FromWorker::Hello(hello(name, slots, attempts))]).await?;
+        Self::greet(endpoint, hello(name, slots, attempts)).await
+    }
+
+    /// The same with any hello.
+    pub async fn greet(endpoint: &str, hello: v1::Hello) -> Result<Self, Status> {
+        let name = hello.worker_id.clone();
+        let (sender, mut stream) = session(endpoint, vec![FromWorker::Hello(hello)]).await?;
         let Some(Message::Welcome(_)) = stream.message().await?.and_then(|message| message.message) else {
             panic!("the first answer is not a welcome")
         };
         let beating = Arc::new(AtomicBool::new(true));
         tokio::spawn(beat(sender.clone(), Arc::clone(&beating)));
-        Ok(Self {
-            name: name.to_owned(),
-            sender,
-            stream,
-            beating,
-            reports: 0,
-            peak_memory_mib: None,
-            unheard: VecDeque::new(),
-        })
+        Ok(Self { name, sender, stream, beating, reports: 0, peak_memory_mib: None, unheard: VecDeque::new() })
     }
 
     /// Sends no more heartbeats.

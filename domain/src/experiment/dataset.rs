@@ -24,6 +24,14 @@ pub struct DatasetSpec {
     pub fit: Fit,
 }
 
+impl DatasetSpec {
+    /// A name of exactly these examples: the first 16 digits of the SHA-256 of its JSON.
+    pub fn short_digest(&self) -> String {
+        let json = serde_json::to_vec(self).expect("it holds only strings, numbers, lists and maps with text keys");
+        Digest::of(&json).to_string().chars().take(16).collect()
+    }
+}
+
 /// Origin of the examples of a split.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "format", rename_all = "kebab-case", deny_unknown_fields)]

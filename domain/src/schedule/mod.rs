@@ -2,22 +2,28 @@
 //!
 //! Tasks wait in *queues*, one for each sweep that is charged for something; queues belong to users. [`decide`] gives slots to users in proportion to
 //! their weights, inside a user to the sweeps of the highest priority in proportion to theirs, and inside a sweep to the longest chain of tasks.
-//! [`wanted`] says how much of each queue has to be seen for that, so that nothing grows with the backlog; [`Turns`] remembers who was served when,
+//! A worker gets a task only where [`fit`] says that it has what the task needs. [`wanted`] says how much of each queue has to be seen for that, so that nothing grows with the backlog; [`Turns`] remembers who was served when,
 //! so that nobody is passed over for ever where everybody has equally much; [`preemptions`] says what may be stopped for a sweep that must not wait.
 
 mod contest;
+mod fit;
 mod placement;
 mod preemption;
 #[cfg(test)]
 mod tests;
 mod turns;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::ids::{TaskId, WorkerId};
 use crate::share::{Quota, UserName, Weight};
 
 pub use contest::wanted;
+pub use fit::{
+    Demand, DemandKey, Device, DeviceUse, Fit, Lack, Outlook, Place, Requirements, WorkerTraits, fit, lacks_time,
+    outlook,
+};
 pub use preemption::{RunningView, preemptions};
 pub use turns::Turns;
 
@@ -37,6 +43,10 @@ pub struct Snapshot {
     pub users: Vec<UserView>,
     /// Queues in which something is ready.
     pub queues: Vec<QueueView>,
+    /// What the tasks need; of those that are not here nothing is known.
+    pub demands: BTreeMap<DemandKey, Demand>,
+    /// The wall time of the worker that is allowed most of it, where all are limited, in seconds.
+    pub longest_secs: Option<f64>,
 }
 
 /// A worker, as far as placement goes.
@@ -44,12 +54,36 @@ pub struct Snapshot {
 pub struct WorkerView {
     /// Who.
     pub id: WorkerId,
+    /// What it is.
+    pub traits: Arc<WorkerTraits>,
     /// Attempts it could start now.
     pub free_slots: u32,
     /// False while it drains or misses heartbeats: it keeps what it runs and gets nothing new.
     pub takes_work: bool,
+    /// What of each device is taken.
+    pub uses: Vec<DeviceUse>,
+    /// Seconds until its wall time is over, where that is limited.
+    pub remaining_secs: Option<f64>,
     /// Training tasks whose checkpoint it holds.
     pub holds: BTreeSet<TaskId>,
+    /// The data sets that it worked with last.
+    pub data: Vec<Arc<str>>,
+}
+
+impl WorkerView {
+    /// A worker that takes any work and of which nothing else is known.
+    pub fn plain(id: WorkerId, free_slots: u32) -> Self {
+        Self {
+            id,
+            traits: Arc::default(),
+            free_slots,
+            takes_work: true,
+            uses: Vec::new(),
+            remaining_secs: None,
+            holds: BTreeSet::new(),
+            data: Vec::new(),
+        }
+    }
 }
 
 /// A user, as far as shares go.
@@ -82,6 +116,10 @@ pub struct QueueView {
     pub running: u32,
     /// Whether it may take slots from sweeps of lower priority.
     pub preempts: bool,
+    /// What its tasks ask of a worker.
+    pub requires: Requirements,
+    /// The demands of the tasks that are ready.
+    pub demands: Vec<DemandKey>,
     /// Its front: the longest chains, then the smallest ids.
     pub ready: Vec<ReadyTask>,
     /// Whether more may be ready than the front shows.
@@ -97,6 +135,10 @@ pub struct ReadyTask {
     pub critical_path_cost: f64,
     /// Tasks whose checkpoint it needs.
     pub inputs: Vec<TaskId>,
+    /// What it needs of a device.
+    pub demand: DemandKey,
+    /// Its cost, where some worker's wall time is limited.
+    pub cost: f64,
 }
 
 /// A decision: this worker shall run this task.
@@ -108,13 +150,19 @@ pub struct Assignment {
     pub queue: QueueKey,
     /// Who.
     pub worker: WorkerId,
+    /// Where on it.
+    pub place: Place,
+    /// What it needs.
+    pub demand: DemandKey,
 }
 
 /// Gives free slots to ready tasks.
 ///
 /// The next slot goes to the user who has least running for his weight, then to the one whose turn it is; of his queues to the highest priority, then
 /// to the one that has least running for its weight, then to the one whose turn it is; of a queue to the longest chain, then to the smallest id. No quota
-/// is exceeded. A task goes to the worker that holds most of its inputs, then to the one with most free slots.
+/// is exceeded. A task goes to a worker that has what it needs ([`fit`], [`lacks_time`]): the one that holds most of its inputs, else one with most free
+/// slots, preferably one that worked with its data set. Tasks that fit nowhere now are passed over; the first of each kind, where it fits a device
+/// once that is free, keeps that device from others, so that small tasks cannot starve a large one.
 ///
 /// It ends early where a queue would be next whose front does not show what comes then: see [`wanted`].
 pub fn decide(snapshot: &Snapshot, turns: &Turns) -> Vec<Assignment> {
@@ -122,19 +170,33 @@ pub fn decide(snapshot: &Snapshot, turns: &Turns) -> Vec<Assignment> {
         return Vec::new();
     }
     let mut contest = Contest::new(&snapshot.users, &snapshot.queues, turns);
-    let mut places = Places::new(&snapshot.workers, &snapshot.queues);
+    let mut places = Places::new(snapshot);
     let mut fronts: Vec<_> = snapshot.queues.iter().map(|queue| front(queue).into_iter()).collect();
+    let mut passed_over = vec![false; snapshot.queues.len()];
     let mut seen = BTreeSet::new();
     let mut assignments = Vec::new();
-    while let Some(index) = contest.next() {
+    while !places.are_full()
+        && let Some(index) = contest.next()
+    {
         let queue = &snapshot.queues[index];
-        match fronts[index].find(|task| seen.insert(task.id)) {
-            Some(task) => {
-                let Some(worker) = places.take(task) else { break };
+        let given = fronts[index].by_ref().filter(|task| seen.insert(task.id)).find_map(|task| {
+            let place = places.take(queue, task);
+            passed_over[index] |= place.is_none();
+            place.map(|(worker, place)| Assignment {
+                task: task.id,
+                queue: queue.key,
+                worker,
+                place,
+                demand: task.demand,
+            })
+        });
+        match given {
+            Some(assignment) => {
                 contest.serve();
-                assignments.push(Assignment { task: task.id, queue: queue.key, worker });
+                assignments.push(assignment);
             }
-            None if queue.more => break,
+            // Who is passed over does not hold up the others.
+            None if queue.more && !passed_over[index] => break,
             None => contest.retire(),
         }
     }

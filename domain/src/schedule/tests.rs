@@ -20,16 +20,12 @@ fn weight(n: u32) -> Weight {
 }
 
 fn worker(name: &str, free_slots: u32, holds: &[u32]) -> WorkerView {
-    WorkerView {
-        id: name.parse().unwrap(),
-        free_slots,
-        takes_work: true,
-        holds: holds.iter().map(|n| id(*n)).collect(),
-    }
+    WorkerView { holds: holds.iter().map(|n| id(*n)).collect(), ..WorkerView::plain(name.parse().unwrap(), free_slots) }
 }
 
 fn ready(n: u32, cost: f64, inputs: &[u32]) -> ReadyTask {
-    ReadyTask { id: id(n), critical_path_cost: cost, inputs: inputs.iter().map(|n| id(*n)).collect() }
+    let inputs = inputs.iter().map(|n| id(*n)).collect();
+    ReadyTask { id: id(n), critical_path_cost: cost, inputs, demand: DemandKey::default(), cost: 1.0 }
 }
 
 fn user(n: usize) -> UserView {
@@ -45,6 +41,8 @@ fn queue(key: i32, user: usize, ready: Vec<ReadyTask>) -> QueueView {
         quota: Quota::NONE,
         running: 0,
         preempts: false,
+        requires: Requirements::default(),
+        demands: vec![DemandKey::default()],
         ready,
         more: false,
     }
@@ -53,6 +51,10 @@ fn queue(key: i32, user: usize, ready: Vec<ReadyTask>) -> QueueView {
 /// A queue with so many ready tasks.
 fn long(key: i32, user: usize, tasks: u32) -> QueueView {
     queue(key, user, (0..tasks).map(|n| ready(key as u32 * 100_000 + n, 1.0, &[])).collect())
+}
+
+fn snapshot(workers: Vec<WorkerView>, users: Vec<UserView>, queues: Vec<QueueView>) -> Snapshot {
+    Snapshot { workers, users, queues, ..Snapshot::default() }
 }
 
 fn by_queue(assignments: &[Assignment]) -> BTreeMap<i32, usize> {
@@ -70,49 +72,45 @@ fn decided(snapshot: &Snapshot) -> Vec<Assignment> {
 #[test]
 fn the_longest_chain_goes_first_and_to_the_worker_that_holds_its_input() {
     let tasks = vec![ready(1, 1.0, &[]), ready(2, 5.0, &[9]), ready(3, 3.0, &[])];
-    let snapshot = Snapshot {
-        workers: vec![worker("a", 1, &[]), worker("b", 1, &[9])],
-        users: vec![user(0)],
-        queues: vec![queue(1, 0, tasks)],
-    };
+    let snapshot = snapshot(vec![worker("a", 1, &[]), worker("b", 1, &[9])], vec![user(0)], vec![queue(1, 0, tasks)]);
     let pairs: Vec<_> = decided(&snapshot).into_iter().map(|given| (given.task, given.worker.to_string())).collect();
     assert_eq!(pairs, [(id(2), "b".to_owned()), (id(3), "a".to_owned())]);
 }
 
 #[test]
 fn slots_are_shared_by_the_weights_of_users_then_by_the_weights_of_their_sweeps() {
-    let snapshot = Snapshot {
-        workers: vec![worker("a", 12, &[])],
-        users: vec![UserView { weight: weight(3), ..user(0) }, user(1)],
-        queues: vec![QueueView { weight: weight(2), ..long(1, 0, 100) }, long(2, 0, 100), long(3, 1, 100)],
-    };
+    let snapshot = snapshot(
+        vec![worker("a", 12, &[])],
+        vec![UserView { weight: weight(3), ..user(0) }, user(1)],
+        vec![QueueView { weight: weight(2), ..long(1, 0, 100) }, long(2, 0, 100), long(3, 1, 100)],
+    );
     assert_eq!(by_queue(&decided(&snapshot)), BTreeMap::from([(1, 6), (2, 3), (3, 3)]));
 }
 
 #[test]
 fn a_higher_priority_goes_first_among_the_sweeps_of_its_user_and_takes_nothing_from_another_user() {
-    let snapshot = Snapshot {
-        workers: vec![worker("a", 6, &[])],
-        users: vec![user(0), user(1)],
-        queues: vec![long(1, 0, 100), QueueView { priority: 5, ..long(2, 0, 2) }, long(3, 1, 100)],
-    };
+    let snapshot = snapshot(
+        vec![worker("a", 6, &[])],
+        vec![user(0), user(1)],
+        vec![long(1, 0, 100), QueueView { priority: 5, ..long(2, 0, 2) }, long(3, 1, 100)],
+    );
     assert_eq!(by_queue(&decided(&snapshot)), BTreeMap::from([(1, 1), (2, 2), (3, 3)]));
 }
 
 #[test]
 fn what_runs_already_counts() {
-    let snapshot = Snapshot {
-        workers: vec![worker("a", 4, &[])],
-        users: vec![UserView { running: 10, ..user(0) }, UserView { running: 8, ..user(1) }],
-        queues: vec![long(1, 0, 100), long(2, 1, 100)],
-    };
+    let snapshot = snapshot(
+        vec![worker("a", 4, &[])],
+        vec![UserView { running: 10, ..user(0) }, UserView { running: 8, ..user(1) }],
+        vec![long(1, 0, 100), long(2, 1, 100)],
+    );
     assert_eq!(by_queue(&decided(&snapshot)), BTreeMap::from([(1, 1), (2, 3)]));
 }
 
 /// One slot, tasks that are over at once: nobody ever has anything running when it is decided.
 fn starts_on_one_slot(users: &[UserView], queues: &[QueueView], rounds: usize) -> Vec<i32> {
     let mut turns = Turns::default();
-    let snapshot = Snapshot { workers: vec![worker("a", 1, &[])], users: users.to_vec(), queues: queues.to_vec() };
+    let snapshot = snapshot(vec![worker("a", 1, &[])], users.to_vec(), queues.to_vec());
     let mut served = Vec::new();
     for _ in 0..rounds {
         turns.seat(users, queues);
@@ -140,10 +138,7 @@ fn an_absence_earns_nothing() {
         let users: Vec<_> = who.iter().map(|who| users[*who].clone()).collect();
         let queues: Vec<_> = who.iter().map(|who| queues[*who].clone()).collect();
         turns.seat(&users, &queues);
-        let given = decide(
-            &Snapshot { workers: vec![worker("a", 1, &[])], users: users.clone(), queues: queues.clone() },
-            turns,
-        );
+        let given = decide(&snapshot(vec![worker("a", 1, &[])], users.clone(), queues.clone()), turns);
         turns.served(&users, &queues, given.iter().map(|given| given.queue));
         given[0].queue.0
     };
@@ -160,7 +155,7 @@ fn tasks_that_go_on_for_long_earn_nothing_against_tasks_that_are_over_at_once() 
     let one = |turns: &mut Turns, users: &[UserView], queues: &[QueueView]| {
         turns.seat(users, queues);
         let (users, queues) = (users.to_vec(), queues.to_vec());
-        let given = decide(&Snapshot { workers: vec![worker("a", 1, &[])], users, queues: queues.clone() }, turns);
+        let given = decide(&snapshot(vec![worker("a", 1, &[])], users, queues.clone()), turns);
         turns.served(&[user(0), user(1)], &queues, given.iter().map(|given| given.queue));
         given[0].queue.0
     };
@@ -222,7 +217,7 @@ fn snapshots() -> impl Strategy<Value = Snapshot> {
                 });
             }
         }
-        Snapshot { workers: workers.collect(), users, queues }
+        snapshot(workers.collect(), users, queues)
     })
 }
 
@@ -323,7 +318,7 @@ proptest! {
         let mut turns = Turns::default();
         let mut one = |users: &mut Vec<UserView>, queues: &mut Vec<QueueView>| {
             turns.seat(users, queues);
-            let snapshot = Snapshot { workers: vec![worker("a", 1, &[])], users: users.clone(), queues: queues.clone() };
+            let snapshot = snapshot(vec![worker("a", 1, &[])], users.clone(), queues.clone());
             let given = decide(&snapshot, &turns).remove(0);
             turns.served(users, queues, [given.queue]);
             let index = given.queue.0 as usize;
@@ -370,20 +365,21 @@ proptest! {
     }
 }
 
-fn running(n: u32, queue: i32, user: usize, priority: i32, repeated_cost: f64) -> RunningView {
+fn running(n: u32, queue: i32, user: usize, priority: i32, repeated_secs: f64) -> RunningView {
     RunningView {
         attempt: AttemptRef { task: id(n), attempt: AttemptNumber(1) },
+        worker: "b".parse().unwrap(),
         queue: QueueKey(queue),
         user: name(user),
         priority,
-        repeated_cost,
+        repeated_secs,
         started_at: Timestamp(i64::from(n)),
         leaving: false,
     }
 }
 
 fn full(queues: Vec<QueueView>, users: Vec<UserView>) -> Snapshot {
-    Snapshot { workers: vec![worker("a", 0, &[])], users, queues }
+    snapshot(vec![worker("a", 0, &[]), worker("b", 0, &[])], users, queues)
 }
 
 fn numbers(stopped: &[AttemptRef], of: &[RunningView]) -> Vec<u32> {
@@ -414,7 +410,8 @@ fn nothing_is_preempted_for_who_did_not_ask_or_while_a_slot_is_free_or_becomes_f
     assert!(preemptions(&full(vec![urgent(true)], users()), &Turns::default(), &runs).is_empty());
     let roomy = Snapshot { workers: vec![worker("a", 1, &[])], ..full(vec![urgent(true)], users()) };
     assert!(preemptions(&roomy, &Turns::default(), &runs[..1]).is_empty());
-    let stays = Snapshot { workers: vec![WorkerView { takes_work: false, ..worker("a", 1, &[]) }], ..roomy };
+    let leaves = WorkerView { takes_work: false, ..worker("a", 1, &[]) };
+    let stays = Snapshot { workers: vec![leaves, worker("b", 0, &[])], ..roomy };
     assert_eq!(preemptions(&stays, &Turns::default(), &runs[..1]).len(), 1, "the slot of a worker that leaves is none");
 }
 
@@ -435,6 +432,7 @@ proptest! {
         drawn in prop::collection::vec((0usize..4, -2i32..2, 0.0f64..5.0, any::<bool>()), 0..12),
     ) {
         let mut snapshot = snapshot;
+        snapshot.workers.push(worker("b", 0, &[]));
         snapshot.queues.iter_mut().for_each(|queue| queue.preempts = queue.priority > 0);
         let runs: Vec<_> = drawn
             .into_iter()

@@ -39,11 +39,10 @@ impl Coordinator {
 
     /// The workers that could take work, as the scheduler sees them.
     pub fn takers(&self, now: Timestamp, silence: i64) -> Vec<WorkerView> {
+        let free_slots = |session: &Session| session.slots.saturating_sub(session.running.len()) as u32;
         let view = |(id, session): (&WorkerId, &Session)| WorkerView {
-            id: id.clone(),
-            free_slots: session.slots.saturating_sub(session.running.len()) as u32,
             takes_work: now.0 - session.heard.0 <= silence,
-            holds: BTreeSet::new(),
+            ..WorkerView::plain(id.clone(), free_slots(session))
         };
         self.sessions.iter().map(view).filter(|view| view.takes_work && view.free_slots > 0).collect()
     }

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use gauntlet_domain::schedule::{QueueKey, QueueView, ReadyTask, UserView};
+use gauntlet_domain::schedule::{DemandKey, QueueKey, QueueView, ReadyTask, UserView};
 use gauntlet_domain::task::{Event, Failure, FailureClass, RetryPolicy, Task, TaskState, Timestamp, apply};
 use gauntlet_domain::{AttemptNumber, AttemptRef, TaskId, WorkerId};
 
@@ -132,7 +132,14 @@ impl Database {
     pub fn front(&self, queue: QueueKey, count: usize, now: Timestamp) -> Vec<ReadyTask> {
         let view = |(_, id): &(_, TaskId)| {
             let row = &self.rows[id];
-            ReadyTask { id: *id, critical_path_cost: row.cost as f64, inputs: row.inputs.clone() }
+            let cost = row.cost as f64;
+            ReadyTask {
+                id: *id,
+                critical_path_cost: cost,
+                inputs: row.inputs.clone(),
+                demand: DemandKey::default(),
+                cost,
+            }
         };
         let due = |(_, id): &&(_, TaskId)| self.rows[id].task.not_before <= now;
         self.ready.get(&queue).into_iter().flatten().filter(due).take(count).map(view).collect()

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use gauntlet_domain::schedule::{QueueKey, QueueView, UserView};
+use gauntlet_domain::schedule::{DemandKey, QueueKey, QueueView, Requirements, UserView};
 use gauntlet_domain::share::{Quota, UserName, Weight};
 use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
@@ -34,6 +34,8 @@ impl Shares {
                     quota: quota(random, tasks),
                     running: 0,
                     preempts: false,
+                    requires: Requirements::default(),
+                    demands: vec![DemandKey::default()],
                     ready: Vec::new(),
                     more: true,
                 });

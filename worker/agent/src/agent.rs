@@ -78,7 +78,7 @@ impl Agent {
         let introduction = Introduction {
             worker_id,
             hostname: identity::hostname(),
-            devices: devices(ready.values().map(|(_, ready)| ready)),
+            devices: devices(ready.values().map(|(_, ready)| ready), config.device_memory_mib),
             slots: config.slots,
             labels: config.labels.clone(),
             ends,
@@ -158,16 +158,18 @@ impl WarmUp {
     }
 }
 
-/// One entry per device, however many executors compute on it.
-fn devices<'a>(ready: impl Iterator<Item = &'a Ready>) -> Vec<v1::Device> {
-    let mut devices = BTreeMap::new();
+/// One entry per device, however many executors compute on it. What the user states of its memory goes before what the executor found.
+fn devices<'a>(ready: impl Iterator<Item = &'a Ready>, stated_mib: Option<u64>) -> Vec<v1::Device> {
+    let mut devices: BTreeMap<&str, v1::Device> = BTreeMap::new();
     for Ready { device, memory_mib, threads, libtorch, .. } in ready {
-        devices.entry(device.clone()).or_insert_with(|| v1::Device {
+        let entry = devices.entry(device).or_insert_with(|| v1::Device {
             name: device.clone(),
-            memory_mib: memory_mib.unwrap_or(0),
+            memory_mib: stated_mib.or(*memory_mib).unwrap_or(0),
             threads: *threads,
             libtorch: libtorch.clone(),
+            slots: 0,
         });
+        entry.slots += 1;
     }
     devices.into_values().collect()
 }

@@ -21,6 +21,17 @@ pub(crate) struct Assignment {
     pub(crate) memory: MemoryPlan,
     /// For people.
     pub(crate) label: String,
+    /// What it takes of the worker.
+    pub(crate) place: Place,
+}
+
+/// What an attempt takes of a worker, as the coordinator reckons.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Place {
+    /// The device to run it on; any if there is none.
+    pub(crate) device: Option<String>,
+    /// Memory in MiB.
+    pub(crate) memory_mib: u32,
 }
 
 /// Why an assignment is not worked on.
@@ -48,7 +59,8 @@ pub(crate) fn read(wire: v1::Assign) -> Result<Assignment, Refusal> {
         ))));
     }
     let memory = wire.memory.map(Into::into).unwrap_or_default();
-    Ok(Assignment { attempt, spec, inputs, files, resume_from, memory, label: wire.label })
+    let place = Place { device: Some(wire.device).filter(|device| !device.is_empty()), memory_mib: wire.memory_mib };
+    Ok(Assignment { attempt, spec, inputs, files, resume_from, memory, label: wire.label, place })
 }
 
 fn permanent(message: String) -> Failure {

@@ -15,7 +15,7 @@ use gauntlet_domain::AttemptRef;
 use gauntlet_domain::task::{Failure, FailureClass};
 use gauntlet_executor_ipc::Execute;
 
-use crate::assignment::{Assignment, Refusal};
+use crate::assignment::{Assignment, Place, Refusal};
 use crate::report::Content;
 pub(crate) use words::{Action, Ending, Input};
 
@@ -37,11 +37,12 @@ struct Attempt {
     phase: Phase,
     /// Why it is to be handed back.
     yields: Option<String>,
+    place: Place,
 }
 
 impl Attempt {
-    const fn new(slot: usize) -> Self {
-        Self { slot, phase: Phase::Preparing, yields: None }
+    const fn new(slot: usize, place: Place) -> Self {
+        Self { slot, phase: Phase::Preparing, yields: None, place }
     }
 }
 
@@ -50,6 +51,8 @@ impl Attempt {
 pub(crate) struct Attempts {
     /// Of each slot: the process that is up.
     executors: Vec<Option<Generation>>,
+    /// Of each slot: where it computes.
+    devices: Vec<String>,
     running: BTreeMap<AttemptRef, Attempt>,
     draining: bool,
     /// Why reports do not find their way to the disk.
@@ -57,8 +60,20 @@ pub(crate) struct Attempts {
 }
 
 impl Attempts {
-    pub(crate) fn new(slots: usize) -> Self {
-        Self { executors: vec![None; slots], running: BTreeMap::new(), draining: false, spool_trouble: None }
+    /// Of an agent whose slots compute on these devices.
+    pub(crate) fn new(devices: Vec<String>) -> Self {
+        Self {
+            executors: vec![None; devices.len()],
+            devices,
+            running: BTreeMap::new(),
+            draining: false,
+            spool_trouble: None,
+        }
+    }
+
+    /// What a running attempt takes of the worker.
+    pub(crate) fn place(&self, attempt: AttemptRef) -> Option<&Place> {
+        self.running.get(&attempt).map(|attempt| &attempt.place)
     }
 
     /// Attempts whose end is not reported.
@@ -159,17 +174,17 @@ impl Attempts {
 
     fn admit(&mut self, assignment: Box<Assignment>) -> Vec<Action> {
         let attempt = assignment.attempt;
-        match self.room() {
+        match self.room(assignment.place.device.as_deref()) {
             Ok(slot) => {
-                self.running.insert(attempt, Attempt::new(slot));
+                self.running.insert(attempt, Attempt::new(slot, assignment.place.clone()));
                 vec![Action::Prepare(assignment)]
             }
             Err(reason) => vec![Action::Report { attempt, content: Content::HandedBack(reason) }],
         }
     }
 
-    /// A slot for an attempt, or why there is none. Preferably one whose executor is up.
-    fn room(&self) -> Result<usize, String> {
+    /// A slot for an attempt, on this device if one is named, or why there is none. Preferably one whose executor is up.
+    fn room(&self, device: Option<&str>) -> Result<usize, String> {
         if self.draining {
             return Err("the worker takes no new work".to_owned());
         }
@@ -177,9 +192,12 @@ impl Attempts {
             return Err(format!("the worker cannot write to its spool: {trouble}"));
         }
         let taken: BTreeSet<usize> = self.running.values().map(|attempt| attempt.slot).collect();
-        let free = (0..self.executors.len()).filter(|slot| !taken.contains(slot));
-        free.min_by_key(|slot| (self.executors[*slot].is_none(), *slot))
-            .ok_or_else(|| "the worker has no free slot".to_owned())
+        let there = |slot: &usize| device.is_none_or(|device| self.devices[*slot] == device);
+        let free = (0..self.executors.len()).filter(there).filter(|slot| !taken.contains(slot));
+        free.min_by_key(|slot| (self.executors[*slot].is_none(), *slot)).ok_or_else(|| match device {
+            Some(device) => format!("the worker has no free slot on {device}"),
+            None => "the worker has no free slot".to_owned(),
+        })
     }
 
     fn prepared(&mut self, attempt: AttemptRef, outcome: Result<Box<Execute>, Failure>) -> Vec<Action> {
@@ -245,7 +263,7 @@ impl Attempts {
             Some(Attempt { phase: Phase::Preparing | Phase::Waiting(_), .. }) => {
                 self.end(attempt, Content::HandedBack(reason.to_owned()))
             }
-            Some(Attempt { slot, phase: Phase::Running(generation), yields: yields @ None }) => {
+            Some(Attempt { slot, phase: Phase::Running(generation), yields: yields @ None, .. }) => {
                 *yields = Some(reason.to_owned());
                 vec![Action::AskToYield { slot: *slot, generation: *generation, attempt }]
             }

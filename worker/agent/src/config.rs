@@ -21,6 +21,8 @@ pub struct Config {
     pub slots: u32,
     /// `cpu`, `cuda:0`, …: slot `i` computes on device `i` modulo their number.
     pub devices: Vec<String>,
+    /// Memory of each device in MiB that tasks may take; what the machine tells, where nothing is stated. tch does not tell that of a CUDA device.
+    pub device_memory_mib: Option<u64>,
     /// Threads of one operation on the CPU.
     pub threads_per_executor: u32,
     /// The `gauntlet-executor` to start.
@@ -55,6 +57,7 @@ impl Config {
             worker_id: None,
             slots: 1,
             devices: vec!["cpu".to_owned()],
+            device_memory_mib: None,
             threads_per_executor: 1,
             executor_binary: executor_binary.into(),
             executor_environment: Vec::new(),

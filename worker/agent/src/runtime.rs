@@ -97,7 +97,7 @@ pub(crate) struct Runtime {
 impl Runtime {
     pub(crate) fn new(start: Start) -> Self {
         let Start { tuning, introduction, slots, executors, outbox, spool, workshop, events } = start;
-        let mut attempts = Attempts::new(slots.len());
+        let mut attempts = Attempts::new(slots.iter().map(|slot| slot.device().to_owned()).collect());
         for (slot, generation) in executors {
             attempts.handle(Input::ExecutorReady { slot, generation });
         }

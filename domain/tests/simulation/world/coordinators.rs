@@ -69,7 +69,7 @@ impl World {
         loop {
             let wanted = wanted(&users, &queues, turns, slots);
             if wanted.is_empty() {
-                return Snapshot { workers, users, queues };
+                return Snapshot { workers, users, queues, ..Snapshot::default() };
             }
             for (key, count) in wanted {
                 if let Some(queue) = queues.iter_mut().find(|queue| queue.key == key) {

@@ -50,6 +50,7 @@ fn assigned(attempt: AttemptRef) -> Input {
         resume_from: None,
         memory: MemoryPlan::default(),
         label: String::new(),
+        place: Place::default(),
     }))
 }
 
@@ -85,7 +86,7 @@ fn cancelled(attempt: AttemptRef) -> Input {
 
 /// A machine of one slot whose executor, generation 1, runs the attempt.
 fn running(attempt: AttemptRef) -> Attempts {
-    let mut machine = Attempts::new(1);
+    let mut machine = Attempts::new(vec!["cpu".to_owned()]);
     machine.handle(Input::ExecutorReady { slot: 0, generation: 1 });
     assert!(matches!(machine.handle(assigned(attempt))[..], [Action::Prepare(_)]));
     assert!(matches!(machine.handle(prepared(attempt))[..], [Action::Execute { slot: 0, generation: 1, .. }]));
@@ -102,7 +103,7 @@ fn handed_back(actions: &[Action]) -> Option<&str> {
 #[test]
 fn an_attempt_whose_inputs_are_there_first_waits_for_its_executor() {
     let one = attempt(1, 1);
-    let mut machine = Attempts::new(1);
+    let mut machine = Attempts::new(vec!["cpu".to_owned()]);
     machine.handle(assigned(one));
     assert_eq!(machine.handle(prepared(one)), []);
     let actions = machine.handle(Input::ExecutorReady { slot: 0, generation: 7 });
@@ -135,7 +136,7 @@ fn work_beyond_the_slots_is_handed_back() {
 
 #[test]
 fn a_worker_that_drains_or_cannot_spool_takes_nothing_new() {
-    let mut machine = Attempts::new(1);
+    let mut machine = Attempts::new(vec!["cpu".to_owned()]);
     machine.handle(Input::Spooling { trouble: Some("no space left on device".to_owned()) });
     let actions = machine.handle(assigned(attempt(1, 1)));
     assert_eq!(handed_back(&actions), Some("the worker cannot write to its spool: no space left on device"));
@@ -219,11 +220,28 @@ fn what_has_not_begun_is_handed_back_at_once_and_what_is_about_to_end_ends() {
     let mut machine = running(one);
     assert!(matches!(machine.handle(finished(one))[..], [Action::Conclude { .. }]));
     assert_eq!(machine.handle(hand_back(one)), []);
-    let mut waiting = Attempts::new(1);
+    let mut waiting = Attempts::new(vec!["cpu".to_owned()]);
     waiting.handle(assigned(two));
     assert_eq!(handed_back(&waiting.handle(hand_back(two))), Some("a more urgent task needs the slot"));
     assert!(waiting.is_empty());
     assert_eq!(waiting.handle(hand_back(two)), [], "of an attempt that is over nothing is to be handed back");
+}
+
+#[test]
+fn an_attempt_that_is_meant_for_a_device_gets_a_slot_there_or_none() {
+    let on = |task, device: &str| {
+        let place = Place { device: Some(device.to_owned()), memory_mib: 4000 };
+        let Input::Assigned(assignment) = assigned(attempt(task, 1)) else { unreachable!() };
+        Input::Assigned(Box::new(Assignment { place, ..*assignment }))
+    };
+    let mut machine = Attempts::new(["cuda:0", "cuda:1", "cuda:0", "cuda:1"].map(str::to_owned).into());
+    for task in [1, 2] {
+        assert!(matches!(machine.handle(on(task, "cuda:1"))[..], [Action::Prepare(_)]));
+    }
+    assert_eq!(machine.place(attempt(1, 1)).map(|place| place.memory_mib), Some(4000));
+    assert_eq!(handed_back(&machine.handle(on(3, "cuda:1"))), Some("the worker has no free slot on cuda:1"));
+    assert!(matches!(machine.handle(on(3, "cuda:0"))[..], [Action::Prepare(_)]));
+    assert!(matches!(machine.handle(assigned(attempt(4, 1)))[..], [Action::Prepare(_)]), "one slot is left for any");
 }
 
 #[test]
@@ -278,7 +296,7 @@ fn any_input() -> impl Strategy<Value = Input> {
 proptest! {
     #[test]
     fn whatever_happens_an_attempt_ends_at_most_once_and_a_slot_runs_at_most_one(inputs in prop::collection::vec(any_input(), 0..80)) {
-        let mut machine = Attempts::new(2);
+        let mut machine = Attempts::new(vec!["cpu".to_owned(); 2]);
         let mut begun = BTreeSet::new();
         for input in inputs {
             for action in machine.handle(input) {

@@ -64,6 +64,7 @@ enum Command {
 /// A slot.
 #[derive(Debug)]
 pub(crate) struct Slot {
+    device: String,
     commands: mpsc::UnboundedSender<Command>,
     task: JoinHandle<()>,
 }
@@ -72,8 +73,14 @@ impl Slot {
     /// Starts the first executor.
     pub(crate) fn start(slot: usize, settings: ExecutorSettings, events: mpsc::Sender<Event>) -> Self {
         let (commands, receiver) = mpsc::unbounded_channel();
+        let device = settings.device.clone();
         let supervisor = Supervisor { slot, settings, events, commands: receiver, generation: 0 };
-        Self { commands, task: tokio::spawn(supervisor.run()) }
+        Self { device, commands, task: tokio::spawn(supervisor.run()) }
+    }
+
+    /// Where its executors compute.
+    pub(crate) fn device(&self) -> &str {
+        &self.device
     }
 
     /// Hands work to this very process; if it is gone meanwhile, its loss is on its way.
@@ -99,7 +106,7 @@ impl Slot {
 
     /// Kills the process and waits until it is gone.
     pub(crate) async fn stop(self) {
-        let Self { commands, task } = self;
+        let Self { commands, task, .. } = self;
         drop(commands);
         if let Err(error) = task.await {
             tracing::error!(%error, "a slot's supervisor has ended badly");

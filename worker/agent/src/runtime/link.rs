@@ -69,6 +69,14 @@ impl Runtime {
 
     fn hello(&mut self) -> v1::Hello {
         self.announced = &self.attempts.running() | &self.outbox.ended_attempts();
+        let place = |attempt: &AttemptRef| {
+            let place = self.attempts.place(*attempt)?;
+            Some(v1::AttemptPlace {
+                attempt: Some((*attempt).into()),
+                device: place.device.clone().unwrap_or_default(),
+                memory_mib: place.memory_mib,
+            })
+        };
         let Introduction { worker_id, hostname, devices, slots, labels, ends } = &self.introduction;
         v1::Hello {
             protocol_version: PROTOCOL_VERSION,
@@ -79,6 +87,7 @@ impl Runtime {
             labels: labels.clone().into_iter().collect(),
             attempts: self.announced.iter().copied().map(Into::into).collect(),
             remaining_secs: ends.map(|ends| ends.saturating_duration_since(Instant::now()).as_secs_f64()),
+            places: self.announced.iter().filter_map(place).collect(),
             held_tasks: self.workshop.cache.held_tasks().iter().map(ToString::to_string).collect(),
         }
     }

@@ -228,6 +228,8 @@ pub fn assign(spec: &TaskSpec, number: u32) -> v1::Assign {
         resume_from: None,
         label: "a test".to_owned(),
         memory: None,
+        device: String::new(),
+        memory_mib: 0,
     }
 }
 
