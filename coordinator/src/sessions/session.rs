@@ -194,6 +194,7 @@ impl Session {
         WorkerView {
             id: worker.clone(),
             traits: Arc::clone(&self.traits),
+            slots: self.slots,
             free_slots: self.free_slots(now, silence),
             takes_work: self.takes_work(now, silence),
             uses: self.uses(),

@@ -56,6 +56,8 @@ pub struct WorkerView {
     pub id: WorkerId,
     /// What it is.
     pub traits: Arc<WorkerTraits>,
+    /// Attempts it can run at once.
+    pub slots: u32,
     /// Attempts it could start now.
     pub free_slots: u32,
     /// False while it drains or misses heartbeats: it keeps what it runs and gets nothing new.
@@ -71,12 +73,13 @@ pub struct WorkerView {
 }
 
 impl WorkerView {
-    /// A worker that takes any work and of which nothing else is known.
-    pub fn plain(id: WorkerId, free_slots: u32) -> Self {
+    /// An idle worker that takes any work and of which nothing else is known.
+    pub fn plain(id: WorkerId, slots: u32) -> Self {
         Self {
             id,
             traits: Arc::default(),
-            free_slots,
+            slots,
+            free_slots: slots,
             takes_work: true,
             uses: Vec::new(),
             remaining_secs: None,
@@ -160,8 +163,8 @@ pub struct Assignment {
 ///
 /// The next slot goes to the user who has least running for his weight, then to the one whose turn it is; of his queues to the highest priority, then
 /// to the one that has least running for its weight, then to the one whose turn it is; of a queue to the longest chain, then to the smallest id. No quota
-/// is exceeded. A task goes to a worker that has what it needs ([`fit`], [`lacks_time`]): the one that holds most of its inputs, else one with most free
-/// slots, preferably one that worked with its data set. Tasks that fit nowhere now are passed over; the first of each kind, where it fits a device
+/// is exceeded. A task goes to a worker that has what it needs ([`fit`], [`lacks_time`]): the one that holds most of its inputs, else the one of whose
+/// slots the largest part is free, preferably one that worked with its data set. Tasks that fit nowhere now are passed over; the first of each kind, where it fits a device
 /// once that is free, keeps that device from others, so that small tasks cannot starve a large one.
 ///
 /// It ends early where a queue would be next whose front does not show what comes then: see [`wanted`].

@@ -7,12 +7,14 @@ use super::fit::{Demand, DemandKey, DeviceUse, Fit, Place, Room, lacks_time};
 use super::{QueueKey, QueueView, ReadyTask, Snapshot, WorkerView};
 use crate::ids::{TaskId, WorkerId};
 
-/// Workers with equally many free slots among which one is looked for that worked with the data set.
+/// Workers of equal rank among which one is looked for that worked with the data set.
 const LOOK: usize = 8;
 
 /// What is known of a task that is not known.
 static UNKNOWN: Demand =
     Demand { min_memory_mib: None, peak_memory_mib: BTreeMap::new(), secs_per_cost: BTreeMap::new(), data: None };
+
+type Rank = (u64, u32);
 
 /// A worker as it is after what was given so far.
 #[derive(Debug)]
@@ -29,6 +31,12 @@ impl<'a> Host<'a> {
         Self { view, free_slots: view.free_slots, uses }
     }
 
+    /// The larger the part of its slots that is free, the higher; then the more are free. A small worker does not wait until large ones are full.
+    fn rank(&self) -> Rank {
+        let part = (u64::from(self.free_slots) << 32) / u64::from(self.view.slots.max(1));
+        (part, self.free_slots)
+    }
+
     fn room(&self) -> Room<'_> {
         Room { traits: &self.view.traits, free_slots: self.free_slots, uses: &self.uses }
     }
@@ -42,8 +50,8 @@ pub(super) struct Places<'a> {
     /// By id.
     hosts: Vec<Host<'a>>,
     free_slots: u64,
-    /// Most free slots first. Entries whose number has changed since are passed over.
-    roomiest: BinaryHeap<(u32, Reverse<usize>)>,
+    /// The highest rank first. Entries whose rank has changed since are passed over.
+    roomiest: BinaryHeap<(Rank, Reverse<usize>)>,
     /// Workers that hold what some task needs.
     holders: BTreeMap<TaskId, Vec<usize>>,
     /// What fits nowhere any more.
@@ -57,12 +65,12 @@ impl<'a> Places<'a> {
         hosts.sort_by(|a, b| a.view.id.cmp(&b.view.id));
         let inputs: BTreeSet<TaskId> =
             snapshot.queues.iter().flat_map(|queue| &queue.ready).flat_map(|task| &task.inputs).copied().collect();
-        let slots = hosts.iter().enumerate().map(|(index, host)| (host.free_slots, Reverse(index)));
+        let ranks = hosts.iter().enumerate().map(|(index, host)| (host.rank(), Reverse(index)));
         Self {
             demands: &snapshot.demands,
             longest_secs: snapshot.longest_secs,
             free_slots: hosts.iter().map(|host| u64::from(host.free_slots)).sum(),
-            roomiest: slots.collect(),
+            roomiest: ranks.collect(),
             holders: holders(&hosts, &inputs),
             closed: BTreeSet::new(),
             hosts,
@@ -73,7 +81,7 @@ impl<'a> Places<'a> {
         self.free_slots == 0
     }
 
-    /// A slot for the task, on a worker that holds most of its inputs, else on one with most free slots.
+    /// A slot for the task, on a worker that holds most of its inputs, else on one of the highest rank.
     pub(super) fn take(&mut self, queue: &QueueView, task: &ReadyTask) -> Option<(WorkerId, Place)> {
         if self.closed.contains(&(queue.key, task.demand)) {
             return None;
@@ -112,7 +120,7 @@ impl<'a> Places<'a> {
             taken.memory_mib = taken.memory_mib.saturating_add(place.memory_mib);
         }
         if host.free_slots > 0 {
-            self.roomiest.push((host.free_slots, Reverse(index)));
+            self.roomiest.push((host.rank(), Reverse(index)));
         }
     }
 
@@ -123,30 +131,30 @@ impl<'a> Places<'a> {
         }
         let placed =
             held.into_iter().filter_map(|(worker, count)| Some((worker, count, self.place(worker, queue, task)?)));
-        let best = placed.max_by_key(|(worker, count, _)| (*count, self.hosts[*worker].free_slots, Reverse(*worker)));
+        let best = placed.max_by_key(|(worker, count, _)| (*count, self.hosts[*worker].rank(), Reverse(*worker)));
         best.map(|(worker, _, place)| (worker, place))
     }
 
     fn roomiest(&mut self, queue: &QueueView, task: &ReadyTask) -> Option<(usize, Place)> {
         let data = self.demand(task).data.as_ref();
         let mut looked_at = Vec::new();
-        let mut found: Option<(u32, usize, Place)> = None;
+        let mut found: Option<(Rank, usize, Place)> = None;
         let mut candidates = 0;
         while candidates < LOOK
-            && let Some((slots, Reverse(index))) = self.roomiest.pop()
+            && let Some((rank, Reverse(index))) = self.roomiest.pop()
         {
-            if self.hosts[index].free_slots != slots {
+            if self.hosts[index].free_slots == 0 || self.hosts[index].rank() != rank {
                 continue;
             }
-            looked_at.push((slots, Reverse(index)));
-            if found.is_some_and(|(most, ..)| slots < most) {
+            looked_at.push((rank, Reverse(index)));
+            if found.is_some_and(|(highest, ..)| rank < highest) {
                 break;
             }
             let Some(place) = self.place(index, queue, task) else { continue };
             candidates += 1;
             let knows_data = data.is_none_or(|data| self.hosts[index].view.data.contains(data));
             if found.is_none() || knows_data {
-                found = Some((slots, index, place));
+                found = Some((rank, index, place));
             }
             if knows_data {
                 break;

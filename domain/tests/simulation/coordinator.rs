@@ -42,7 +42,8 @@ impl Coordinator {
         let free_slots = |session: &Session| session.slots.saturating_sub(session.running.len()) as u32;
         let view = |(id, session): (&WorkerId, &Session)| WorkerView {
             takes_work: now.0 - session.heard.0 <= silence,
-            ..WorkerView::plain(id.clone(), free_slots(session))
+            free_slots: free_slots(session),
+            ..WorkerView::plain(id.clone(), session.slots as u32)
         };
         self.sessions.iter().map(view).filter(|view| view.takes_work && view.free_slots > 0).collect()
     }

@@ -34,10 +34,11 @@ fn worker(name: &str, memory_mib: &[u32], busy: &[u32]) -> WorkerView {
     let device = |(n, memory): (usize, &u32)| Device { name: format!("cuda:{n}"), memory_mib: Some(*memory), slots: 4 };
     let devices: Vec<Device> = memory_mib.iter().enumerate().map(device).collect();
     let uses: Vec<DeviceUse> = busy.iter().map(|tasks| DeviceUse { tasks: *tasks, memory_mib: tasks * 1000 }).collect();
-    let free_slots = 4 * devices.len() as u32 - busy.iter().sum::<u32>();
+    let slots = 4 * devices.len() as u32;
+    let free_slots = slots - busy.iter().sum::<u32>();
     let labels = [("gpu".to_owned(), name.to_owned())].into();
     let traits = Arc::new(WorkerTraits { labels, kind: gpu(), devices });
-    WorkerView { traits, uses, ..WorkerView::plain(name.parse().unwrap(), free_slots) }
+    WorkerView { traits, uses, free_slots, ..WorkerView::plain(name.parse().unwrap(), slots) }
 }
 
 fn task(n: u32, demand: DemandKey, rank: f64) -> ReadyTask {
@@ -152,7 +153,7 @@ fn a_worker_gets_what_it_is_expected_to_finish_and_a_training_longer_than_any_wa
 }
 
 #[test]
-fn of_workers_with_as_many_free_slots_the_one_that_worked_with_the_data_is_taken() {
+fn of_equally_free_workers_the_one_that_worked_with_the_data_is_taken() {
     let data: Arc<str> = "pets".into();
     let knows = |it: WorkerView| WorkerView { data: vec![Arc::clone(&data)], ..it };
     let small = || worker("a", &[8_000], &[0]);
@@ -163,6 +164,17 @@ fn of_workers_with_as_many_free_slots_the_one_that_worked_with_the_data_is_taken
     };
     assert_eq!(taken(vec![small(), knows(worker("b", &[8_000], &[0]))]), "b");
     assert_eq!(taken(vec![small(), knows(worker("b", &[8_000], &[1]))]), "a", "balance goes first");
+}
+
+#[test]
+fn a_worker_of_one_slot_does_not_wait_until_large_ones_are_full() {
+    let busy = |name: &str, free_slots| WorkerView { free_slots, ..WorkerView::plain(name.parse().unwrap(), 32) };
+    let small = WorkerView::plain("small".parse().unwrap(), 1);
+    let tasks = (0..3).map(|n| task(n, DemandKey(0), f64::from(9 - n))).collect();
+    let placed = places(&snapshot(vec![busy("a", 20), busy("b", 30), small], vec![queue(1, tasks)]));
+    let names: Vec<&str> = placed.iter().map(|it| it.1.as_str()).collect();
+    assert_eq!(names.iter().filter(|name| **name == "small").count(), 1, "{placed:?}");
+    assert_eq!(names.iter().filter(|name| **name == "b").count(), 2, "{placed:?}");
 }
 
 fn workers() -> impl Strategy<Value = Vec<WorkerView>> {
