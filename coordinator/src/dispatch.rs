@@ -200,6 +200,7 @@ fn part_by_outlook(
 struct Decided {
     by_task: BTreeMap<TaskId, Assignment>,
     sessions: BTreeMap<WorkerId, i64>,
+    /// Its workers are ordered by id.
     snapshot: Snapshot,
 }
 
@@ -208,7 +209,8 @@ impl Decided {
         let assignment = self.by_task.get(&claim.attempt.task);
         let place = assignment.map(|given| given.place).unwrap_or_default();
         let demand = assignment.and_then(|given| self.snapshot.demands.get(&given.demand));
-        let worker = self.snapshot.workers.iter().find(|worker| worker.id == claim.worker);
+        let workers = &self.snapshot.workers;
+        let worker = workers.binary_search_by(|worker| worker.id.cmp(&claim.worker)).ok().map(|index| &workers[index]);
         let device = place.device.and_then(|device| worker?.traits.devices.get(device));
         Given {
             attempt: claim.attempt,
