@@ -370,7 +370,6 @@ impl Sessions {
         });
     }
 
-    #[cfg_attr(not(test), expect(dead_code, reason = "the scheduler decides on preemptions and calls this"))]
     /// Asks a worker to stop an attempt at a checkpoint and to hand it back. Until it does, the attempt is its own. False if it does not run it, as far
     /// as this coordinator knows.
     pub fn hand_back(&self, worker: &WorkerId, attempt: AttemptRef, reason: &str) -> bool {
