@@ -66,6 +66,12 @@ pub enum Command {
     Watch(SweepArgs),
     /// Stop a sweep.
     Cancel(SweepArgs),
+    /// Start nothing more of a sweep until it is resumed. What runs goes on to its end; what another sweep wants that is not paused goes on for that one.
+    Pause(PauseArgs),
+    /// Let a paused sweep go on.
+    Resume(SweepArgs),
+    /// Change the priority of a sweep, its weight, or how many of its tasks may run at once.
+    Prioritize(PrioritizeArgs),
     /// Give the tasks of a sweep that ended without a result another try.
     Retry(SweepArgs),
     /// List sweeps, the latest first.
@@ -235,9 +241,8 @@ pub struct ChargeArgs {
     /// Sweeps of higher priority go before other sweeps of the same user [default: 0].
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub priority: Option<i32>,
-    /// Tasks of the sweep that may run at once [default: as many as there is room for].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub max_concurrent: Option<u32>,
+    #[command(flatten)]
+    pub quota: QuotaArgs,
     /// Stop tasks of sweeps of lower priority at a checkpoint if the tasks of this one find no free slot. Of another user only what he has beyond his
     /// fair share.
     #[arg(long)]
@@ -248,6 +253,16 @@ pub struct ChargeArgs {
     /// Memory that each of its tasks gets on its device [default: the most that such tasks were seen to take, and 15 % more].
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..))]
     pub memory_mib: Option<u32>,
+}
+
+#[derive(Debug, Clone, Copy, ClapArgs)]
+pub struct QuotaArgs {
+    /// Tasks of the sweep that may run at once [default: as many as there is room for].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_concurrent: Option<u32>,
+    /// As many as there is room for, whatever was said before.
+    #[arg(long, conflicts_with = "max_concurrent")]
+    pub no_max_concurrent: bool,
 }
 
 /// A label such as `zone=a`.
@@ -261,7 +276,7 @@ pub fn label(text: &str) -> Result<(String, String), String> {
 impl ChargeArgs {
     /// The submission of a sweep on these terms.
     pub fn request(&self, source: v1::SweepSource) -> v1::SubmitSweepRequest {
-        let Self { user, weight, priority, max_concurrent, preempt, required_labels, memory_mib } = self;
+        let Self { user, weight, priority, quota, preempt, required_labels, memory_mib } = self;
         // A login name may be no name of a user here, and nobody asked for it.
         let login = || std::env::var("USER").ok().filter(|name| name.parse::<UserName>().is_ok());
         v1::SubmitSweepRequest {
@@ -269,7 +284,8 @@ impl ChargeArgs {
             user: user.clone().or_else(login).unwrap_or_default(),
             weight: *weight,
             priority: *priority,
-            max_concurrent: *max_concurrent,
+            max_concurrent: quota.max_concurrent,
+            no_max_concurrent: quota.no_max_concurrent,
             preempts: preempt.then_some(true),
             required_labels: required_labels.iter().cloned().collect(),
             memory_mib: *memory_mib,
@@ -283,6 +299,30 @@ pub struct SweepArgs {
     pub id: String,
     #[arg(long, value_enum, default_value_t = ListFormat::Table)]
     pub format: ListFormat,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct PauseArgs {
+    #[command(flatten)]
+    pub sweep: SweepArgs,
+    /// Hand back what runs for this sweep alone, at a checkpoint, instead of finishing it.
+    #[arg(long)]
+    pub now: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+#[group(id = "terms", multiple = true, required = true, args = ["priority", "weight", "max_concurrent", "no_max_concurrent"])]
+pub struct PrioritizeArgs {
+    #[command(flatten)]
+    pub sweep: SweepArgs,
+    /// Sweeps of higher priority go before other sweeps of the same user.
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub priority: Option<i32>,
+    /// Share beside sweeps of the same user and priority, 1 to 1000.
+    #[arg(long, value_name = "N")]
+    pub weight: Option<u32>,
+    #[command(flatten)]
+    pub quota: QuotaArgs,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use gauntlet_proto::v1;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
+use crate::commands::goes_on;
 use crate::render::tables::duration;
 
 /// Plain lines come at most this often.
@@ -59,6 +60,12 @@ fn total(counts: &v1::TaskCounts) -> u32 {
     ended(counts) + counts.pending + counts.ready + counts.leased
 }
 
+/// Where the sweep stands, in words.
+fn standing(sweep: &v1::Sweep) -> String {
+    let text = counts_text(&sweep.tasks.unwrap_or_default());
+    if sweep.state == "paused" { format!("paused, {text}") } else { text }
+}
+
 fn counts_text(counts: &v1::TaskCounts) -> String {
     let mut text = format!("{}/{} tasks done, {} running", counts.succeeded, total(counts), counts.leased);
     for (count, what) in [(counts.failed, "failed"), (counts.skipped, "skipped"), (counts.cancelled, "cancelled")] {
@@ -89,10 +96,9 @@ impl Bars {
     }
 
     fn show(&mut self, sweep: &v1::Sweep) {
-        let counts = sweep.tasks.unwrap_or_default();
         let share = if sweep.total_cost > 0.0 { done_cost(sweep) / sweep.total_cost } else { 1.0 };
         self.overall.set_position((share * FULL as f64) as u64);
-        self.overall.set_message(format!("{}{}", counts_text(&counts), left(sweep)));
+        self.overall.set_message(format!("{}{}", standing(sweep), left(sweep)));
         self.tasks.retain(|id, bar| {
             let running = sweep.running.iter().any(|task| &task.task_id == id);
             if !running {
@@ -137,11 +143,10 @@ impl Lines {
     }
 
     fn show(&mut self, sweep: &v1::Sweep) {
-        let counts = sweep.tasks.unwrap_or_default();
-        let text = counts_text(&counts);
+        let text = standing(sweep);
         let due = match &self.last {
             None => true,
-            Some((at, last)) => (at.elapsed() >= LINE_INTERVAL && *last != text) || sweep.state != "running",
+            Some((at, last)) => (at.elapsed() >= LINE_INTERVAL && *last != text) || !goes_on(sweep),
         };
         if due {
             eprintln!("[{}] {text}{}", duration(self.started.elapsed().as_secs_f64()), left(sweep));

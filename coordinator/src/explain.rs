@@ -72,7 +72,10 @@ fn standing(details: &TaskDetails, ahead: u64, fleet: &Fleet) -> String {
     let reason = task.reason.as_deref().unwrap_or("no reason is known");
     match task.state {
         TaskState::Pending if task.merges => merging(&details.inputs),
-        TaskState::Pending => pending(&details.inputs),
+        TaskState::Pending => match paused(details) {
+            Some(sweep) => format!("{}; its sweep {sweep} is paused", pending(&details.inputs)),
+            None => pending(&details.inputs),
+        },
         TaskState::Ready if task.not_before.0 > details.now => {
             let wait = duration(task.not_before.0 - details.now);
             format!("waits {wait} before another try; attempt {} ended so: {reason}", task.attempt)
@@ -83,7 +86,11 @@ fn standing(details: &TaskDetails, ahead: u64, fleet: &Fleet) -> String {
                 .as_ref()
                 .map(|reason| format!("; attempt {} ended so: {reason}", task.attempt))
                 .unwrap_or_default();
-            format!("ready since {since}, {}{last}", ready(ahead, fleet))
+            let how = match paused(details) {
+                Some(sweep) => format!("but its sweep {sweep} is paused: `gauntlet resume {sweep}` lets it start"),
+                None => ready(ahead, fleet),
+            };
+            format!("ready since {since}, {how}{last}")
         }
         TaskState::Leased => {
             let worker = task.lease.as_ref().map(|lease| lease.worker.as_str()).unwrap_or_default();
@@ -97,6 +104,11 @@ fn standing(details: &TaskDetails, ahead: u64, fleet: &Fleet) -> String {
         TaskState::Cancelled => format!("cancelled: {reason}"),
         TaskState::Skipped => format!("skipped: {reason}"),
     }
+}
+
+/// The sweep in whose queue it is, if that is paused.
+fn paused(details: &TaskDetails) -> Option<&str> {
+    details.charged.as_ref().filter(|sweep| sweep.paused).map(|sweep| sweep.id.as_str())
 }
 
 fn pending(inputs: &[InputRow]) -> String {

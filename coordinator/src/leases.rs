@@ -72,6 +72,7 @@ async fn reconcile(shared: &Arc<Shared>) -> Result<(), Error> {
     }
     stop_what_ended(shared, &seen).await?;
     follow_workers(shared, &seen).await?;
+    ask_back_what_is_paused(shared).await?;
     take_back_what_never_left(shared).await
 }
 
@@ -105,6 +106,14 @@ async fn follow_workers(shared: &Shared, seen: &[Seen]) -> Result<(), Error> {
         } else if row.draining {
             shared.sessions.drain(&row.worker, Told::Now { hand_back: row.hands_back });
         }
+    }
+    Ok(())
+}
+
+/// Asked again each time: a worker that was asked already goes on stopping, and one that has come back since may not know.
+async fn ask_back_what_is_paused(shared: &Shared) -> Result<(), Error> {
+    for (worker, attempt, sweep) in shared.store.asked_back(&shared.config.coordinator_id).await? {
+        shared.sessions.hand_back(&worker, attempt, &format!("sweep {sweep} is paused"));
     }
     Ok(())
 }

@@ -55,17 +55,31 @@ pub fn user(text: &str) -> Result<Option<UserName>, InvalidField> {
 /// On what terms a sweep shares the workers.
 ///
 /// # Errors
-/// A weight beyond its bounds, or a quota of 0.
+/// A weight beyond its bounds, a quota of 0, or one that is also to be taken away.
 pub fn terms(
     weight: Option<u32>,
     priority: Option<i32>,
     max_concurrent: Option<u32>,
-    preempts: Option<bool>,
+    no_max_concurrent: bool,
 ) -> Result<Terms, InvalidField> {
     let weight = weight.map(Weight::try_from).transpose();
     let weight = weight.map_err(|error| InvalidField::new("weight", error.to_string()))?;
-    let quota = |most| Quota::of(most).ok_or_else(|| InvalidField::new("max_concurrent", "expected 1 or more"));
-    Ok(Terms { weight, priority, quota: max_concurrent.map(quota).transpose()?, preempts })
+    Ok(Terms { weight, priority, quota: quota(max_concurrent, no_max_concurrent)?, preempts: None })
+}
+
+/// How many tasks may run at once; none where that stays as it is.
+///
+/// # Errors
+/// A bound of 0, or one that is also to be taken away.
+pub fn quota(max_concurrent: Option<u32>, no_max_concurrent: bool) -> Result<Option<Quota>, InvalidField> {
+    match (max_concurrent, no_max_concurrent) {
+        (None, false) => Ok(None),
+        (None, true) => Ok(Some(Quota::NONE)),
+        (Some(_), true) => Err(InvalidField::new("no_max_concurrent", "`max_concurrent` is given too")),
+        (Some(most), false) => {
+            Quota::of(most).map(Some).ok_or_else(|| InvalidField::new("max_concurrent", "expected 1 or more"))
+        }
+    }
 }
 
 /// A text field that must parse: an id or a digest.

@@ -16,6 +16,7 @@ mod watching;
 use std::process::ExitCode;
 
 use crate::args::{Args, Command};
+pub use watching::goes_on;
 
 /// Does what the user asks.
 ///
@@ -32,6 +33,9 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Submit(args) => sweeps::submit(&global, &args).await,
         Command::Watch(args) => sweeps::watch(&global, &args).await,
         Command::Cancel(args) => sweeps::cancel(&global, &args).await,
+        Command::Pause(args) => sweeps::pause(&global, &args).await,
+        Command::Resume(args) => sweeps::resume(&global, &args).await,
+        Command::Prioritize(args) => sweeps::prioritize(&global, &args).await,
         Command::Retry(args) => sweeps::retry(&global, &args).await,
         Command::Sweeps(args) => sweeps::list(&global, &args).await,
         Command::Results(args) => answers::results(&global, &args).await,

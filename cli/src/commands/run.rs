@@ -41,6 +41,7 @@ async fn run_on(global: &Global, args: &RunArgs, sweep: &GoodSweep, local: &Loca
         .map_err(refused)?
         .into_inner();
     eprintln!("{}", submission(&submitted));
+    anyhow::ensure!(!submitted.paused, "sweep {} {}", submitted.sweep_id, paused(&submitted.sweep_id));
     let mut worker = LocalWorker::start(global, &args.executor, slots(args.workers), local.endpoint())?;
     let ended = tokio::select! {
         ended = follow(&mut client, &submitted.sweep_id) => ended,
@@ -69,7 +70,15 @@ pub fn submission(submitted: &v1::SubmitSweepResponse) -> String {
     if let Some(shards) = in_shards(submitted.sharded_attacks, submitted.shards) {
         text.push_str(&format!("; {shards}"));
     }
+    if submitted.paused {
+        text.push_str(&format!("; it {}", paused(sweep_id)));
+    }
     text
+}
+
+/// Why nothing of a sweep starts that was paused.
+pub fn paused(sweep_id: &str) -> String {
+    format!("is paused since before: `gauntlet resume {sweep_id}` lets it go on")
 }
 
 /// How many attacks are split, if any is.

@@ -1,14 +1,15 @@
-//! `gauntlet submit`, `watch`, `cancel`, `retry` and `sweeps`.
+//! `gauntlet submit`, `watch`, `cancel`, `pause`, `resume`, `prioritize`, `retry` and `sweeps`.
 
 use std::process::ExitCode;
 
+use comfy_table::Table;
 use gauntlet_proto::v1;
 use serde::Serialize;
 
 use super::connection::Connection;
-use super::run::submission;
+use super::run::{paused, submission};
 use super::watching::{follow, verdict};
-use crate::args::{Global, ListArgs, ListFormat, SubmitArgs, SweepArgs};
+use crate::args::{Global, ListArgs, ListFormat, PauseArgs, PrioritizeArgs, SubmitArgs, SweepArgs};
 use crate::client::refused;
 use crate::render::tables;
 use crate::source;
@@ -22,7 +23,15 @@ pub async fn submit(global: &Global, args: &SubmitArgs) -> anyhow::Result<ExitCo
     source::print_notes(&sweep.plan);
     let mut client = Connection::to_running(global).await?.client;
     let submitted = client.sweeps.submit_sweep(args.charge.request(sweep.wire())).await.map_err(refused)?.into_inner();
-    println!("{}", if args.quiet { submitted.sweep_id.clone() } else { submission(&submitted) });
+    match args.quiet {
+        true => {
+            println!("{}", submitted.sweep_id);
+            if submitted.paused {
+                eprintln!("warning: the sweep {}", paused(&submitted.sweep_id));
+            }
+        }
+        false => println!("{}", submission(&submitted)),
+    }
     if args.watch {
         return Ok(verdict(&follow(&mut client, &submitted.sweep_id).await?));
     }
@@ -52,6 +61,51 @@ pub async fn cancel(global: &Global, args: &SweepArgs) -> anyhow::Result<ExitCod
     Ok(ExitCode::SUCCESS)
 }
 
+/// Starts nothing more of a sweep.
+///
+/// # Errors
+/// The sweep is unknown.
+pub async fn pause(global: &Global, args: &PauseArgs) -> anyhow::Result<ExitCode> {
+    let mut connection = Connection::to_any(global).await?;
+    let request = v1::PauseSweepRequest { sweep_id: args.sweep.id.clone(), hand_back: args.now };
+    let answer = connection.client.sweeps.pause_sweep(request).await;
+    connection.close().await;
+    print_sweeps(&[answer.map_err(refused)?.into_inner()], args.sweep.format)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Lets a sweep go on.
+///
+/// # Errors
+/// The sweep is unknown.
+pub async fn resume(global: &Global, args: &SweepArgs) -> anyhow::Result<ExitCode> {
+    let mut connection = Connection::to_any(global).await?;
+    let answer = connection.client.sweeps.resume_sweep(v1::ResumeSweepRequest { sweep_id: args.id.clone() }).await;
+    connection.close().await;
+    print_sweeps(&[answer.map_err(refused)?.into_inner()], args.format)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Changes on what terms a sweep shares the workers.
+///
+/// # Errors
+/// The sweep is unknown, or the terms make no sense.
+pub async fn prioritize(global: &Global, args: &PrioritizeArgs) -> anyhow::Result<ExitCode> {
+    let PrioritizeArgs { sweep, priority, weight, quota } = args;
+    let mut connection = Connection::to_any(global).await?;
+    let request = v1::PrioritizeSweepRequest {
+        sweep_id: sweep.id.clone(),
+        weight: *weight,
+        priority: *priority,
+        max_concurrent: quota.max_concurrent,
+        no_max_concurrent: quota.no_max_concurrent,
+    };
+    let answer = connection.client.sweeps.prioritize_sweep(request).await;
+    connection.close().await;
+    print_sweeps(&[answer.map_err(refused)?.into_inner()], sweep.format)?;
+    Ok(ExitCode::SUCCESS)
+}
+
 /// Gives what ended without a result another try.
 ///
 /// # Errors
@@ -60,9 +114,15 @@ pub async fn retry(global: &Global, args: &SweepArgs) -> anyhow::Result<ExitCode
     let mut connection = Connection::to_any(global).await?;
     let answer = connection.client.sweeps.retry_sweep(v1::RetrySweepRequest { sweep_id: args.id.clone() }).await;
     connection.close().await;
-    let retried = answer.map_err(refused)?.into_inner().retried_tasks;
+    let v1::RetrySweepResponse { retried_tasks: retried, paused } = answer.map_err(refused)?.into_inner();
     match args.format {
-        ListFormat::Json => println!("{}", serde_json::json!({ "retried_tasks": retried })),
+        ListFormat::Json => println!("{}", serde_json::json!({ "retried_tasks": retried, "paused": paused })),
+        ListFormat::Table if paused => {
+            println!(
+                "{retried} tasks get another try when the sweep goes on: it is paused, `gauntlet resume {}`",
+                args.id
+            )
+        }
         ListFormat::Table => println!("{retried} tasks get another try"),
     }
     Ok(ExitCode::SUCCESS)
@@ -93,6 +153,10 @@ struct Listed<'a> {
     cancelled: u32,
     skipped: u32,
     cells: u32,
+    user: &'a str,
+    priority: i32,
+    weight: u32,
+    max_concurrent: Option<u32>,
 }
 
 fn listed(sweep: &v1::Sweep) -> Listed<'_> {
@@ -110,6 +174,10 @@ fn listed(sweep: &v1::Sweep) -> Listed<'_> {
         cancelled: counts.cancelled,
         skipped: counts.skipped,
         cells: sweep.cells,
+        user: &sweep.user,
+        priority: sweep.priority,
+        weight: sweep.weight,
+        max_concurrent: sweep.max_concurrent,
     }
 }
 
@@ -119,9 +187,18 @@ fn print_sweeps(sweeps: &[v1::Sweep], format: ListFormat) -> anyhow::Result<()> 
         println!("{}", serde_json::to_string_pretty(&rows)?);
         return Ok(());
     }
+    println!("{}", table(rows));
+    Ok(())
+}
+
+fn table(rows: Vec<Listed<'_>>) -> Table {
     let mut table = tables::new(&[
         "sweep",
+        "user",
         "state",
+        "priority",
+        "weight",
+        "at once",
         "submitted",
         "tasks",
         "succeeded",
@@ -134,7 +211,11 @@ fn print_sweeps(sweeps: &[v1::Sweep], format: ListFormat) -> anyhow::Result<()> 
     for row in rows {
         table.add_row([
             row.sweep.to_owned(),
+            row.user.to_owned(),
             row.state.to_owned(),
+            row.priority.to_string(),
+            row.weight.to_string(),
+            row.max_concurrent.map_or_else(|| "any".to_owned(), |most| most.to_string()),
             tables::since(row.submitted_at_micros),
             row.tasks.to_string(),
             row.succeeded.to_string(),
@@ -145,6 +226,29 @@ fn print_sweeps(sweeps: &[v1::Sweep], format: ListFormat) -> anyhow::Result<()> 
             row.cells.to_string(),
         ]);
     }
-    println!("{table}");
-    Ok(())
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_of_sweeps_shows_whose_they_are_on_what_terms_and_which_are_paused() {
+        let tasks = v1::TaskCounts { ready: 3, leased: 2, succeeded: 5, ..Default::default() };
+        let sweep = |id: &str, state: &str, max_concurrent| v1::Sweep {
+            sweep_id: id.to_owned(),
+            state: state.to_owned(),
+            tasks: Some(tasks),
+            user: "ada".to_owned(),
+            weight: 1,
+            priority: -1,
+            max_concurrent,
+            cells: 6,
+            submitted_at_micros: i64::MAX,
+            ..Default::default()
+        };
+        let sweeps = [sweep("big-1a2b3c4d", "paused", None), sweep("small-5e6f7a8b", "running", Some(2))];
+        insta::assert_snapshot!(table(sweeps.iter().map(listed).collect()));
+    }
 }

@@ -55,11 +55,16 @@ async fn watch_once(
     while let Some(sweep) = stream.message().await? {
         *last_heard = tokio::time::Instant::now();
         progress.show(&sweep);
-        if sweep.state != "running" {
+        if !goes_on(&sweep) {
             return Ok(Some(sweep));
         }
     }
     Ok(None)
+}
+
+/// Whether a sweep is not over: one that is paused may be resumed.
+pub fn goes_on(sweep: &v1::Sweep) -> bool {
+    ["running", "paused"].contains(&sweep.state.as_str())
 }
 
 /// Says on stderr what did not succeed, and gives the exit code: success only if every task succeeded.

@@ -59,7 +59,7 @@ pub fn watch(shared: Arc<Shared>, first: SweepStatus) -> ReceiverStream<Result<v
         let id = status.id.clone();
         let mut said: Option<v1::Sweep> = None;
         loop {
-            let over = status.state() != "running";
+            let over = status.is_over();
             let mut now = wire::sweep(&watcher, status.clone());
             now.seconds_left = time_left::of(&watcher, &status).await.unwrap_or_default();
             if said.as_ref() != Some(&now) && answers.send(Ok(now.clone())).await.is_err() || over {

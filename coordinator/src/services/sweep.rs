@@ -7,6 +7,7 @@ use std::time::Duration;
 use gauntlet_domain::TaskId;
 use gauntlet_domain::forecast::Estimate;
 use gauntlet_domain::plan::Plan;
+use gauntlet_domain::share::Terms;
 use gauntlet_domain::task::TaskState;
 use gauntlet_proto::convert;
 use gauntlet_proto::v1;
@@ -70,9 +71,8 @@ impl Sweeps {
 
 /// Who is charged for a submission, on what terms, and where it may run.
 fn charge(request: v1::SubmitSweepRequest) -> Result<Charge, Error> {
-    let v1::SubmitSweepRequest {
-        user, weight, priority, max_concurrent, required_labels, memory_mib, preempts, ..
-    } = request;
+    let v1::SubmitSweepRequest { user, weight, priority, max_concurrent, no_max_concurrent, .. } = request;
+    let v1::SubmitSweepRequest { required_labels, memory_mib, preempts, .. } = request;
     if memory_mib == Some(0) {
         return Err(convert::InvalidField::new("memory_mib", "expected 1 or more").into());
     }
@@ -81,7 +81,7 @@ fn charge(request: v1::SubmitSweepRequest) -> Result<Charge, Error> {
     }
     Ok(Charge {
         user: convert::user(&user)?,
-        terms: convert::terms(weight, priority, max_concurrent, preempts)?,
+        terms: Terms { preempts, ..convert::terms(weight, priority, max_concurrent, no_max_concurrent)? },
         required_labels: required_labels.into_iter().collect(),
         memory_mib,
     })
@@ -141,6 +141,7 @@ impl SweepService for Sweeps {
             new_tasks: count(submitted.new_tasks),
             retried_tasks: count(submitted.retried_tasks),
             done_tasks: count(submitted.done_tasks),
+            paused: submitted.paused,
         };
         tracing::info!(
             sweep = answer.sweep_id,
@@ -196,6 +197,37 @@ impl SweepService for Sweeps {
         Ok(Response::new(wire::sweep(&self.0, self.status(&id).await?)))
     }
 
+    async fn pause_sweep(&self, request: Request<v1::PauseSweepRequest>) -> Result<Response<v1::Sweep>, Status> {
+        let v1::PauseSweepRequest { sweep_id, hand_back } = request.into_inner();
+        let id = self.resolve(&sweep_id).await?;
+        self.noted(retry_conflicts(|| self.0.store.pause_sweep(&id, hand_back)).await)?;
+        tracing::info!(sweep = id, hand_back, "a sweep was paused");
+        self.0.changed();
+        Ok(Response::new(wire::sweep(&self.0, self.status(&id).await?)))
+    }
+
+    async fn resume_sweep(&self, request: Request<v1::ResumeSweepRequest>) -> Result<Response<v1::Sweep>, Status> {
+        let id = self.resolve(&request.into_inner().sweep_id).await?;
+        self.noted(retry_conflicts(|| self.0.store.resume_sweep(&id)).await)?;
+        tracing::info!(sweep = id, "a sweep goes on");
+        self.0.changed();
+        Ok(Response::new(wire::sweep(&self.0, self.status(&id).await?)))
+    }
+
+    async fn prioritize_sweep(
+        &self,
+        request: Request<v1::PrioritizeSweepRequest>,
+    ) -> Result<Response<v1::Sweep>, Status> {
+        let v1::PrioritizeSweepRequest { sweep_id, weight, priority, max_concurrent, no_max_concurrent } =
+            request.into_inner();
+        let terms = convert::terms(weight, priority, max_concurrent, no_max_concurrent).map_err(Error::from)?;
+        let id = self.resolve(&sweep_id).await?;
+        self.noted(self.0.store.change_terms(&id, &terms).await)?;
+        tracing::info!(sweep = id, ?terms, "a sweep has other terms");
+        self.0.changed();
+        Ok(Response::new(wire::sweep(&self.0, self.status(&id).await?)))
+    }
+
     async fn retry_sweep(
         &self,
         request: Request<v1::RetrySweepRequest>,
@@ -205,9 +237,8 @@ impl SweepService for Sweeps {
         tracing::info!(sweep = id, tasks = transitions.len(), "a sweep is tried again");
         self.0.committed(&transitions);
         self.0.changed();
-        Ok(Response::new(v1::RetrySweepResponse {
-            retried_tasks: u32::try_from(transitions.len()).unwrap_or(u32::MAX),
-        }))
+        let paused = self.status(&id).await?.paused;
+        Ok(Response::new(v1::RetrySweepResponse { retried_tasks: count(transitions.len()), paused }))
     }
 
     async fn stream_results(

@@ -31,6 +31,10 @@ pub fn sweep(shared: &Shared, status: SweepStatus) -> v1::Sweep {
         done_cost: status.done_cost,
         cells: status.cells,
         seconds_left: None,
+        user: status.user,
+        weight: status.weight,
+        priority: status.priority,
+        max_concurrent: status.max_concurrent,
     }
 }
 

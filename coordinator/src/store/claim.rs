@@ -55,7 +55,7 @@ pub struct TrainingCheckpoint {
 }
 
 impl Store {
-    /// Leases those of these tasks that are still ready to those of these sessions that are still their workers' latest.
+    /// Leases those of these tasks that are still ready, and not of a paused sweep, to those of these sessions that are still their workers' latest.
     ///
     /// Claims are synchronous commits: one that was lost in a crash would give its attempt number, the fencing token, a second time.
     ///
@@ -74,6 +74,7 @@ impl Store {
                 select t.task_id, n.worker_id
                 from unnest($1::bytea[], $2::text[]) as n (task_id, worker_id) join tasks t using (task_id)
                 where t.state = 'ready' and t.not_before <= now()
+                    and not exists (select from sweeps s where s.queue_key = t.queue_key and s.paused_at is not null)
                 for no key update of t skip locked
             ), leased as (
                 update tasks t set state = 'leased', attempt = t.attempt + 1, worker_id = free.worker_id, changed_at = now()

@@ -38,8 +38,19 @@ pub struct TaskDetails {
     pub attempts: Vec<AttemptRow>,
     /// Sweeps that want it; at most 100.
     pub sweeps: Vec<String>,
+    /// The sweep in whose queue it is.
+    pub charged: Option<ChargedSweep>,
     /// What it needs.
     pub inputs: Vec<InputRow>,
+}
+
+/// The sweep that is charged for a task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChargedSweep {
+    /// Which.
+    pub id: String,
+    /// Whether nothing more of it is started.
+    pub paused: bool,
 }
 
 /// An attempt.
@@ -104,7 +115,8 @@ impl Store {
             r#"select t.state::text as "state!", t.attempt, t.worker_id, t.pending_inputs, t.merges, t.not_before, t.lost_leases,
                 t.transient_failures, t.crashes, t.resource_failures, t.crash_evidence, t.min_memory_mib, t.reason, t.changed_at,
                 now() as "now!", s.label, s.cost, s.kind::text as "kind!", s.spec::text as "spec!", t.demand_key,
-                q.required_labels as "required_labels?", q.memory_mib as "memory_mib?"
+                q.sweep_id as "charged?", q.paused_at is not null as "paused!", q.required_labels as "required_labels?",
+                q.memory_mib as "memory_mib?"
             from tasks t join task_specs s using (task_id) left join sweeps q using (queue_key) where t.task_id = $1"#,
             bytes(id)
         );
@@ -143,6 +155,7 @@ impl Store {
             spec_json: row.spec,
             attempts,
             sweeps: self.sweeps_of(id).await?,
+            charged: row.charged.map(|id| ChargedSweep { id, paused: row.paused }),
             inputs: self.inputs_of(id).await?,
         }))
     }

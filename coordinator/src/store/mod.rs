@@ -15,6 +15,7 @@ mod leases;
 mod masking;
 mod merge;
 mod outputs;
+mod pauses;
 mod queues;
 mod report;
 mod results;
@@ -22,6 +23,7 @@ mod rows;
 mod shards;
 mod submit;
 mod sweeps;
+mod terms;
 #[cfg(test)]
 mod tests;
 mod wanted;

@@ -22,7 +22,7 @@ pub struct Contenders {
 }
 
 impl Store {
-    /// The queues in which something is ready. It costs a look at the index for each of them, and one at each lease: neither backlog nor history
+    /// The queues in which something is ready and whose sweep is not paused. It costs a look at the index for each of them, and one at each lease: neither backlog nor history
     /// make it slower.
     ///
     /// # Errors
@@ -44,7 +44,8 @@ impl Store {
             ), running as (
                 select queue_key, count(*) as tasks from tasks where state = 'leased' group by queue_key
             )
-            select queue_key as "queue_key!", queues.demands as "demands?: Vec<i32>", coalesce(running.tasks, 0) as "running!",
+            select queue_key as "queue_key!", queues.demands as "demands?: Vec<i32>", s.paused_at is not null as "paused!",
+                coalesce(running.tasks, 0) as "running!",
                 coalesce(s.user_name, 'anonymous') as "user_name!", coalesce(s.weight, 1) as "weight!", coalesce(s.priority, 0) as "priority!",
                 s.max_concurrent as "max_concurrent?", s.required_labels as "required_labels?", s.memory_mib as "memory_mib?",
                 coalesce(s.preempts, false) as "preempts!"
@@ -59,7 +60,7 @@ impl Store {
             let user: UserName = row.user_name.parse().map_err(corrupt)?;
             let tasks: u32 = unsigned(row.running)?;
             *running.entry(user.clone()).or_default() += tasks;
-            if let Some(demands) = row.demands {
+            if let Some(demands) = row.demands.filter(|_| !row.paused) {
                 contenders.queues.push(QueueView {
                     key: QueueKey(row.queue_key),
                     user,
@@ -196,7 +197,7 @@ pub(super) fn requirements(labels: Option<serde_json::Value>, memory_mib: Option
     })
 }
 
-/// The sweep of this queue is charged for what is tried again for it, and for what waits for a sweep that is cancelled. The tasks are locked.
+/// The sweep of this queue is charged for what is tried again for it, and for what waits for a sweep that is cancelled or paused. The tasks are locked.
 pub(super) async fn take_charge<'a>(
     queue_key: i32,
     tasks: impl IntoIterator<Item = &'a TaskId>,
@@ -207,7 +208,10 @@ pub(super) async fn take_charge<'a>(
         "update tasks t set queue_key = $3
             where t.task_id = any($1::bytea[]) and t.state in ('pending', 'ready') and t.queue_key <> $3
                 and (t.task_id = any($2::bytea[]) or t.queue_key = 0
-                    or exists (select from sweeps s where s.queue_key = t.queue_key and s.cancelled_at is not null))",
+                    or exists (
+                        select from sweeps s
+                        where s.queue_key = t.queue_key and (s.cancelled_at is not null or s.paused_at is not null)
+                    ))",
         &task_ids(tasks),
         &task_ids(retried),
         queue_key
@@ -216,8 +220,8 @@ pub(super) async fn take_charge<'a>(
     Ok(())
 }
 
-/// Of these tasks, what waits or runs for the sweep of this queue, which is cancelled, goes to the queue of the first other sweep that wants it.
-/// The tasks are locked.
+/// Of these tasks, what waits or runs for the sweep of this queue, which is cancelled or paused, goes to the queue of the first other sweep that wants
+/// it and is neither; from a cancelled one, for want of such, to a paused one. The tasks are locked.
 pub(super) async fn leave_charge(queue_key: i32, tasks: &[TaskId], work: &mut Work) -> Result<(), Error> {
     let query = sqlx::query!(
         "update tasks t set queue_key = heir.queue_key
@@ -225,7 +229,8 @@ pub(super) async fn leave_charge(queue_key: i32, tasks: &[TaskId], work: &mut Wo
             select distinct on (st.task_id) st.task_id, s.queue_key
             from sweep_tasks st join sweeps s using (sweep_id)
             where st.task_id = any($1::bytea[]) and s.cancelled_at is null and s.queue_key <> $2
-            order by st.task_id, s.submitted_at, s.sweep_id
+                and (s.paused_at is null or exists (select from sweeps l where l.queue_key = $2 and l.cancelled_at is not null))
+            order by st.task_id, s.paused_at is not null, s.submitted_at, s.sweep_id
         ) as heir
         where t.task_id = heir.task_id and t.queue_key = $2 and t.state in ('pending', 'ready', 'leased')",
         &task_ids(tasks),
@@ -233,4 +238,11 @@ pub(super) async fn leave_charge(queue_key: i32, tasks: &[TaskId], work: &mut Wo
     );
     query.execute(&mut *work.tx).await?;
     Ok(())
+}
+
+/// What a paused sweep took into its queue goes on in that of another sweep that wants it and is not paused. The tasks are locked.
+pub(super) async fn leave_to_others_if_paused(queue_key: i32, tasks: &[TaskId], work: &mut Work) -> Result<(), Error> {
+    let paused =
+        sqlx::query_scalar!(r#"select paused_at is not null as "paused!" from sweeps where queue_key = $1"#, queue_key);
+    if paused.fetch_one(&mut *work.tx).await? { leave_charge(queue_key, tasks, work).await } else { Ok(()) }
 }

@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use gauntlet_domain::experiment::Epsilon;
 use gauntlet_domain::forecast::{Forecast, Work as WorkKind, critical_paths};
 use gauntlet_domain::plan::{Plan, PlannedTask, TaskKind};
-use gauntlet_domain::share::{Quota, Terms, UserName};
+use gauntlet_domain::share::{Terms, UserName};
 use gauntlet_domain::task::{Event, TaskState};
 use gauntlet_domain::{Digest, TaskId};
 
 use super::counts::Counts;
 use super::rows::{bytes, column, corrupt, task_id, task_ids};
 use super::shards::Sharded;
+use super::terms::TermColumns;
 use super::work::Work;
 use super::{Error, Order, Store, Transition, counts, demands, queues};
 
@@ -33,12 +34,15 @@ pub struct Submitted {
     pub retried_tasks: usize,
     /// Tasks whose result was there already.
     pub done_tasks: usize,
+    /// Whether the sweep is paused since an earlier submission.
+    pub paused: bool,
     /// What happened to tasks that existed before.
     pub transitions: Vec<Transition>,
 }
 
 impl Store {
-    /// Writes a sweep with its source text and the places of its files. The same sweep again is the same sweep, and no longer cancelled.
+    /// Writes a sweep with its source text and the places of its files. The same sweep again is the same sweep, and no longer cancelled; if it is paused,
+    /// it stays so.
     ///
     /// # Errors
     /// The database is unavailable, or refuses; nothing is written then.
@@ -51,7 +55,7 @@ impl Store {
     ) -> Result<Submitted, Error> {
         let forecast = self.foresight().await?.forecast;
         let mut work = self.begin().await?;
-        let queue_key = insert_sweep(plan, source, charge, &mut work).await?;
+        let (queue_key, paused) = insert_sweep(plan, source, charge, &mut work).await?;
         let planned = in_order_of_locks(plan);
         insert_specs(&planned, &mut work).await?;
         // Who holds the spec of an attack splits it; others wait above and see it split.
@@ -67,6 +71,11 @@ impl Store {
         added.cells = insert_cells(plan, &mut work).await?;
         insert_files(files, &mut work).await?;
         counts::add(plan.sweep_id.as_str(), &added, &mut work.tx).await?;
+        if paused {
+            let ids: Vec<TaskId> = submission.tasks.iter().map(|(_, task)| task.id).collect();
+            queues::leave_charge(queue_key, &ids, &mut work).await?;
+        }
+        submitted.paused = paused;
         submitted.transitions = work.commit().await?;
         Ok(submitted)
     }
@@ -85,34 +94,34 @@ pub struct Charge {
     pub memory_mib: Option<u32>,
 }
 
-/// Writes the sweep itself, and gives the number of its queue.
-async fn insert_sweep(plan: &Plan, source: &str, charge: &Charge, work: &mut Work) -> Result<i32, Error> {
+/// Writes the sweep itself, and gives the number of its queue and whether it is paused.
+async fn insert_sweep(plan: &Plan, source: &str, charge: &Charge, work: &mut Work) -> Result<(i32, bool), Error> {
     let Charge { user, terms, required_labels, memory_mib } = charge;
-    let most = terms.quota.and_then(Quota::most);
-    let most = most.map(|most| column::<i32, _>(most, "the most tasks at once")).transpose()?;
-    let weight = terms.weight.map(|weight| column::<i32, _>(weight.get(), "a weight")).transpose()?;
+    let TermColumns { weight, priority, changes_quota, max_concurrent } = TermColumns::of(terms)?;
     let labels = (!required_labels.is_empty()).then(|| serde_json::to_value(required_labels)).transpose();
-    let query = sqlx::query_scalar!(
-        "insert into sweeps (sweep_id, name, source, user_name, weight, priority, max_concurrent, required_labels, memory_mib, preempts)
-        values ($1, $2, $3, coalesce($4, 'anonymous'), coalesce($5, 1), coalesce($6, 0), $7, coalesce($8, '{}'::jsonb), $9, coalesce($10, false))
+    let query = sqlx::query!(
+        r#"insert into sweeps (sweep_id, name, source, user_name, weight, priority, max_concurrent, required_labels, memory_mib, preempts)
+        values ($1, $2, $3, coalesce($4, 'anonymous'), coalesce($5, 1), coalesce($6, 0), $7, coalesce($9, '{}'::jsonb), $10, coalesce($11, false))
         on conflict (sweep_id) do update set
             cancelled_at = null, user_name = coalesce($4, sweeps.user_name), weight = coalesce($5, sweeps.weight),
-            priority = coalesce($6, sweeps.priority), max_concurrent = coalesce($7, sweeps.max_concurrent),
-            required_labels = coalesce($8::jsonb, sweeps.required_labels), memory_mib = coalesce($9, sweeps.memory_mib),
-            preempts = coalesce($10, sweeps.preempts)
-        returning queue_key",
+            priority = coalesce($6, sweeps.priority), max_concurrent = case when $8 then $7 else sweeps.max_concurrent end,
+            required_labels = coalesce($9::jsonb, sweeps.required_labels), memory_mib = coalesce($10, sweeps.memory_mib),
+            preempts = coalesce($11, sweeps.preempts)
+        returning queue_key, paused_at is not null as "paused!""#,
         plan.sweep_id.as_str(),
         plan.name,
         source,
         user.as_ref().map(UserName::as_str),
         weight,
-        terms.priority,
-        most,
+        priority,
+        max_concurrent,
+        changes_quota,
         labels.map_err(corrupt)?,
         memory_mib.map(|mib| column::<i32, _>(mib, "a size of memory")).transpose()?,
         terms.preempts
     );
-    Ok(query.fetch_one(&mut *work.tx).await?)
+    let row = query.fetch_one(&mut *work.tx).await?;
+    Ok((row.queue_key, row.paused))
 }
 
 /// The states in which tasks were before anything happens to them in this transaction, which is counted when it commits, and their costs.
@@ -256,6 +265,7 @@ impl<'a> Submission<'a> {
             new_tasks: new.len(),
             retried_tasks,
             done_tasks: succeeded.len(),
+            paused: false,
             transitions: Vec::new(),
         };
         Ok((submitted, countable))

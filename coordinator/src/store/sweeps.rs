@@ -33,6 +33,16 @@ pub struct SweepStatus {
     pub submitted_at: i64,
     /// Whether a user stopped it.
     pub cancelled: bool,
+    /// Whether nothing more of it is started.
+    pub paused: bool,
+    /// Whose it is.
+    pub user: String,
+    /// Share beside sweeps of the same user and priority.
+    pub weight: u32,
+    /// Higher goes first, among the sweeps of the user.
+    pub priority: i32,
+    /// Tasks that may run at once, where that is bounded.
+    pub max_concurrent: Option<u32>,
     /// Tasks by state.
     pub counts: BTreeMap<TaskState, u32>,
     /// Sum of the costs of all tasks.
@@ -83,14 +93,22 @@ impl SweepStatus {
         self.counts.get(&state).copied().unwrap_or(0)
     }
 
-    /// running, succeeded, failed or cancelled.
+    fn any(&self, of: fn(TaskState) -> bool) -> bool {
+        self.counts.iter().any(|(state, count)| *count > 0 && of(*state))
+    }
+
+    /// Whether it has ended: neither running nor paused.
+    pub fn is_over(&self) -> bool {
+        self.cancelled || !self.any(|state| !state.is_final())
+    }
+
+    /// running, paused, succeeded, failed or cancelled.
     pub fn state(&self) -> &'static str {
-        let any = |of: fn(TaskState) -> bool| self.counts.iter().any(|(state, count)| *count > 0 && of(*state));
         if self.cancelled {
             "cancelled"
-        } else if any(|state| !state.is_final()) {
-            "running"
-        } else if any(TaskState::ended_without_result) {
+        } else if !self.is_over() {
+            if self.paused { "paused" } else { "running" }
+        } else if self.any(TaskState::ended_without_result) {
             "failed"
         } else {
             "succeeded"
@@ -143,7 +161,8 @@ impl Store {
     async fn sweep_statuses(&self, ids: &[String]) -> Result<Vec<SweepStatus>, Error> {
         let mut statuses: BTreeMap<String, SweepStatus> = BTreeMap::new();
         let rows = sqlx::query!(
-            r#"select sweep_id, name, submitted_at, cancelled_at is not null as "cancelled!"
+            r#"select sweep_id, name, submitted_at, cancelled_at is not null as "cancelled!", paused_at is not null as "paused!",
+                user_name, weight, priority, max_concurrent
             from sweeps s where sweep_id = any($1::text[])"#,
             ids
         );
@@ -153,6 +172,11 @@ impl Store {
                 name: row.name,
                 submitted_at: micros(row.submitted_at),
                 cancelled: row.cancelled,
+                paused: row.paused,
+                user: row.user_name,
+                weight: unsigned(row.weight)?,
+                priority: row.priority,
+                max_concurrent: row.max_concurrent.map(unsigned).transpose()?,
                 counts: BTreeMap::new(),
                 total_cost: 0.0,
                 done_cost: 0.0,

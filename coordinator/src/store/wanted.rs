@@ -5,30 +5,28 @@ use std::collections::{BTreeMap, BTreeSet};
 use gauntlet_domain::TaskId;
 use gauntlet_domain::task::Event;
 
+use super::pauses::unfinished_tasks;
 use super::rows::{LockedTask, task_id, task_ids, unsigned};
 use super::work::Work;
 use super::{Error, Store, Transition, queues};
 
 impl Store {
-    /// Stops every task that no other sweep wants, and leaves the others to the queues of those that want them. A sweep of which nothing is left to stop stays as it is.
+    /// Stops every task that no other sweep wants, and leaves the others to the queues of those that want them. A pause is over then. A sweep of which
+    /// nothing is left to stop stays as it is.
     ///
     /// # Errors
     /// The database is unavailable.
     pub async fn cancel_sweep(&self, sweep: &str) -> Result<Vec<Transition>, Error> {
         let mut work = self.begin().await?;
         let Some(queue_key) = lock_sweep(sweep, &mut work).await? else { return Ok(Vec::new()) };
-        let unfinished = sqlx::query_scalar!(
-            r#"select t.task_id as "task_id!: Vec<u8>" from sweep_tasks st join tasks t using (task_id)
-            where st.sweep_id = $1 and t.state in ('pending', 'ready', 'leased')"#,
-            sweep
-        );
-        let unfinished =
-            unfinished.fetch_all(&mut *work.tx).await?.into_iter().map(task_id).collect::<Result<Vec<_>, _>>()?;
+        let unfinished = unfinished_tasks(sweep, &mut work).await?;
         if unfinished.is_empty() {
             return Ok(Vec::new());
         }
-        let query =
-            sqlx::query!("update sweeps set cancelled_at = coalesce(cancelled_at, now()) where sweep_id = $1", sweep);
+        let query = sqlx::query!(
+            "update sweeps set cancelled_at = coalesce(cancelled_at, now()), paused_at = null, hands_back = false where sweep_id = $1",
+            sweep
+        );
         query.execute(&mut *work.tx).await?;
         // Locked before it is asked who else wants them: of two sweeps cancelled at once, the second sees the first.
         let locked = work.lock(&unfinished).await?;
@@ -41,7 +39,8 @@ impl Store {
         work.commit().await
     }
 
-    /// Gives every task of a sweep that ended without a result another try, charged to this sweep, and takes back its cancellation.
+    /// Gives every task of a sweep that ended without a result another try, charged to this sweep, and takes back its cancellation. If it is paused, they
+    /// wait until it is resumed, unless another sweep wants them.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -67,12 +66,13 @@ impl Store {
         let retried: Vec<TaskId> = ended.iter().map(|task| task.id).collect();
         work.advance(ended.into_iter().map(retry).collect()).await?;
         queues::take_charge(queue_key, &tasks, &retried, &mut work).await?;
+        queues::leave_to_others_if_paused(queue_key, &tasks, &mut work).await?;
         work.commit().await
     }
 }
 
 /// Gives the number of its queue; none if there is no such sweep.
-async fn lock_sweep(sweep: &str, work: &mut Work) -> Result<Option<i32>, Error> {
+pub(super) async fn lock_sweep(sweep: &str, work: &mut Work) -> Result<Option<i32>, Error> {
     let query = sqlx::query_scalar!("select queue_key from sweeps where sweep_id = $1 for no key update", sweep);
     Ok(query.fetch_optional(&mut *work.tx).await?)
 }

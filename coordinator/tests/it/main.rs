@@ -17,6 +17,7 @@ mod masking;
 mod migrations;
 mod minimum_norm;
 mod outages;
+mod pauses;
 mod placement;
 mod protocol;
 mod reading;
