@@ -367,6 +367,8 @@ impl From<ResultRow> for v1::ResultRow {
             decline_ratio,
             aai_low,
             aai_high,
+            stop_at_interval,
+            examples_asked,
         } = row;
         Self {
             sweep,
@@ -386,6 +388,8 @@ impl From<ResultRow> for v1::ResultRow {
             decline_ratio,
             aai_low,
             aai_high,
+            stop_at_interval,
+            examples_asked,
         }
     }
 }
@@ -410,6 +414,8 @@ impl From<v1::ResultRow> for ResultRow {
             decline_ratio,
             aai_low,
             aai_high,
+            stop_at_interval,
+            examples_asked,
         } = row;
         Self {
             sweep,
@@ -429,6 +435,9 @@ impl From<v1::ResultRow> for ResultRow {
             decline_ratio,
             aai_low,
             aai_high,
+            stop_at_interval,
+            // A coordinator from before evaluations could stop early does not say it.
+            examples_asked: examples_asked.max(examples),
         }
     }
 }
