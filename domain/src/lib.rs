@@ -3,6 +3,7 @@
 //! * [`experiment`]: what a task computes, fully resolved, and what comes out of it;
 //! * [`sweep`]: the file a user writes, read and checked;
 //! * [`plan`]: sweep → runs → graph of tasks named by the hash of what they compute;
+//! * [`adaptive`]: where an evaluation stops early, and which attacks others have made pointless;
 //! * [`results`]: rows of the results, their summary over seeds, and what they say;
 //! * [`findings`]: what the rows say about the claim;
 //! * [`masking`]: signs that a robust accuracy is owed to masked gradients;
@@ -14,6 +15,7 @@
 //!
 //! This crate must **not** know: the clock, randomness, files, the network, async, SQL, the wire format, or tch. Time comes in as an argument.
 
+pub mod adaptive;
 pub mod catalogue;
 pub mod digest;
 pub mod experiment;

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::statistics::mean_and_deviation;
 
-/// One run under one attack. The fields are the columns of the view `results`, in their order.
+/// One run under one attack. The fields are the columns of the view `results`, in their order; those of CSV and Parquet are the first of them, the
+/// [`RESULT_COLUMNS`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ResultRow {
     /// Identity of the sweep.
@@ -43,9 +44,20 @@ pub struct ResultRow {
     pub aai_low: f64,
     /// Upper end.
     pub aai_high: f64,
+    /// Width of that interval at which the evaluation was to stop; none if it was to go through all examples.
+    pub stop_at_interval: Option<f64>,
+    /// Examples that it had to evaluate at most.
+    pub examples_asked: u32,
 }
 
-/// Names of the columns, in order.
+impl ResultRow {
+    /// Whether it stopped before its last example.
+    pub const fn stopped_early(&self) -> bool {
+        self.examples < self.examples_asked
+    }
+}
+
+/// Names of the columns of CSV and Parquet, in order.
 pub const RESULT_COLUMNS: [&str; 17] = [
     "sweep",
     "dataset",
@@ -120,8 +132,12 @@ pub struct SummaryRow {
     pub eps: String,
     /// Seeds, in the order of the rows.
     pub seeds: Vec<u64>,
-    /// Examples per seed.
+    /// Examples per seed; the fewest, where evaluations stopped early.
     pub examples: u32,
+    /// The most examples of a seed.
+    pub most_examples: u32,
+    /// Whether the evaluation of any seed stopped before its last example.
+    pub stopped_early: bool,
     /// AOI.
     pub aoi: Spread,
     /// AAI.
@@ -158,7 +174,9 @@ fn summary_row(group: &[&ResultRow]) -> Option<SummaryRow> {
         norm: first.norm.clone(),
         eps: first.eps.clone(),
         seeds: group.iter().map(|row| row.seed).collect(),
-        examples: first.examples,
+        examples: group.iter().map(|row| row.examples).min()?,
+        most_examples: group.iter().map(|row| row.examples).max()?,
+        stopped_early: group.iter().any(|row| row.stopped_early()),
         aoi: Spread::of(&values(|row| Some(row.aoi)))?,
         aai: Spread::of(&values(|row| Some(row.aai)))?,
         decline_ratio: Spread::of(&values(|row| row.decline_ratio)),
@@ -189,6 +207,8 @@ pub(crate) mod tests {
             decline_ratio: (clean > 0).then(|| f64::from(clean - robust) / f64::from(clean)),
             aai_low: 0.0,
             aai_high: 1.0,
+            stop_at_interval: None,
+            examples_asked: 100,
         }
     }
 
@@ -208,5 +228,19 @@ pub(crate) mod tests {
             Some(Spread { mean: 0.25, deviation: None }),
             "a seed without AOI has no decline ratio"
         );
+    }
+
+    #[test]
+    fn evaluations_that_stopped_early_are_summarized_with_the_numbers_of_their_examples() {
+        let stopped = |seed, examples| ResultRow {
+            examples,
+            stop_at_interval: Some(0.05),
+            examples_asked: 1000,
+            ..row("scratch", "standard", seed, "8/255", 80, 20)
+        };
+        let summary = summarize(&[stopped(0, 512), stopped(1, 256)]);
+        assert_eq!((summary[0].examples, summary[0].most_examples, summary[0].stopped_early), (256, 512, true));
+        let whole = summarize(&[stopped(0, 1000)]);
+        assert_eq!((whole[0].examples, whole[0].stopped_early), (1000, false), "it went through all of them");
     }
 }

@@ -190,6 +190,37 @@ fn keys_norms_and_targets_that_a_method_does_not_take_are_refused() {
 }
 
 #[test]
+fn an_interval_to_stop_at_is_part_of_the_attack_where_it_is_given_and_nowhere_else() {
+    let without = first("method = \"pgd\"\neps = 0.1");
+    assert_eq!(without.stop_at_interval, None);
+    assert!(!serde_json::to_string(&without).unwrap().contains("stop_at_interval"), "its identity stays what it was");
+    let stops = first("method = \"pgd\"\neps = 0.1\nstop_at_interval = 0.05");
+    assert_eq!(stops, AttackConfig { stop_at_interval: Some(0.05), ..without });
+    assert!(serde_json::to_string(&stops).unwrap().ends_with(r#""early_stop":true,"stop_at_interval":0.05}"#));
+    for method in ["uap", "feature", "autoattack", "noise"] {
+        let attack = first(&format!("method = \"{method}\"\neps = 0.1\nstop_at_interval = 0.02"));
+        assert_eq!((attack.stop_at_interval, attack.can_be_split()), (Some(0.02), false), "{method}");
+    }
+}
+
+#[test]
+fn intervals_that_cannot_be_meant_are_refused() {
+    let mut cases = Cases::default();
+    for method in ["cw", "deepfool", "fab"] {
+        cases.attack(&format!("method = \"{method}\"\nstop_at_interval = 0.05"));
+    }
+    for width in ["0", "1", "5", "-0.1", "\"0.05\""] {
+        cases.attack(&format!("method = \"pgd\"\neps = 0.1\nstop_at_interval = {width}"));
+    }
+    cases.attack("method = \"pgd\"\neps = 0.1\nstop_at_intervall = 0.05");
+    let inside = "by = { method = \"pgd\", stop_at_interval = 0.05 }";
+    cases.attack(&format!(
+        "method = \"transfer\"\neps = 0.1\nsource = {{ init = \"scratch\", recipe = \"standard\" }}\n{inside}"
+    ));
+    insta::assert_snapshot!(cases.0);
+}
+
+#[test]
 fn a_transfer_names_a_run_and_an_attack_that_can_be_transferred() {
     let mut cases = Cases::default();
     let transfer = |source: &str, more: &str| format!("method = \"transfer\"\neps = 0.1\nsource = {source}\n{more}");

@@ -17,7 +17,7 @@ use tch::Tensor;
 
 fn pgd(norm: Norm, eps: f64, restarts: u32) -> AttackConfig {
     let method = AttackMethod::Pgd { steps: 8, step_size: eps / 4.0, random_start: true, restarts };
-    AttackConfig { method, norm, eps: Some(eps), target: None, early_stop: true }
+    AttackConfig { method, norm, eps: Some(eps), target: None, early_stop: true, stop_at_interval: None }
 }
 
 fn run(attack: &AttackConfig, batch_size: usize) -> (AttackResult, Tensor) {
@@ -69,7 +69,14 @@ fn outcomes_do_not_depend_on_the_size_of_the_batches() {
 fn random_noise_is_weaker_than_one_step_and_one_step_than_many() {
     for norm in Norm::ALL {
         let eps = radius(norm);
-        let with = |method| AttackConfig { method, norm, eps: Some(eps), target: None, early_stop: true };
+        let with = |method| AttackConfig {
+            method,
+            norm,
+            eps: Some(eps),
+            target: None,
+            early_stop: true,
+            stop_at_interval: None,
+        };
         let clean = run(&with(AttackMethod::Fgsm), 64).0.outcomes.clean_correct();
         let noise = robust(&with(AttackMethod::Noise { draws: 4 }));
         let (fgsm, many) = (robust(&with(AttackMethod::Fgsm)), robust(&pgd(norm, eps, 1)));

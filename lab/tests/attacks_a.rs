@@ -28,7 +28,7 @@ fn evaluation<'a>(model: &'a Model, examples: &'a Examples, attack: &'a AttackCo
 }
 
 fn config(method: AttackMethod, norm: Norm, eps: f64) -> AttackConfig {
-    AttackConfig { method, norm, eps: Some(eps), target: None, early_stop: true }
+    AttackConfig { method, norm, eps: Some(eps), target: None, early_stop: true, stop_at_interval: None }
 }
 
 /// An attack on the model that was trained for a moment, whose output must obey the rules.

@@ -17,7 +17,7 @@ const MANY: &str = "attack.many";
 const FAR: f32 = 1e6;
 
 fn config(method: AttackMethod, norm: Norm) -> AttackConfig {
-    AttackConfig { method, norm, eps: None, target: None, early_stop: false }
+    AttackConfig { method, norm, eps: None, target: None, early_stop: false, stop_at_interval: None }
 }
 
 fn deepfool(steps: u32, candidates: u32) -> AttackMethod {

@@ -14,7 +14,7 @@ use support::trained::{EXAMPLES, examples, model, spec};
 use tch::{Device, Tensor};
 
 fn config(method: AttackMethod, norm: Norm) -> AttackConfig {
-    AttackConfig { method, norm, eps: Some(radius(norm)), target: None, early_stop: true }
+    AttackConfig { method, norm, eps: Some(radius(norm)), target: None, early_stop: true, stop_at_interval: None }
 }
 
 fn radius(norm: Norm) -> f64 {

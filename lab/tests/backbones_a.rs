@@ -231,7 +231,14 @@ fn densenet_and_a_resnet_for_cifar_are_trained_and_attacked() {
         let task = TaskId::from_digest(Digest::of(b"training"));
         let inputs = Inputs { task_checkpoints: [(task, checkpoint)].into(), ..bench.inputs.clone() };
         let method = AttackMethod::Pgd { steps: 2, step_size: 0.1, random_start: true, restarts: 1 };
-        let attack = AttackConfig { method, norm: Norm::Linf, eps: Some(0.2), target: None, early_stop: false };
+        let attack = AttackConfig {
+            method,
+            norm: Norm::Linf,
+            eps: Some(0.2),
+            target: None,
+            early_stop: false,
+            stop_at_interval: None,
+        };
         let weights = Weights::Task { task, head: Head::Keep };
         let attack = AttackSpec { dataset, model, weights, attack, seed: 0, numerics: NUMERICS_VERSION, shard: None };
         let output = lab.execute(&TaskSpec::Attack(attack), &inputs, &mut Notes::default()).unwrap();

@@ -72,7 +72,7 @@ fn the_narrow_net_is_torchvisions_resnet_with_fewer_channels_and_a_small_stem() 
 
 fn config(method: AttackMethod, norm: Norm) -> AttackConfig {
     let eps = if norm == Norm::Linf { 4.0 / 255.0 } else { 0.3 };
-    AttackConfig { method, norm, eps: Some(eps), target: None, early_stop: false }
+    AttackConfig { method, norm, eps: Some(eps), target: None, early_stop: false, stop_at_interval: None }
 }
 
 fn pgd(norm: Norm, steps: u32) -> AttackConfig {

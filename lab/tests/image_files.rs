@@ -62,8 +62,14 @@ fn images_in_files_are_those_in_memory() {
         assert_eq!(floats(&one.pixels), floats(&other.pixels));
     }
     let model = formula_model(Backbone::ResNet18W16, 1, 3);
-    let attack =
-        AttackConfig { method: AttackMethod::Fgsm, norm: Norm::Linf, eps: Some(0.05), target: None, early_stop: true };
+    let attack = AttackConfig {
+        method: AttackMethod::Fgsm,
+        norm: Norm::Linf,
+        eps: Some(0.05),
+        target: None,
+        early_stop: true,
+        stop_at_interval: None,
+    };
     let outcomes = |examples: &Examples| {
         let evaluation = Evaluation {
             aids: Aids::default(),

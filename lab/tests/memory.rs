@@ -29,8 +29,14 @@ fn run(attack: &AttackConfig, activations: Activations, batch_size: usize) -> Ev
 }
 
 fn attacks() -> Vec<AttackConfig> {
-    let linf =
-        |method| AttackConfig { method, norm: Norm::Linf, eps: Some(20.0 / 255.0), target: None, early_stop: true };
+    let linf = |method| AttackConfig {
+        method,
+        norm: Norm::Linf,
+        eps: Some(20.0 / 255.0),
+        target: None,
+        early_stop: true,
+        stop_at_interval: None,
+    };
     let l2 = |method| AttackConfig { norm: Norm::L2, eps: None, ..linf(method) };
     let pgd = AttackMethod::Pgd { steps: 4, step_size: 5.0 / 255.0, random_start: true, restarts: 2 };
     let apgd = |loss| AttackMethod::Apgd { loss, steps: 8, restarts: 1, rho: 0.75, target_classes: 1 };
@@ -121,8 +127,14 @@ fn smaller_batches_change_at_most_the_rounding_and_are_not_used_to_spare_memory(
 /// An attack on the model of `task`, as a task.
 fn attack_on(bench: &Bench, weights: Weights) -> TaskSpec {
     let pgd = AttackMethod::Pgd { steps: 3, step_size: 5.0 / 255.0, random_start: true, restarts: 1 };
-    let attack =
-        AttackConfig { method: pgd, norm: Norm::Linf, eps: Some(16.0 / 255.0), target: None, early_stop: true };
+    let attack = AttackConfig {
+        method: pgd,
+        norm: Norm::Linf,
+        eps: Some(16.0 / 255.0),
+        target: None,
+        early_stop: true,
+        stop_at_interval: None,
+    };
     let (dataset, model) = (bench.dataset.clone(), spec());
     TaskSpec::Attack(AttackSpec { dataset, model, weights, attack, seed: 5, numerics: NUMERICS_VERSION, shard: None })
 }

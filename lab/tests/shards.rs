@@ -28,11 +28,18 @@ fn examples() -> Examples {
 }
 
 fn in_ball(method: AttackMethod) -> AttackConfig {
-    AttackConfig { method, norm: Norm::Linf, eps: Some(24.0 / 255.0), target: None, early_stop: true }
+    AttackConfig {
+        method,
+        norm: Norm::Linf,
+        eps: Some(24.0 / 255.0),
+        target: None,
+        early_stop: true,
+        stop_at_interval: None,
+    }
 }
 
 fn nearest(method: AttackMethod) -> AttackConfig {
-    AttackConfig { method, norm: Norm::L2, eps: None, target: None, early_stop: false }
+    AttackConfig { method, norm: Norm::L2, eps: None, target: None, early_stop: false, stop_at_interval: None }
 }
 
 fn pgd() -> AttackMethod {

@@ -386,6 +386,8 @@ impl From<ResultRow> for v1::ResultRow {
             decline_ratio,
             aai_low,
             aai_high,
+            stop_at_interval,
+            examples_asked,
         } = row;
         Self {
             sweep,
@@ -405,6 +407,8 @@ impl From<ResultRow> for v1::ResultRow {
             decline_ratio,
             aai_low,
             aai_high,
+            stop_at_interval,
+            examples_asked,
         }
     }
 }
@@ -429,6 +433,8 @@ impl From<v1::ResultRow> for ResultRow {
             decline_ratio,
             aai_low,
             aai_high,
+            stop_at_interval,
+            examples_asked,
         } = row;
         Self {
             sweep,
@@ -448,6 +454,9 @@ impl From<v1::ResultRow> for ResultRow {
             decline_ratio,
             aai_low,
             aai_high,
+            stop_at_interval,
+            // A coordinator from before evaluations could stop early does not say it.
+            examples_asked: examples_asked.max(examples),
         }
     }
 }

@@ -14,7 +14,7 @@ use super::watching::{follow, verdict};
 use crate::args::{Global, OutcomeFormat, ResultFormat, RunArgs};
 use crate::client::refused;
 use crate::local::{Local, LocalWorker, coordinator_config, executor_program, slots};
-use crate::render::{Sink, summary_table, write_outcomes, write_results};
+use crate::render::{Sink, footnotes, summary_table, write_outcomes, write_results};
 use crate::source::{self, GoodSweep};
 
 /// Runs a sweep and prints its results.
@@ -93,6 +93,9 @@ fn print_results(args: &RunArgs, sweep: &GoodSweep, rows: &[ResultRow]) -> anyho
         return write_results(rows, args.format, sink);
     }
     writeln!(sink, "{}", summary_table(&summarize(rows))).context("the table cannot be written")?;
+    for note in footnotes(rows) {
+        writeln!(sink, "{note}").context("the table cannot be written")?;
+    }
     for finding in findings(&sweep.sweep, rows) {
         writeln!(sink, "{}", finding.sentence()).context("the finding cannot be written")?;
     }

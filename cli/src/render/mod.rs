@@ -1,11 +1,13 @@
 //! Answers as tables, CSV, JSON and Parquet.
 
 mod columns;
+mod footnotes;
 mod outcomes;
 mod results;
 mod sink;
 pub mod tables;
 
+pub use footnotes::footnotes;
 pub use outcomes::write_outcomes;
 pub use results::{summary_table, write_results};
 pub use sink::Sink;

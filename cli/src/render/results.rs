@@ -9,6 +9,7 @@ use gauntlet_domain::results::{RESULT_COLUMNS, ResultRow, Spread, SummaryRow};
 use parquet::arrow::ArrowWriter;
 
 use super::columns::double;
+use super::footnotes::{early_mark, footnotes};
 use super::sink::Sink;
 use super::tables::{self, align};
 use crate::args::ResultFormat;
@@ -19,7 +20,12 @@ use crate::args::ResultFormat;
 /// The sink takes no bytes.
 pub fn write_results(rows: &[ResultRow], format: ResultFormat, mut sink: Sink) -> anyhow::Result<()> {
     match format {
-        ResultFormat::Table => writeln!(sink, "{}", table(rows))?,
+        ResultFormat::Table => {
+            writeln!(sink, "{}", table(rows))?;
+            for note in footnotes(rows) {
+                writeln!(sink, "{note}")?;
+            }
+        }
         ResultFormat::Csv => write_csv(rows, &mut sink)?,
         ResultFormat::Json => {
             serde_json::to_writer_pretty(&mut sink, rows)?;
@@ -132,7 +138,7 @@ fn table(rows: &[ResultRow]) -> Table {
             row.attack.clone(),
             row.norm.clone(),
             radius(&row.eps),
-            row.examples.to_string(),
+            format!("{}{}", row.examples, early_mark(row.stopped_early())),
             percent(row.aoi),
             percent(row.aai),
             format!("{} – {}", percent(row.aai_low), percent(row.aai_high)),
@@ -157,7 +163,7 @@ pub fn summary_table(rows: &[SummaryRow]) -> Table {
             row.attack.clone(),
             row.norm.clone(),
             radius(&row.eps),
-            format!("{} × {}", row.seeds.len(), row.examples),
+            format!("{} × {}{}", row.seeds.len(), examples(row), early_mark(row.stopped_early)),
             spread(row.aoi),
             spread(row.aai),
             row.decline_ratio.map(spread).unwrap_or_else(|| "–".to_owned()),
@@ -165,6 +171,14 @@ pub fn summary_table(rows: &[SummaryRow]) -> Table {
     }
     align(&mut table, CellAlignment::Right, &[7, 8, 9, 10]);
     table
+}
+
+/// Examples of each seed.
+fn examples(row: &SummaryRow) -> String {
+    match (row.examples, row.most_examples) {
+        (fewest, most) if fewest < most => format!("{fewest}–{most}"),
+        (all, _) => all.to_string(),
+    }
 }
 
 /// A radius for people; a minimum-norm attack may have none.

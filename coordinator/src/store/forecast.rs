@@ -85,11 +85,12 @@ impl Store {
             "update cost_learning set learnt_until = greatest(learnt_until, now() - interval '1 second') returning learnt_until"
         );
         let until = until.fetch_one(&mut *tx).await?;
-        // Later attempts may have gone on from a checkpoint.
+        // Later attempts may have gone on from a checkpoint. What stopped early did its share of the work.
         let rows = sqlx::query!(
-            r#"select s.work as "work!", s.cost, w.devices, extract(epoch from a.ended_at - a.started_at)::double precision as "secs!",
-                a.peak_memory_mib
+            r#"select s.work as "work!", s.cost * coalesce(r.examples::double precision / r.examples_asked, 1) as "cost!", w.devices,
+                extract(epoch from a.ended_at - a.started_at)::double precision as "secs!", a.peak_memory_mib
             from attempts a join task_specs s using (task_id) join workers w using (worker_id)
+                left join attack_results r on r.task_id = a.task_id
             where a.outcome = 'succeeded' and a.attempt = 1 and a.ended_at > $1 and a.ended_at <= $2 and s.work is not null and s.cost > 0
             order by a.ended_at desc
             limit $3"#,

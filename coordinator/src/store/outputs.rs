@@ -26,6 +26,8 @@ pub(super) struct AttackRow<'a> {
     pub attempt: AttemptRef,
     pub result: &'a AttackResult,
     pub minimum_norm: bool,
+    /// Of an evaluation that may stop early: at which width of the interval, and of how many examples.
+    pub stops: Option<(f64, u32)>,
 }
 
 impl<'a> Results<'a> {
@@ -132,14 +134,17 @@ impl<'a> Results<'a> {
         let query = sqlx::query!(
             "with no_longer_needed as (delete from training_checkpoints where task_id = any($1::bytea[]))
             insert into attack_results (task_id, attempt, examples, clean_correct, robust_correct, model_queries, zero_gradient_examples,
-                minimum_norm, label, clean_prediction, adversarial_prediction, clean_loss, adversarial_loss, distance)
+                minimum_norm, stop_at_interval, examples_asked, label, clean_prediction, adversarial_prediction, clean_loss,
+                adversarial_loss, distance)
             select task_id, attempt, examples, clean_correct, robust_correct, model_queries, zero_gradient_examples, minimum_norm,
-                ($10::integer[])[first : first + examples - 1], ($11::integer[])[first : first + examples - 1],
-                ($12::integer[])[first : first + examples - 1], ($13::real[])[first : first + examples - 1],
-                ($14::real[])[first : first + examples - 1], ($15::real[])[first : first + examples - 1]
+                stop_at_interval, examples_asked,
+                ($12::integer[])[first : first + examples - 1], ($13::integer[])[first : first + examples - 1],
+                ($14::integer[])[first : first + examples - 1], ($15::real[])[first : first + examples - 1],
+                ($16::real[])[first : first + examples - 1], ($17::real[])[first : first + examples - 1]
             from unnest($1::bytea[], $2::integer[], $3::integer[], $4::integer[], $5::integer[], $6::integer[], $7::bigint[], $8::bigint[],
-                    $9::boolean[])
-                as n (task_id, attempt, first, examples, clean_correct, robust_correct, model_queries, zero_gradient_examples, minimum_norm)",
+                    $9::boolean[], $10::double precision[], $11::integer[])
+                as n (task_id, attempt, first, examples, clean_correct, robust_correct, model_queries, zero_gradient_examples, minimum_norm,
+                    stop_at_interval, examples_asked)",
             &rows.ids,
             &rows.attempt,
             &rows.first,
@@ -149,6 +154,8 @@ impl<'a> Results<'a> {
             &rows.model_queries,
             &rows.zero_gradient_examples,
             &rows.minimum_norm,
+            &rows.stop_at_interval as _,
+            &rows.examples_asked as _,
             &rows.label,
             &rows.clean_prediction,
             &rows.adversarial_prediction,
@@ -174,6 +181,8 @@ struct AttackRows {
     model_queries: Vec<i64>,
     zero_gradient_examples: Vec<i64>,
     minimum_norm: Vec<bool>,
+    stop_at_interval: Vec<Option<f64>>,
+    examples_asked: Vec<Option<i32>>,
     label: Vec<i32>,
     clean_prediction: Vec<i32>,
     adversarial_prediction: Vec<i32>,
@@ -185,7 +194,7 @@ struct AttackRows {
 impl AttackRows {
     fn of(attacks: &[AttackRow<'_>]) -> Result<Self, Error> {
         let mut rows = Self { ids: task_ids(attacks.iter().map(|it| &it.attempt.task)), ..Self::default() };
-        for AttackRow { attempt, result, minimum_norm } in attacks {
+        for AttackRow { attempt, result, minimum_norm, stops } in attacks {
             let outcomes = &result.outcomes;
             rows.attempt.push(attempt_column(attempt.attempt)?);
             rows.first.push(column(rows.label.len() + 1, "the number of examples")?);
@@ -195,6 +204,8 @@ impl AttackRows {
             rows.model_queries.push(column(result.model_queries, "the number of model queries")?);
             rows.zero_gradient_examples.push(column(result.zero_gradient_examples, "the number of examples")?);
             rows.minimum_norm.push(*minimum_norm);
+            rows.stop_at_interval.push(stops.map(|(width, _)| width));
+            rows.examples_asked.push(stops.map(|(_, asked)| column(asked, "the number of examples")).transpose()?);
             extend(&mut rows.label, &outcomes.label)?;
             extend(&mut rows.clean_prediction, &outcomes.clean_prediction)?;
             extend(&mut rows.adversarial_prediction, &outcomes.adversarial_prediction)?;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use gauntlet_domain::adaptive;
 use gauntlet_domain::experiment::{ArtifactRef, AttackResult, AttackSpec, EpochMetrics, TaskSpec};
 use gauntlet_domain::task::{Event, Failure, FailureClass, Task, TaskState, memory_needed, memory_plan};
 use gauntlet_domain::{AttemptRef, TaskId, WorkerId};
@@ -254,10 +255,7 @@ impl<'a> Batch<'a> {
                 self.end(attempt, task, Event::Succeeded { attempt: number }, "succeeded");
             }
             Content::Attacked(result) => {
-                // An evaluation without a radius is one of a minimum-norm attack.
-                let minimum_norm =
-                    matches!(known.spec(report).as_deref(), Ok(TaskSpec::Attack(spec)) if spec.attack.eps.is_none());
-                self.results.attacks.push(AttackRow { attempt, result, minimum_norm });
+                self.results.attacks.push(attack_row(attempt, result, known.spec(report).as_deref().ok()));
                 self.end(attempt, task, Event::Succeeded { attempt: number }, "succeeded");
             }
             Content::Failed(failure) => {
@@ -312,6 +310,15 @@ impl<'a> Batch<'a> {
     }
 }
 
+fn attack_row<'a>(attempt: AttemptRef, result: &'a AttackResult, spec: Option<&TaskSpec>) -> AttackRow<'a> {
+    let Some(TaskSpec::Attack(spec)) = spec else {
+        return AttackRow { attempt, result, minimum_norm: false, stops: None };
+    };
+    let stops = spec.attack.stop_at_interval.map(|width| (width, spec.examples()));
+    // An evaluation without a radius is one of a minimum-norm attack.
+    AttackRow { attempt, result, minimum_norm: spec.attack.eps.is_none(), stops }
+}
+
 /// Whether the report fits the task.
 fn check(content: &Content, spec: impl FnOnce() -> Spec) -> Result<(), String> {
     let wants_training = match content {
@@ -350,7 +357,7 @@ fn epoch_fits(epoch: u32) -> bool {
 
 fn check_attack(result: &AttackResult, spec: &AttackSpec) -> Result<(), String> {
     let outcomes = &result.outcomes;
-    outcomes.check(spec.examples() as usize).map_err(|problem| problem.to_string())?;
+    adaptive::check_outcomes(outcomes, spec).map_err(|problem| problem.to_string())?;
     let classes = [
         ("label", &outcomes.label, spec.dataset.classes),
         ("clean_prediction", &outcomes.clean_prediction, spec.model.classes),

@@ -45,6 +45,8 @@ struct CellRow {
     decline_ratio: Option<f64>,
     aai_low: f64,
     aai_high: f64,
+    stop_at_interval: Option<f64>,
+    examples_asked: i32,
 }
 
 impl TryFrom<CellRow> for ResultRow {
@@ -69,6 +71,8 @@ impl TryFrom<CellRow> for ResultRow {
             decline_ratio: row.decline_ratio,
             aai_low: row.aai_low,
             aai_high: row.aai_high,
+            stop_at_interval: row.stop_at_interval,
+            examples_asked: unsigned(row.examples_asked)?,
         })
     }
 }
@@ -84,7 +88,7 @@ impl Store {
             r#"select sweep_id as "sweep_id!", position as "position!", dataset as "dataset!", backbone as "backbone!", init as "init!",
                 recipe as "recipe!", seed as "seed!", attack as "attack!", norm as "norm!", eps as "eps!", examples as "examples!",
                 clean_correct as "clean_correct!", robust_correct as "robust_correct!", aoi as "aoi!", aai as "aai!", decline_ratio,
-                aai_low as "aai_low!", aai_high as "aai_high!"
+                aai_low as "aai_low!", aai_high as "aai_high!", stop_at_interval, examples_asked as "examples_asked!"
             from cell_results
             where sweep_id = $1 and position > $2
             order by position

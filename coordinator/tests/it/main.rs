@@ -6,6 +6,7 @@ mod house;
 mod sweep_files;
 mod worker;
 
+mod adaptive;
 mod batches;
 mod cancellation;
 mod cuts;

@@ -217,7 +217,13 @@ fn target_classes(meaning: &'static str) -> Parameter {
 fn in_one_way(norms: [&'static str; 2], own: Vec<Parameter>) -> Vec<Parameter> {
     let eps =
         Parameter::required("eps", "radius in pixel space [0,1], such as \"8/255\"; a list is an axis of the grid");
-    with_common(eps, norms, own)
+    let mut parameters = with_common(eps, norms, own);
+    parameters.push(Parameter {
+        key: "stop_at_interval",
+        default: Some("all examples".to_owned()),
+        meaning: "stop after the first 256 · n examples at which the 95 % interval of AAI is narrower, such as 0.05",
+    });
+    parameters
 }
 
 /// Parameters of one whose iterates may be judged one by one.

@@ -20,6 +20,16 @@ pub struct AttackConfig {
     pub target: Option<TargetClass>,
     /// An example counts as fooled as soon as an iterate fools it, and leaves the batch; otherwise every step is done and the last iterate is judged.
     pub early_stop: bool,
+    /// The evaluation stops after the first block of examples at which the 95 % Wilson interval of AAI is narrower than this; none for all examples.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop_at_interval: Option<f64>,
+}
+
+impl AttackConfig {
+    /// Whether parts of the examples may be attacked apart from the others. What stops early goes through them one after the other.
+    pub fn can_be_split(&self) -> bool {
+        self.stop_at_interval.is_none() && self.method.can_be_split()
+    }
 }
 
 /// The class that a targeted attack leads to.

@@ -8,6 +8,8 @@ mod import;
 mod model;
 mod recipe;
 mod result;
+#[cfg(test)]
+pub(crate) mod samples;
 mod spec;
 mod subset;
 mod threat;

@@ -137,6 +137,22 @@ pub enum InvalidOutcomes {
         /// What the task evaluates.
         expected: usize,
     },
+    /// More examples than an evaluation that may stop early had to evaluate.
+    #[error("outcomes of {found} examples came, and after {enough} the interval was narrow enough to stop")]
+    BeyondStop {
+        /// What came.
+        found: usize,
+        /// Where it should have stopped.
+        enough: usize,
+    },
+    /// A number of examples at which an evaluation that may stop early could not stop.
+    #[error("outcomes of {found} examples came for a task of {asked}, which could not stop there")]
+    NoStop {
+        /// What came.
+        found: usize,
+        /// All the examples of the task.
+        asked: usize,
+    },
     /// A loss or distance that is not a number.
     #[error("`{column}` of example {index} is not a number")]
     NotANumber {
@@ -170,12 +186,13 @@ impl Outcomes {
 
     /// Examples classified right both before and after the attack.
     pub fn robust_correct(&self) -> usize {
+        self.robust().filter(|robust| *robust).count()
+    }
+
+    /// Of each example, whether it is classified right both before and after the attack.
+    pub fn robust(&self) -> impl Iterator<Item = bool> + '_ {
         let after = self.clean_prediction.iter().zip(&self.adversarial_prediction);
-        self.label
-            .iter()
-            .zip(after)
-            .filter(|(label, (clean, adversarial))| label == clean && label == adversarial)
-            .count()
+        self.label.iter().zip(after).map(|(label, (clean, adversarial))| label == clean && label == adversarial)
     }
 
     /// Examples classified right before a minimum-norm attack and by it not fooled within `eps` of the original: over all radii the curve of

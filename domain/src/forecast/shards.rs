@@ -3,13 +3,13 @@
 use crate::experiment::{AttackSpec, EVALUATION_BLOCK, Shard};
 
 /// The shards of an evaluation that is expected to take so many seconds, so that each takes about `shard_secs`: whole blocks, as even as they can be.
-/// None if it stays in one piece: because it is short, has one block, crafts for all examples at once, or because `shard_secs` is 0.
+/// None if it stays in one piece: because it is short, has one block, crafts for all examples at once, may stop early, or because `shard_secs` is 0.
 pub fn shards(spec: &AttackSpec, secs: f64, shard_secs: f64) -> Vec<Shard> {
     let blocks = spec.dataset.examples.div_ceil(EVALUATION_BLOCK);
     let wanted = if shard_secs > 0.0 { (secs / shard_secs).ceil() } else { 1.0 };
     // A number that is none, or too large, is as good as the number of blocks.
     let count = if wanted < f64::from(blocks) { wanted as u32 } else { blocks };
-    if count <= 1 || !spec.attack.method.can_be_split() || spec.shard.is_some() {
+    if count <= 1 || !spec.attack.can_be_split() || spec.shard.is_some() {
         return Vec::new();
     }
     let border = |number: u32| {
@@ -24,40 +24,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::Digest;
-    use crate::experiment::{
-        AttackConfig, AttackMethod, Backbone, DatasetSource, DatasetSpec, Fit, ImageShape, ModelSpec, NUMERICS_VERSION,
-        Norm, Normalize, Stem, Subset, UapMethod, Weights,
-    };
-
-    fn spec(examples: u32, method: AttackMethod) -> AttackSpec {
-        AttackSpec {
-            dataset: dataset(examples),
-            model: ModelSpec {
-                backbone: Backbone::ResNet18W16,
-                stem: Stem::Standard,
-                channels: 1,
-                classes: 10,
-                normalize: Normalize { mean: vec![0.5], std: vec![0.5] },
-            },
-            weights: Weights::Scratch,
-            attack: AttackConfig { method, norm: Norm::Linf, eps: Some(0.1), target: None, early_stop: true },
-            seed: 0,
-            numerics: NUMERICS_VERSION,
-            shard: None,
-        }
-    }
-
-    fn dataset(examples: u32) -> DatasetSpec {
-        DatasetSpec {
-            subset: Subset::default(),
-            source: DatasetSource::SafeTensors { file: Digest::of(b"images") },
-            examples,
-            classes: 10,
-            image: ImageShape { channels: 1, height: 32, width: 32 },
-            fit: Fit::Pad,
-        }
-    }
+    use crate::experiment::samples::{attack_spec as spec, dataset};
+    use crate::experiment::{AttackMethod, UapMethod};
 
     #[test]
     fn short_evaluations_and_those_that_craft_once_stay_in_one_piece() {
@@ -67,6 +35,9 @@ mod tests {
         let by = UapMethod::Gradient { step_size: 0.01, batch_size: 8 };
         let uap = AttackMethod::Uap { crafted_on: Box::new(dataset(100)), by, passes: 1, fooling_rate: 0.9 };
         assert_eq!(shards(&spec(10_000, uap), 1e9, 1.0), []);
+        let mut stops = spec(10_000, AttackMethod::Fgsm);
+        stops.attack.stop_at_interval = Some(0.05);
+        assert_eq!(shards(&stops, 1e9, 1.0), [], "what may stop early goes through its blocks in their order");
     }
 
     #[test]

@@ -226,12 +226,12 @@ impl<'a> Planner<'a> {
                 source: source.as_ref(),
             };
             let method = attacks::method(attack, circumstances, &mut self.mistakes)?;
-            let (norm, target, early_stop) = (attack.norm, attack.target, attack.early_stop);
+            let &AttackSection { norm, target, early_stop, stop_at_interval, .. } = attack;
             let spec = AttackSpec {
                 dataset: arena.test.clone(),
                 model: arena.victim.model.clone(),
                 weights: arena.victim.weights.clone(),
-                attack: AttackConfig { method, norm, eps: circumstances.eps, target, early_stop },
+                attack: AttackConfig { method, norm, eps: circumstances.eps, target, early_stop, stop_at_interval },
                 seed: run.seed,
                 numerics: NUMERICS_VERSION,
                 shard: None,

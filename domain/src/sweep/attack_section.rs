@@ -22,6 +22,8 @@ pub struct AttackSection {
     pub target: Option<TargetClass>,
     /// Whether an example leaves as soon as it is fooled.
     pub early_stop: bool,
+    /// Width of the interval of AAI at which the evaluation stops; none for all examples.
+    pub stop_at_interval: Option<f64>,
     /// First so many of the test split; all if none.
     pub examples: Option<Located<u32>>,
 }

@@ -20,6 +20,8 @@
 //!   is not counted.
 //! * Examples are attacked in blocks of 256, and nothing crosses the border of a block: an evaluation comes to the same bits in one piece, in shards, or
 //!   resumed after any block.
+//! * An evaluation with `stop_at_interval` stops at the border of the first block at which what it found so far suffices: whoever resumes it stops
+//!   at the same one.
 //! * Random starts belong to the example's index, not to its place in a batch. What the size of the batches changes is the rounding of the
 //!   network's own kernels, so an example on the very edge of a decision may fall to either side of it.
 

@@ -45,7 +45,7 @@ struct Saved {
     result: Option<AttackResult>,
 }
 
-/// Attacks all blocks but those that the checkpoint to go on from holds. The observer is asked what it wishes between batches and after each block; a
+/// Attacks all blocks that are evaluated but those that the checkpoint to go on from holds. The observer is asked what it wishes between batches and after each block; a
 /// block in which it wishes to stop is begun anew by whoever goes on.
 ///
 /// # Errors
@@ -62,7 +62,7 @@ pub fn evaluate_resumably(
     };
     observe(&Step::Examples(done.examples()));
     let (mut files, mut saved_at) = (Vec::new(), Instant::now());
-    while (done.blocks as usize) < blocks.count() {
+    while !done.suffices(blocks) {
         let attacked = blocks.attack(done.blocks as usize, &mut |examples| observe(&Step::Examples(examples)));
         let evaluated = match attacked {
             Err(LabError::Interrupted) if done.blocks > 0 => {
@@ -74,7 +74,7 @@ pub fn evaluate_resumably(
         };
         done.add(evaluated.result);
         let wish = observe(&Step::Block);
-        let more = (done.blocks as usize) < blocks.count();
+        let more = !done.suffices(blocks);
         if more && (wish != Wish::GoOn || saved_at.elapsed() >= resumable.checkpoint_interval) {
             let path = done.write(resumable.output_dir, &mut files)?;
             saved_at = Instant::now();
@@ -90,6 +90,10 @@ pub fn evaluate_resumably(
 impl Saved {
     fn examples(&self) -> usize {
         self.result.as_ref().map_or(0, |result| result.outcomes.examples())
+    }
+
+    fn suffices(&self, blocks: &Blocks<'_>) -> bool {
+        blocks.suffice(self.blocks as usize, self.result.as_ref())
     }
 
     fn add(&mut self, next: AttackResult) {

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use gauntlet_domain::adaptive::narrow_enough;
 use gauntlet_domain::experiment::{AttackConfig, AttackResult, EVALUATION_BLOCK};
 use tch::Tensor;
 
@@ -89,12 +90,26 @@ impl<'a> Blocks<'a> {
         if range.len() < total && !method.can_be_split() {
             return Err(LabError::Spec(format!("`{}` crafts for all examples and cannot be split", method.name())));
         }
+        if range.len() < total && !evaluation.attack.can_be_split() {
+            return Err(LabError::Spec("an evaluation that may stop early cannot be split".to_owned()));
+        }
         Ok(Self { attack: attack(method, &evaluation)?, evaluation, range })
     }
 
     /// How many.
     pub fn count(&self) -> usize {
         self.range.len().div_ceil(EVALUATION_BLOCK as usize)
+    }
+
+    /// Whether the first so many of them, which came to this, are all that is evaluated: because there are no more, or because the attack's
+    /// `stop_at_interval` asks for no more.
+    pub fn suffice(&self, blocks: usize, result: Option<&AttackResult>) -> bool {
+        let enough = |result: &AttackResult| {
+            let (robust, examples) = (result.outcomes.robust_correct(), result.outcomes.examples());
+            let narrow = |width| narrow_enough(robust as u64, examples as u64, width);
+            self.evaluation.attack.stop_at_interval.is_some_and(narrow)
+        };
+        blocks >= self.count() || result.is_some_and(enough)
     }
 
     /// Examples in the first so many of them.
@@ -117,7 +132,7 @@ impl<'a> Blocks<'a> {
     }
 }
 
-/// Attacks every example; `progress` hears how many are done.
+/// Attacks every example, whatever `stop_at_interval` says; `progress` hears how many are done.
 ///
 /// # Errors
 /// A model whose output is not finite; no memory.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use gauntlet_domain::AttemptRef;
+use gauntlet_domain::adaptive;
 use gauntlet_domain::experiment::TaskSpec;
 use gauntlet_domain::task::{Failure, FailureClass};
 use gauntlet_executor_ipc::{Execute, TaskOutput};
@@ -199,7 +200,7 @@ impl Worker {
                 self.publish_checkpoint(&output_dir.join(checkpoint)).await
             }
             (TaskOutput::Attacked(result), TaskSpec::Attack(spec)) => {
-                let checked = result.outcomes.check(spec.examples() as usize);
+                let checked = adaptive::check_outcomes(&result.outcomes, spec);
                 checked.map_err(|error| permanent(format!("the executor's result makes no sense: {error}")))?;
                 self.fitting(Content::Attacked(Box::new(result)))
             }

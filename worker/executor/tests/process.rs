@@ -168,8 +168,14 @@ fn a_training_and_an_attack_on_it_run_one_after_the_other() {
     assert_eq!(*finished, attempt);
     let TaskOutput::Trained { checkpoint } = TaskOutput::read(result_path).unwrap() else { panic!("no checkpoint") };
 
-    let attack =
-        AttackConfig { method: AttackMethod::Fgsm, norm: Norm::Linf, eps: Some(0.1), target: None, early_stop: true };
+    let attack = AttackConfig {
+        method: AttackMethod::Fgsm,
+        norm: Norm::Linf,
+        eps: Some(0.1),
+        target: None,
+        early_stop: true,
+        stop_at_interval: None,
+    };
     let (weights, seed) = (Weights::Task { task, head: Head::Keep }, 0);
     let spec = AttackSpec { dataset, model: model(), weights, attack, seed, numerics: NUMERICS_VERSION, shard: None };
     let mut request = execute(TaskSpec::Attack(spec), &files, folder.path());
@@ -253,7 +259,14 @@ fn an_attack_that_is_asked_to_yield_stops_between_two_batches() {
     let (dataset, files) = dataset(folder.path());
     // Many tries of one batch each; on a model that was never trained nobody is fooled for long, for the ball is a point.
     let method = AttackMethod::Pgd { steps: 50, step_size: 1e-9, random_start: true, restarts: 10_000 };
-    let attack = AttackConfig { method, norm: Norm::Linf, eps: Some(1e-9), target: None, early_stop: true };
+    let attack = AttackConfig {
+        method,
+        norm: Norm::Linf,
+        eps: Some(1e-9),
+        target: None,
+        early_stop: true,
+        stop_at_interval: None,
+    };
     let (weights, seed) = (Weights::Scratch, 0);
     let spec = AttackSpec { dataset, model: model(), weights, attack, seed, numerics: NUMERICS_VERSION, shard: None };
     let request = execute(TaskSpec::Attack(spec), &files, folder.path());

@@ -169,6 +169,7 @@ mod tests {
                 eps: Some(8.0 / 255.0),
                 target: None,
                 early_stop: true,
+                stop_at_interval: None,
             },
             seed: 7,
             numerics: 1,

@@ -87,7 +87,14 @@ fn evaluated(golden: &Golden, attack: &dyn Attack, norm: Norm, early_stop: bool)
         Norm::L1 => 6.0,
     };
     // What the attack is called here plays no part.
-    let config = AttackConfig { method: AttackMethod::Fgsm, norm, eps: Some(eps), target: None, early_stop };
+    let config = AttackConfig {
+        method: AttackMethod::Fgsm,
+        norm,
+        eps: Some(eps),
+        target: None,
+        early_stop,
+        stop_at_interval: None,
+    };
     let model = formula_model(Backbone::ResNet18W16, 1, 10);
     let examples = formula_examples("attack.many", golden.classes("many.labels"), 10);
     let evaluation = Evaluation {

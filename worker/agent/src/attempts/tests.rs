@@ -28,8 +28,14 @@ fn spec() -> TaskSpec {
         classes: 2,
         normalize: Normalize { mean: vec![0.5], std: vec![0.5] },
     };
-    let attack =
-        AttackConfig { method: AttackMethod::Fgsm, norm: Norm::Linf, eps: Some(0.1), target: None, early_stop: true };
+    let attack = AttackConfig {
+        method: AttackMethod::Fgsm,
+        norm: Norm::Linf,
+        eps: Some(0.1),
+        target: None,
+        early_stop: true,
+        stop_at_interval: None,
+    };
     TaskSpec::Attack(AttackSpec {
         dataset,
         model,

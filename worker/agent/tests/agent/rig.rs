@@ -135,8 +135,14 @@ fn model() -> ModelSpec {
 
 /// An attack on a fresh model; the seed chooses what the fake executor does.
 pub fn attack(seed: u64) -> TaskSpec {
-    let attack =
-        AttackConfig { method: AttackMethod::Fgsm, norm: Norm::Linf, eps: Some(0.1), target: None, early_stop: true };
+    let attack = AttackConfig {
+        method: AttackMethod::Fgsm,
+        norm: Norm::Linf,
+        eps: Some(0.1),
+        target: None,
+        early_stop: true,
+        stop_at_interval: None,
+    };
     let spec = AttackSpec {
         dataset: dataset(),
         model: model(),

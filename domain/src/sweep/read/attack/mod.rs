@@ -6,6 +6,8 @@ mod gradient;
 mod method;
 mod other_images;
 
+use std::ops::Bound;
+
 use self::method::{METHODS, Method};
 use super::epsilon::{NORMS, epsilon};
 use super::names::{AxisNames, required_name};
@@ -39,6 +41,7 @@ pub(super) fn read<'a>(mut table: Table<'a>, names: &AxisNames<'a>, seeds: &[u64
     let eps = eps(&mut table, method, some_norm);
     let target = target(&mut table, method);
     let early_stop = early_stop(&mut table, method);
+    let stop_at_interval = stop_at_interval(&mut table, method);
     method.refuse_foreign_keys(&mut table);
     let template = match method {
         Method::Transfer => other_images::transfer(&mut table, names, seeds, norm),
@@ -47,7 +50,17 @@ pub(super) fn read<'a>(mut table: Table<'a>, names: &AxisNames<'a>, seeds: &[u64
     let at = table.at.clone();
     table.finish();
     let (target, eps) = (target?, eps?);
-    Some(AttackSection { name: name?, at, method: template?, norm: norm?, eps, target, early_stop, examples })
+    Some(AttackSection {
+        name: name?,
+        at,
+        method: template?,
+        norm: norm?,
+        eps,
+        target,
+        early_stop,
+        stop_at_interval,
+        examples,
+    })
 }
 
 /// Reads the parameters of a method that needs no other run.
@@ -101,6 +114,17 @@ fn early_stop(table: &mut Table<'_>, method: Method) -> bool {
     defaults::EARLY_STOP
 }
 
+fn stop_at_interval(table: &mut Table<'_>, method: Method) -> Option<f64> {
+    if method.minimum_norm() {
+        let why =
+            "is no choice of the method `NAME`: one evaluation answers every ε, and AAI has another interval at each";
+        table.refuse(&["stop_at_interval"], &why.replace("NAME", method.name()));
+        return None;
+    }
+    let width = NumberRange::of((Bound::Excluded(0.0), Bound::Excluded(1.0)));
+    table.field("stop_at_interval").and_then(|field| field.number(&width))
+}
+
 /// One radius or a list of them.
 fn radii(field: &Field<'_>, norm: Norm) -> Option<Vec<Epsilon>> {
     let mut seen = std::collections::HashMap::new();
@@ -122,5 +146,5 @@ fn radii(field: &Field<'_>, norm: Norm) -> Option<Vec<Epsilon>> {
 
 /// A number above 0 and at most 1.
 fn share() -> NumberRange {
-    NumberRange::of((std::ops::Bound::Excluded(0.0), std::ops::Bound::Included(1.0)))
+    NumberRange::of((Bound::Excluded(0.0), Bound::Included(1.0)))
 }
