@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use gauntlet_domain::experiment::TaskSpec;
 use gauntlet_domain::schedule::WorkerView;
-use gauntlet_domain::{AttemptNumber, AttemptRef, TaskId, WorkerId};
+use gauntlet_domain::{AttemptNumber, AttemptRef, Digest, TaskId, WorkerId};
 use gauntlet_proto::v1::coordinator_message::Message;
 use gauntlet_proto::v1::{self, CoordinatorMessage};
 use tokio::sync::{mpsc, oneshot};
@@ -384,6 +384,14 @@ impl Sessions {
         }
     }
 
+    /// Tells a worker to delete artifacts. False if the session is over.
+    pub fn order_deletion(&self, worker: &WorkerId, number: i64, artifacts: &[Digest]) -> bool {
+        let digests = artifacts.iter().map(ToString::to_string).collect();
+        let order = Message::DeleteArtifacts(v1::DeleteArtifacts { digests });
+        let sent = self.with(worker, Some(number), |session| session.send(order));
+        self.close_if_unread(worker, number, sent)
+    }
+
     fn with<T>(&self, worker: &WorkerId, number: Option<i64>, change: impl FnOnce(&mut Session) -> T) -> Option<T> {
         let mut sessions = self.lock();
         let session =
@@ -421,8 +429,6 @@ fn close(session: Session, status: Status) {
 
 #[cfg(test)]
 mod tests {
-    use gauntlet_domain::Digest;
-
     use super::*;
 
     fn attempt(number: u32) -> AttemptRef {

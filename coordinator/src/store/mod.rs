@@ -2,10 +2,12 @@
 //! [`Work`], but for the claim of ready tasks, which mirrors `Event::Leased` for a whole batch in one statement.
 //!
 //! Locks are taken in one order everywhere, so that transactions never deadlock: workers by id, the sweep, specs, tasks by `(depth, task_id)`
-//! (inputs first), files, counts of sweeps by sweep. Tasks are locked `for no key update`, which lets rows that refer to them be inserted beside it.
+//! (inputs first), files, artifacts, counts of sweeps by sweep. Tasks are locked `for no key update`, which lets rows that refer to them be inserted beside it.
 
+mod artifacts;
 mod claim;
 mod counts;
+mod deletion;
 mod error;
 mod explain;
 mod fleet;
@@ -16,6 +18,7 @@ mod merge;
 mod outputs;
 mod pauses;
 mod queues;
+mod removal;
 mod report;
 mod results;
 mod rows;
@@ -36,12 +39,14 @@ use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
 pub use claim::{ClaimFor, Claimed, TrainingCheckpoint};
+pub use deletion::Deletion;
 pub use error::{Error, retry_conflicts};
 pub use explain::{AttemptRow, InputRow, TaskDetails};
 pub use fleet::WorkerRow;
 pub use forecast::{Foresight, UnfinishedRow};
 pub use leases::{Hello, Orphan, Welcomed};
 pub use queues::Contenders;
+pub use removal::Removal;
 pub use report::{Content, Report, Stored, Verdict};
 pub use submit::Charge;
 pub use sweeps::{EndedRow, Resolved, RunningRow, SweepStatus};

@@ -6,9 +6,11 @@ mod house;
 mod sweep_files;
 mod worker;
 
+mod artifacts;
 mod batches;
 mod cancellation;
 mod cuts;
+mod deletion;
 mod failures;
 mod fairness;
 
