@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use gauntlet_domain::share::UserName;
@@ -74,6 +75,9 @@ pub enum Command {
     Prioritize(PrioritizeArgs),
     /// Give the tasks of a sweep that ended without a result another try.
     Retry(SweepArgs),
+    /// Delete a sweep with its results, and everything that no other sweep wants, checkpoints included. Nobody sees it from then on; the removal goes on in
+    /// the background.
+    Delete(DeleteArgs),
     /// List sweeps, the latest first.
     Sweeps(ListArgs),
     /// Print the results of a sweep: one row per run × attack.
@@ -133,7 +137,23 @@ pub struct UpArgs {
     #[command(flatten)]
     pub planning: PlanningArgs,
     #[command(flatten)]
+    pub retention: RetentionArgs,
+    #[command(flatten)]
     pub executor: ExecutorArgs,
+}
+
+#[derive(Debug, Clone, Copy, ClapArgs)]
+pub struct RetentionArgs {
+    /// Delete sweeps that ended longer ago, as `gauntlet delete` does [default: keep them for ever].
+    #[arg(long, env = "GAUNTLET_RETAIN_DAYS", value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub retain_days: Option<u32>,
+}
+
+impl RetentionArgs {
+    /// How long sweeps are kept after their end.
+    pub fn time(self) -> Option<Duration> {
+        self.retain_days.map(|days| Duration::from_secs(u64::from(days) * 24 * 60 * 60))
+    }
 }
 
 #[derive(Debug, ClapArgs)]
@@ -146,6 +166,8 @@ pub struct CoordinatorArgs {
     pub lease_ttl_secs: u64,
     #[command(flatten)]
     pub planning: PlanningArgs,
+    #[command(flatten)]
+    pub retention: RetentionArgs,
 }
 
 #[derive(Debug, Clone, Copy, ClapArgs)]
@@ -299,6 +321,15 @@ pub struct SweepArgs {
     pub id: String,
     #[arg(long, value_enum, default_value_t = ListFormat::Table)]
     pub format: ListFormat,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct DeleteArgs {
+    #[command(flatten)]
+    pub sweep: SweepArgs,
+    /// Stop it first if it has not ended; otherwise that is refused.
+    #[arg(long)]
+    pub cancel: bool,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -25,6 +25,10 @@ pub struct Config {
     pub order: Order,
     /// How often it is learnt from finished attempts what work takes.
     pub learning_interval: Duration,
+    /// How long sweeps are kept after their end; for ever where it is none.
+    pub retention: Option<Duration>,
+    /// How often it is looked for something to remove, where nothing tells of it.
+    pub removal_interval: Duration,
     /// Most connections to the database.
     pub database_connections: u32,
     /// How long to wait for the database at the start.
@@ -42,6 +46,8 @@ impl Default for Config {
             shard_time: Duration::from_secs(120),
             order: Order::CriticalPath,
             learning_interval: Duration::from_secs(5),
+            retention: None,
+            removal_interval: Duration::from_secs(5),
             database_connections: 16,
             database_patience: Duration::from_secs(30),
         }

@@ -3,7 +3,8 @@
 //! * `store`: the only SQL;
 //! * `services`: the gRPC services, thin;
 //! * `sessions`: the workers that are here, in memory;
-//! * `dispatch`: the scheduling loop; `leases`: the loop that looks after leases; `learning`: the one that learns what work takes;
+//! * `dispatch`: the scheduling loop; `leases`: the loop that looks after leases; `learning`: the one that learns what work takes; `removal`: the
+//!   one that removes what was deleted;
 //! * `status`: the one translation from errors to gRPC status.
 //!
 //! Everything is decided by `gauntlet-domain`: what a sweep becomes, what an event does to a task, which task goes where. Here it is loaded, written
@@ -19,6 +20,7 @@ mod learning;
 mod leases;
 mod outage;
 mod preempt;
+mod removal;
 mod reports;
 mod server;
 mod services;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use gauntlet_domain::experiment::AttackResult;
+use gauntlet_domain::task::Timestamp;
 use gauntlet_domain::{AttemptRef, TaskId, WorkerId};
 use gauntlet_proto::convert::{self, InvalidField};
 use gauntlet_proto::v1::acknowledge::Verdict as WireVerdict;
@@ -74,10 +75,11 @@ impl Reports {
     pub async fn hand_in(&self, shared: &Shared, worker: &WorkerId, report: v1::Report, outbox: &Outbox) -> bool {
         let (report_id, bytes) = (report.report_id.clone(), report.encoded_len());
         let peak_memory_mib = report.peak_memory_mib.map(|mib| mib.min(MAX_MEMORY_MIB));
+        let uploaded_after = report.uploaded_after_micros.map(Timestamp);
         let (attempt, content) = match understand(report) {
             Ok(understood) => understood,
             Err(problem) => {
-                answer(shared, outbox, report_id, WireVerdict::Invalid, problem.to_string());
+                answer(shared, outbox, acknowledgement(report_id, Verdict::Invalid(problem.to_string())));
                 return true;
             }
         };
@@ -85,7 +87,7 @@ impl Reports {
         let Ok(room) = Arc::clone(&self.room).acquire_many_owned(share).await else { return false };
         let ends = ends(&content);
         let spec = shared.sessions.reports(worker, attempt, ends);
-        let report = Report { worker: worker.clone(), attempt, spec, content, peak_memory_mib };
+        let report = Report { worker: worker.clone(), attempt, spec, content, peak_memory_mib, uploaded_after };
         let waiting = Waiting { report, report_id, bytes, outbox: outbox.clone(), _room: room };
         let taken = self.lanes.get(lane_of(attempt.task)).is_some_and(|lane| lane.send(waiting).is_ok());
         if taken && ends {
@@ -205,13 +207,21 @@ fn conclude(shared: &Arc<Shared>, part: Vec<Waiting>, stored: Stored) {
     }
     shared.committed(&transitions);
     for ((outbox, report_id), verdict) in answers.into_iter().zip(verdicts) {
-        let (verdict, message) = match verdict {
-            Verdict::Accepted => (WireVerdict::Accepted, String::new()),
-            Verdict::Stale(reason) => (WireVerdict::Stale, reason),
-            Verdict::Invalid(problem) => (WireVerdict::Invalid, problem),
-        };
-        answer(shared, &outbox, report_id, verdict, message);
+        answer(shared, &outbox, acknowledgement(report_id, verdict));
     }
+}
+
+fn acknowledgement(report_id: String, verdict: Verdict) -> v1::Acknowledge {
+    let (verdict, message, deleted_at) = match verdict {
+        Verdict::Accepted => (WireVerdict::Accepted, String::new(), None),
+        Verdict::Stale(reason) => (WireVerdict::Stale, reason, None),
+        Verdict::Invalid(problem) => (WireVerdict::Invalid, problem, None),
+        Verdict::UploadAgain(deleted_at) => {
+            (WireVerdict::UploadAgain, "the artifact was deleted from the store".to_owned(), deleted_at)
+        }
+    };
+    let deleted_at_micros = deleted_at.map(|Timestamp(micros)| micros);
+    v1::Acknowledge { report_id, verdict: verdict.into(), message, deleted_at_micros }
 }
 
 /// What follows for the session of the worker.
@@ -220,12 +230,17 @@ fn follow(shared: &Shared, report: &Report, verdict: &Verdict) {
     if matches!(content, Content::Trained(_)) && *verdict == Verdict::Accepted {
         shared.sessions.holds(worker, attempt.task);
     }
-    if ends(content) || *verdict != Verdict::Accepted {
+    // One whose artifact has to be uploaded again is not over.
+    let awaited = matches!(verdict, Verdict::UploadAgain(_));
+    if !awaited && (ends(content) || *verdict != Verdict::Accepted) {
         shared.sessions.ended(worker, *attempt, None);
     }
     let (task, number) = (attempt.task, attempt.attempt.0);
     match verdict {
         Verdict::Accepted => {}
+        Verdict::UploadAgain(_) => {
+            tracing::info!(task = task.short(), attempt = number, %worker, "a report names an artifact that was deleted");
+        }
         Verdict::Stale(reason) => {
             tracing::info!(task = task.short(), attempt = number, %worker, reason, "a stale report changed nothing");
         }
@@ -235,8 +250,7 @@ fn follow(shared: &Shared, report: &Report, verdict: &Verdict) {
     }
 }
 
-fn answer(shared: &Shared, outbox: &Outbox, report_id: String, verdict: WireVerdict, message: String) {
-    let acknowledge = v1::Acknowledge { report_id, verdict: verdict.into(), message };
+fn answer(shared: &Shared, outbox: &Outbox, acknowledge: v1::Acknowledge) {
     let message = Ok(CoordinatorMessage { message: Some(Message::Acknowledge(acknowledge)) });
     match outbox.try_send(message) {
         Ok(()) => {}

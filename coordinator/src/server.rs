@@ -22,7 +22,7 @@ use crate::services::{Fleet, Sweeps, Workers};
 use crate::shared::Shared;
 use crate::status::Error;
 use crate::store::{self, Store};
-use crate::{dispatch, learning, leases, reports};
+use crate::{dispatch, learning, leases, removal, reports};
 
 /// Bytes under way before the sender waits for the receiver: outcomes and results fill a fast line.
 const STREAM_WINDOW: u32 = 1024 * 1024;
@@ -89,6 +89,7 @@ impl Coordinator {
         shared.tasks.spawn(dispatch::run(Arc::clone(&shared)));
         shared.tasks.spawn(leases::run(Arc::clone(&shared)));
         shared.tasks.spawn(learning::run(Arc::clone(&shared)));
+        shared.tasks.spawn(removal::run(Arc::clone(&shared)));
         shared.tasks.spawn(report_health(Arc::clone(&shared), reporter));
         tracing::info!(%address, coordinator = shared.config.coordinator_id, "the coordinator is ready");
         Ok(Self { shared, address, serving: Some(serving) })

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use gauntlet_domain::experiment::TaskSpec;
 use gauntlet_domain::forecast::DeviceKind;
 use gauntlet_domain::schedule::WorkerView;
-use gauntlet_domain::{AttemptRef, TaskId, WorkerId};
+use gauntlet_domain::{AttemptRef, Digest, TaskId, WorkerId};
 use gauntlet_proto::v1;
 use gauntlet_proto::v1::coordinator_message::Message;
 use tonic::Status;
@@ -253,6 +253,14 @@ impl Sessions {
         }
     }
 
+    /// Tells a worker to delete artifacts. False if the session is over.
+    pub fn order_deletion(&self, worker: &WorkerId, number: i64, artifacts: &[Digest]) -> bool {
+        let digests = artifacts.iter().map(ToString::to_string).collect();
+        let order = Message::DeleteArtifacts(v1::DeleteArtifacts { digests });
+        let sent = self.with(worker, Some(number), |session| session.send(order));
+        self.close_if_unread(worker, number, sent)
+    }
+
     fn with<T>(&self, worker: &WorkerId, number: Option<i64>, change: impl FnOnce(&mut Session) -> T) -> Option<T> {
         let mut sessions = self.lock();
         let session =
@@ -290,7 +298,7 @@ fn close(session: Session, status: Status) {
 
 #[cfg(test)]
 mod tests {
-    use gauntlet_domain::{AttemptNumber, Digest};
+    use gauntlet_domain::AttemptNumber;
     use gauntlet_proto::v1::CoordinatorMessage;
     use tokio::sync::{mpsc, oneshot};
 

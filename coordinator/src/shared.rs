@@ -30,6 +30,8 @@ pub struct Shared {
     pub outage: Outage,
     /// Wakes the scheduling loop.
     pub dispatch: Notify,
+    /// Wakes the loop that removes what was deleted.
+    pub removal: Notify,
     /// Held from a claim until the sessions know of it, so that nobody takes a fresh lease for a forgotten one.
     pub claiming: Mutex<()>,
     /// How long sweeps will still take, as last found.
@@ -52,6 +54,7 @@ impl Shared {
             reports,
             outage: Outage::default(),
             dispatch: Notify::new(),
+            removal: Notify::new(),
             claiming: Mutex::new(()),
             times_left: TimesLeft::default(),
             changes: watch::Sender::new(0),

@@ -8,6 +8,7 @@
 //! * [`findings`]: what the rows say about the claim;
 //! * [`masking`]: signs that a robust accuracy is owed to masked gradients;
 //! * [`task`]: the state machine of a task;
+//! * [`artifact`]: what becomes of a report that names an artifact on its way out;
 //! * [`forecast`]: what work will take, learnt from what it took;
 //! * [`share`]: who shares the workers, and on what terms;
 //! * [`schedule`]: which ready task goes to which worker;
@@ -16,6 +17,7 @@
 //! This crate must **not** know: the clock, randomness, files, the network, async, SQL, the wire format, or tch. Time comes in as an argument.
 
 pub mod adaptive;
+pub mod artifact;
 pub mod catalogue;
 pub mod digest;
 pub mod experiment;

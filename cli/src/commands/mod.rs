@@ -33,6 +33,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Submit(args) => sweeps::submit(&global, &args).await,
         Command::Watch(args) => sweeps::watch(&global, &args).await,
         Command::Cancel(args) => sweeps::cancel(&global, &args).await,
+        Command::Delete(args) => sweeps::delete(&global, &args).await,
         Command::Pause(args) => sweeps::pause(&global, &args).await,
         Command::Resume(args) => sweeps::resume(&global, &args).await,
         Command::Prioritize(args) => sweeps::prioritize(&global, &args).await,

@@ -34,7 +34,7 @@ pub async fn coordinator(global: &Global, args: &CoordinatorArgs) -> anyhow::Res
     let usual = local::coordinator_config(args.planning);
     // A lease must outlast a few lost heartbeats.
     let heartbeat_interval = usual.heartbeat_interval.min(lease_ttl / 5);
-    let config = CoordinatorConfig { lease_ttl, heartbeat_interval, ..usual };
+    let config = CoordinatorConfig { lease_ttl, heartbeat_interval, retention: args.retention.time(), ..usual };
     let coordinator = local::coordinator(config, &database_url, &args.listen).await?;
     eprintln!("coordinator: http://{}", coordinator.address());
     stop_signal().await?;

@@ -1,4 +1,4 @@
-//! `gauntlet submit`, `watch`, `cancel`, `pause`, `resume`, `prioritize`, `retry` and `sweeps`.
+//! `gauntlet submit`, `watch`, `cancel`, `delete`, `pause`, `resume`, `prioritize`, `retry` and `sweeps`.
 
 use std::process::ExitCode;
 
@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::connection::Connection;
 use super::run::{paused, submission};
 use super::watching::{follow, verdict};
-use crate::args::{Global, ListArgs, ListFormat, PauseArgs, PrioritizeArgs, SubmitArgs, SweepArgs};
+use crate::args::{DeleteArgs, Global, ListArgs, ListFormat, PauseArgs, PrioritizeArgs, SubmitArgs, SweepArgs};
 use crate::client::refused;
 use crate::render::tables;
 use crate::source;
@@ -58,6 +58,25 @@ pub async fn cancel(global: &Global, args: &SweepArgs) -> anyhow::Result<ExitCod
     let answer = connection.client.sweeps.cancel_sweep(v1::CancelSweepRequest { sweep_id: args.id.clone() }).await;
     connection.close().await;
     print_sweeps(&[answer.map_err(refused)?.into_inner()], args.format)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Deletes a sweep.
+///
+/// # Errors
+/// The sweep is unknown, or has not ended.
+pub async fn delete(global: &Global, args: &DeleteArgs) -> anyhow::Result<ExitCode> {
+    let mut connection = Connection::to_any(global).await?;
+    let request = v1::DeleteSweepRequest { sweep_id: args.sweep.id.clone(), cancel: args.cancel };
+    let answer = connection.client.sweeps.delete_sweep(request).await;
+    connection.close().await;
+    let sweep = answer.map_err(refused)?.into_inner().sweep_id;
+    match args.sweep.format {
+        ListFormat::Json => println!("{}", serde_json::json!({ "sweep": sweep })),
+        ListFormat::Table => {
+            println!("sweep {sweep} is deleted; what no other sweep wants is removed in the background")
+        }
+    }
     Ok(ExitCode::SUCCESS)
 }
 

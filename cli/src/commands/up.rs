@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use gauntlet_coordinator::Config;
 
 use super::connection::endpoint_file;
 use super::roles::stop_signal;
@@ -18,7 +19,8 @@ pub async fn up(global: &Global, args: &UpArgs) -> anyhow::Result<ExitCode> {
     if slots > 0 {
         executor_program(&args.executor)?;
     }
-    let local = Local::start_with(coordinator_config(args.planning), global, &args.listen).await?;
+    let config = Config { retention: args.retention.time(), ..coordinator_config(args.planning) };
+    let local = Local::start_with(config, global, &args.listen).await?;
     let served = serve(global, args, slots, &local).await;
     let _ = std::fs::remove_file(endpoint_file(global));
     local.stop().await;

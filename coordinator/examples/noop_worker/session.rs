@@ -241,7 +241,7 @@ impl Session {
         let report_id = self.reports.to_string();
         let is_result = matches!(content, Content::Attacked(_));
         self.reported.insert(report_id.clone(), (Instant::now(), is_result));
-        self.say(Message::Report(v1::Report { report_id, attempt, content: Some(content), peak_memory_mib: None }));
+        self.say(Message::Report(v1::Report { report_id, attempt, content: Some(content), ..Default::default() }));
     }
 
     fn acknowledged(&mut self, acknowledge: &v1::Acknowledge) {

@@ -90,7 +90,7 @@ pub fn results(shared: Arc<Shared>, sweep: String) -> ReceiverStream<Result<v1::
         loop {
             let page = reader.outage.note(reader.store.results_after(&sweep, position, PAGE).await)?;
             if page.last.is_none() {
-                return Ok(());
+                return still_there(&reader, &sweep).await;
             }
             position = page.last;
             for row in page.rows {
@@ -117,6 +117,14 @@ pub fn outcomes(shared: Arc<Shared>, sweep: String) -> ReceiverStream<Result<v1:
             let Some(place) = place.into_iter().next() else { return Ok(()) };
             place.send(Ok(batch));
         }
-        Ok(())
+        still_there(&reader, &sweep).await
     })
+}
+
+/// Whoever read a sweep that was deleted meanwhile must not take a part for the whole.
+async fn still_there(shared: &Shared, sweep: &str) -> Result<(), Error> {
+    match shared.outage.note(shared.store.sweep_status(sweep).await)? {
+        Some(_) => Ok(()),
+        None => Err(Error::NotFound(format!("sweep `{sweep}` was deleted while it was read"))),
+    }
 }

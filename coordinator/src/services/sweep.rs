@@ -21,7 +21,7 @@ use crate::explain::{Fleet, explain};
 use crate::shared::Shared;
 use crate::source::{Planned, plan};
 use crate::status::Error;
-use crate::store::{self, Charge, Foresight, Resolved, SweepStatus, TaskDetails, retry_conflicts};
+use crate::store::{self, Charge, Deletion, Foresight, Resolved, SweepStatus, TaskDetails, retry_conflicts};
 use crate::time_left;
 
 /// Sweeps listed where nothing else is asked for.
@@ -195,6 +195,28 @@ impl SweepService for Sweeps {
         self.0.committed(&transitions);
         self.0.changed();
         Ok(Response::new(wire::sweep(&self.0, self.status(&id).await?)))
+    }
+
+    async fn delete_sweep(
+        &self,
+        request: Request<v1::DeleteSweepRequest>,
+    ) -> Result<Response<v1::DeleteSweepResponse>, Status> {
+        let v1::DeleteSweepRequest { sweep_id, cancel } = request.into_inner();
+        let id = self.resolve(&sweep_id).await?;
+        match self.noted(retry_conflicts(|| self.0.store.delete_sweep(&id, cancel)).await)? {
+            Deletion::Deleted(transitions) => {
+                tracing::info!(sweep = id, tasks = transitions.len(), "a sweep was deleted");
+                self.0.committed(&transitions);
+                self.0.changed();
+                self.0.removal.notify_one();
+                Ok(Response::new(v1::DeleteSweepResponse { sweep_id: id }))
+            }
+            Deletion::Unknown => Err(Error::NotFound(format!("there is no sweep `{id}`")).into()),
+            Deletion::Unfinished(tasks) => {
+                let problem = format!("sweep {id} has not ended: {tasks} of its tasks are unfinished; cancel it first");
+                Err(Error::Precondition(problem).into())
+            }
+        }
     }
 
     async fn pause_sweep(&self, request: Request<v1::PauseSweepRequest>) -> Result<Response<v1::Sweep>, Status> {

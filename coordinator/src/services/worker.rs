@@ -14,6 +14,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::hello::{self, Understood};
+use crate::removal;
 use crate::sessions::{Leaving, Outbox, Progress, Session, Told};
 use crate::shared::Shared;
 use crate::status::Error;
@@ -143,6 +144,12 @@ impl Reader {
             Some(FromWorker::Progress(progress)) => self.progress(progress).await,
             Some(FromWorker::Draining(_)) => {
                 self.drain();
+                Ok(())
+            }
+            Some(FromWorker::ArtifactsDeleted(said)) => {
+                let (deleted, failed) = removal::understand(&said).map_err(Error::from)?;
+                let (shared, worker) = (Arc::clone(&self.shared), self.worker.clone());
+                self.shared.tasks.spawn(removal::note_deleted(shared, worker, self.number, deleted, failed));
                 Ok(())
             }
             Some(FromWorker::Report(report)) => {

@@ -204,7 +204,8 @@ impl Store {
 
     async fn sweeps_of(&self, id: TaskId) -> Result<Vec<String>, Error> {
         let rows = sqlx::query_scalar!(
-            "select sweep_id from sweep_tasks where task_id = $1 order by sweep_id limit 100",
+            "select sweep_id from sweep_tasks join sweeps using (sweep_id) where task_id = $1 and deleted_at is null
+            order by sweep_id limit 100",
             bytes(id)
         );
         Ok(rows.fetch_all(&self.pool).await?)

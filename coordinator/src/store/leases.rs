@@ -333,6 +333,6 @@ pub(super) fn attempt_of(task: &LockedTask) -> AttemptRef {
     AttemptRef { task: task.id, attempt: task.task.attempt }
 }
 
-fn interval(duration: Duration) -> Result<PgInterval, Error> {
-    Ok(PgInterval { months: 0, days: 0, microseconds: column(duration.as_micros(), "a lease")? })
+pub(super) fn interval(duration: Duration) -> Result<PgInterval, Error> {
+    Ok(PgInterval { months: 0, days: 0, microseconds: column(duration.as_micros(), "a length of time")? })
 }

@@ -2,10 +2,12 @@
 //! [`Work`], but for the claim of ready tasks, which mirrors `Event::Leased` for a whole batch in one statement.
 //!
 //! Locks are taken in one order everywhere, so that transactions never deadlock: workers by id, the sweep, specs, demands, tasks by `(depth, task_id)`
-//! (inputs first), files, counts of sweeps by sweep. Tasks are locked `for no key update`, which lets rows that refer to them be inserted beside it.
+//! (inputs first), files, artifacts, counts of sweeps by sweep. Tasks are locked `for no key update`, which lets rows that refer to them be inserted beside it.
 
+mod artifacts;
 mod claim;
 mod counts;
+mod deletion;
 mod demands;
 mod error;
 mod explain;
@@ -17,6 +19,7 @@ mod merge;
 mod outputs;
 mod pauses;
 mod queues;
+mod removal;
 mod report;
 mod results;
 mod rows;
@@ -37,6 +40,7 @@ use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
 pub use claim::{ClaimFor, Claimed, TrainingCheckpoint};
+pub use deletion::Deletion;
 pub use demands::{DemandRow, Learnt};
 pub use error::{Error, retry_conflicts};
 pub use explain::{AttemptRow, InputRow, TaskDetails};
@@ -44,6 +48,7 @@ pub use fleet::WorkerRow;
 pub use forecast::{Foresight, UnfinishedRow};
 pub use leases::{Hello, Orphan, Welcomed};
 pub use queues::{Contenders, Front, PreemptibleRow};
+pub use removal::Removal;
 pub use report::{Content, Report, Stored, Verdict};
 pub use submit::Charge;
 pub use sweeps::{EndedRow, Resolved, RunningRow, SweepStatus};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use gauntlet_domain::experiment::{ArtifactRef, AttackResult, EpochMetrics};
-use gauntlet_domain::{AttemptRef, TaskId};
+use gauntlet_domain::{AttemptRef, Digest, TaskId};
 use sqlx::{Postgres, Transaction};
 
 use super::Error;
@@ -39,12 +39,21 @@ impl<'a> Results<'a> {
         }
     }
 
-    /// Adds a state from which a training can go on.
-    pub fn add_training_checkpoint(&mut self, attempt: AttemptRef, checkpoint: &'a TrainingCheckpoint) {
-        let place = self.training_checkpoints.entry(attempt.task).or_insert((attempt, checkpoint));
+    /// Adds a state from which a training can go on. Gives the file of one that is not needed beside another.
+    pub fn add_training_checkpoint(
+        &mut self,
+        attempt: AttemptRef,
+        checkpoint: &'a TrainingCheckpoint,
+    ) -> Option<Digest> {
+        let Some(place) = self.training_checkpoints.get_mut(&attempt.task) else {
+            self.training_checkpoints.insert(attempt.task, (attempt, checkpoint));
+            return None;
+        };
+        let mut other = checkpoint;
         if (place.0.attempt, place.1.epoch) <= (attempt.attempt, checkpoint.epoch) {
-            *place = (attempt, checkpoint);
+            other = std::mem::replace(place, (attempt, checkpoint)).1;
         }
+        Some(other.artifact.digest)
     }
 
     /// Writes everything, each kind in one statement.

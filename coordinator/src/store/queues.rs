@@ -197,7 +197,8 @@ pub(super) fn requirements(labels: Option<serde_json::Value>, memory_mib: Option
     })
 }
 
-/// The sweep of this queue is charged for what is tried again for it, and for what waits for a sweep that is cancelled or paused. The tasks are locked.
+/// The sweep of this queue is charged for what is tried again for it, and for what waits or runs for a sweep that is cancelled or paused. The tasks are
+/// locked.
 pub(super) async fn take_charge<'a>(
     queue_key: i32,
     tasks: impl IntoIterator<Item = &'a TaskId>,
@@ -206,7 +207,7 @@ pub(super) async fn take_charge<'a>(
 ) -> Result<(), Error> {
     let query = sqlx::query!(
         "update tasks t set queue_key = $3
-            where t.task_id = any($1::bytea[]) and t.state in ('pending', 'ready') and t.queue_key <> $3
+            where t.task_id = any($1::bytea[]) and t.state in ('pending', 'ready', 'leased') and t.queue_key <> $3
                 and (t.task_id = any($2::bytea[]) or t.queue_key = 0
                     or exists (
                         select from sweeps s

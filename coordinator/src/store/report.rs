@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use gauntlet_domain::adaptive;
+use gauntlet_domain::artifact::{Departure, Naming, naming};
 use gauntlet_domain::experiment::{ArtifactRef, AttackResult, AttackSpec, EpochMetrics, TaskSpec};
-use gauntlet_domain::task::{Event, Failure, FailureClass, Task, TaskState, memory_needed, memory_plan};
-use gauntlet_domain::{AttemptRef, TaskId, WorkerId};
+use gauntlet_domain::task::{Event, Failure, FailureClass, Task, TaskState, Timestamp, memory_needed, memory_plan};
+use gauntlet_domain::{AttemptRef, Digest, TaskId, WorkerId};
 
 use super::claim::{TrainingCheckpoint, attempt_column};
 use super::outputs::{AttackRow, Results};
-use super::rows::{LockedTask, attempt, bytes, column, corrupt, task_id, task_ids};
+use super::rows::{LockedTask, attempt, bytes, column, corrupt, task_id, task_ids, timestamp};
 use super::work::Work;
 use super::{Error, Store, Transition, demands};
 
@@ -42,6 +43,9 @@ pub enum Verdict {
     Stale(String),
     /// It makes no sense, and the attempt is over.
     Invalid(String),
+    /// The artifact that it names may have been deleted from the store; nothing changed. It has to be uploaded after this moment, or, where there is none,
+    /// once its deletion is over.
+    UploadAgain(Option<Timestamp>),
 }
 
 /// What a worker says of an attempt, as it is handed in.
@@ -57,6 +61,19 @@ pub struct Report {
     pub content: Content,
     /// The most memory that the attempt took, where it is over and that is known.
     pub peak_memory_mib: Option<u32>,
+    /// The moment of a deletion after which the artifact that it names was uploaded again.
+    pub uploaded_after: Option<Timestamp>,
+}
+
+impl Report {
+    /// The artifact that it names.
+    fn artifact(&self) -> Option<Digest> {
+        match &self.content {
+            Content::Checkpoint(checkpoint) => Some(checkpoint.artifact.digest),
+            Content::Trained(artifact) => Some(artifact.digest),
+            _ => None,
+        }
+    }
 }
 
 /// Reports that were dealt with.
@@ -120,6 +137,8 @@ struct Known {
     specs: BTreeMap<TaskId, Spec>,
     /// How those attempts ended that are over.
     outcomes: BTreeMap<AttemptRef, (WorkerId, String)>,
+    /// Artifacts that are on their way out of the store, or gone.
+    departures: BTreeMap<Digest, Departure>,
 }
 
 impl Known {
@@ -127,7 +146,9 @@ impl Known {
         let ids: BTreeSet<TaskId> = reports.iter().map(|report| report.attempt.task).collect();
         let locked = work.lock(&ids.into_iter().collect::<Vec<_>>()).await?;
         let tasks = locked.into_iter().map(|task| (task.id, task)).collect();
-        let mut known = Self { tasks, specs, outcomes: BTreeMap::new() };
+        let named = reports.iter().filter_map(|report| report.artifact()).collect();
+        let departures = work.departures(&named).await?;
+        let mut known = Self { tasks, specs, outcomes: BTreeMap::new(), departures };
         let over: BTreeSet<AttemptRef> =
             reports.iter().filter(|report| known.current(report).is_none()).map(|report| report.attempt).collect();
         known.outcomes = outcomes(&over, work).await?;
@@ -190,6 +211,10 @@ struct Batch<'a> {
     messages: Vec<(AttemptRef, &'a str)>,
     /// What ended attempts took.
     memory: Vec<Memory>,
+    /// Artifacts that were on their way out and stay.
+    kept: BTreeSet<Digest>,
+    /// Artifacts that were reported in vain.
+    unreferenced: Vec<Digest>,
 }
 
 /// The most memory that an attempt took, and what its task is known to need since.
@@ -211,6 +236,14 @@ impl Memory {
 impl<'a> Batch<'a> {
     /// Decides on the next report.
     fn take(&mut self, report: &'a Report, known: &Known) -> Verdict {
+        let verdict = self.decide(report, known);
+        if matches!(verdict, Verdict::Stale(_)) {
+            self.unreferenced.extend(report.artifact());
+        }
+        verdict
+    }
+
+    fn decide(&mut self, report: &'a Report, known: &Known) -> Verdict {
         match self.standing(report, known) {
             Standing::Current(task) => self.take_current(report, task.clone(), known),
             Standing::Over(outcome) => self.take_repeated(report, outcome),
@@ -245,11 +278,16 @@ impl<'a> Batch<'a> {
             self.end(attempt, task, Event::Failed { attempt: number, failure }, "failed");
             return Verdict::Invalid(problem);
         }
+        if let Some(upload_again) = self.take_artifact(report, &task, known) {
+            return upload_again;
+        }
         let ends = !matches!(report.content, Content::Epoch(_) | Content::Checkpoint(_) | Content::Nonsense(_));
         self.memory.extend(ends.then(|| Memory::of(report, &task.task)).flatten());
         match &report.content {
             Content::Epoch(metrics) => self.results.add_epoch(attempt, metrics),
-            Content::Checkpoint(checkpoint) => self.results.add_training_checkpoint(attempt, checkpoint),
+            Content::Checkpoint(checkpoint) => {
+                self.unreferenced.extend(self.results.add_training_checkpoint(attempt, checkpoint));
+            }
             Content::Trained(artifact) => {
                 self.results.checkpoints.push((attempt, artifact));
                 self.end(attempt, task, Event::Succeeded { attempt: number }, "succeeded");
@@ -269,6 +307,18 @@ impl<'a> Batch<'a> {
             Content::Nonsense(problem) => return Verdict::Invalid(problem.clone()),
         }
         Verdict::Accepted
+    }
+
+    /// Whether the artifact that a report names is in the store and stays there. A worker looks whether it is there after its attempt began.
+    fn take_artifact(&mut self, report: &Report, task: &LockedTask, known: &Known) -> Option<Verdict> {
+        let digest = report.artifact()?;
+        let departure = known.departures.get(&digest).copied();
+        let since = timestamp(task.changed_at).max(report.uploaded_after.unwrap_or(Timestamp(0)));
+        match naming(departure, since) {
+            Naming::UploadAgain(after) => return Some(Verdict::UploadAgain(after)),
+            Naming::Kept => self.kept.extend(departure.map(|_| digest)),
+        }
+        None
     }
 
     fn end(&mut self, attempt: AttemptRef, task: LockedTask, event: Event, outcome: &'static str) {
@@ -294,7 +344,9 @@ impl<'a> Batch<'a> {
 
     /// Results first: the moment of a task's success is the moment from which they are seen.
     async fn write(self, work: &mut Work) -> Result<(), Error> {
+        work.keep_artifacts(&self.kept).await?;
         self.results.write(&mut work.tx).await?;
+        work.note_unreferenced(&self.unreferenced).await?;
         if self.events.is_empty() {
             return Ok(());
         }

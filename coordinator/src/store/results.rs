@@ -117,7 +117,8 @@ impl Store {
             sweep,
             position
         );
-        let arrays = arrays.fetch_one(&self.pool).await?;
+        // The sweep may have been deleted since.
+        let Some(arrays) = arrays.fetch_optional(&self.pool).await? else { return Ok(None) };
         let outcomes = Outcomes {
             label: classes(arrays.label)?,
             clean_prediction: classes(arrays.clean_prediction)?,

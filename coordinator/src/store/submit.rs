@@ -55,7 +55,8 @@ impl Store {
     ) -> Result<Submitted, Error> {
         let forecast = self.foresight().await?.forecast;
         let mut work = self.begin().await?;
-        let (queue_key, paused) = insert_sweep(plan, source, charge, &mut work).await?;
+        work.hold_off_removal().await?;
+        let Inserted { queue_key, paused, deleted } = insert_sweep(plan, source, charge, &mut work).await?;
         let planned = in_order_of_locks(plan);
         insert_specs(&planned, &mut work).await?;
         // Who holds the spec of an attack splits it; others wait above and see it split.
@@ -67,6 +68,9 @@ impl Store {
         };
         submission.insert_shards(&mut work).await?;
         let (mut submitted, countable) = submission.insert_tasks(&mut work).await?;
+        if deleted {
+            work.clear_sweep(plan.sweep_id.as_str()).await?;
+        }
         let mut added = submission.insert_membership(&countable, &mut work).await?;
         added.cells = insert_cells(plan, &mut work).await?;
         insert_files(files, &mut work).await?;
@@ -94,20 +98,31 @@ pub struct Charge {
     pub memory_mib: Option<u32>,
 }
 
-/// Writes the sweep itself, and gives the number of its queue and whether it is paused.
-async fn insert_sweep(plan: &Plan, source: &str, charge: &Charge, work: &mut Work) -> Result<(i32, bool), Error> {
+/// A sweep that was written.
+struct Inserted {
+    queue_key: i32,
+    paused: bool,
+    /// It was there as a deleted one.
+    deleted: bool,
+}
+
+/// Writes the sweep itself. One that was deleted begins anew.
+async fn insert_sweep(plan: &Plan, source: &str, charge: &Charge, work: &mut Work) -> Result<Inserted, Error> {
     let Charge { user, terms, required_labels, memory_mib } = charge;
     let TermColumns { weight, priority, changes_quota, max_concurrent } = TermColumns::of(terms)?;
     let labels = (!required_labels.is_empty()).then(|| serde_json::to_value(required_labels)).transpose();
+    let labels = labels.map_err(corrupt)?;
+    let memory_mib = memory_mib.map(|mib| column::<i32, _>(mib, "a size of memory")).transpose()?;
     let query = sqlx::query!(
         r#"insert into sweeps (sweep_id, name, source, user_name, weight, priority, max_concurrent, required_labels, memory_mib, preempts)
         values ($1, $2, $3, coalesce($4, 'anonymous'), coalesce($5, 1), coalesce($6, 0), $7, coalesce($9, '{}'::jsonb), $10, coalesce($11, false))
         on conflict (sweep_id) do update set
-            cancelled_at = null, user_name = coalesce($4, sweeps.user_name), weight = coalesce($5, sweeps.weight),
+            cancelled_at = case when sweeps.deleted_at is not null then sweeps.cancelled_at end,
+            user_name = coalesce($4, sweeps.user_name), weight = coalesce($5, sweeps.weight),
             priority = coalesce($6, sweeps.priority), max_concurrent = case when $8 then $7 else sweeps.max_concurrent end,
             required_labels = coalesce($9::jsonb, sweeps.required_labels), memory_mib = coalesce($10, sweeps.memory_mib),
             preempts = coalesce($11, sweeps.preempts)
-        returning queue_key, paused_at is not null as "paused!""#,
+        returning queue_key, paused_at is not null as "paused!", deleted_at is not null as "deleted!""#,
         plan.sweep_id.as_str(),
         plan.name,
         source,
@@ -116,12 +131,30 @@ async fn insert_sweep(plan: &Plan, source: &str, charge: &Charge, work: &mut Wor
         priority,
         max_concurrent,
         changes_quota,
-        labels.map_err(corrupt)?,
-        memory_mib.map(|mib| column::<i32, _>(mib, "a size of memory")).transpose()?,
+        labels,
+        memory_mib,
         terms.preempts
     );
     let row = query.fetch_one(&mut *work.tx).await?;
-    Ok((row.queue_key, row.paused))
+    let inserted = Inserted { queue_key: row.queue_key, paused: row.paused, deleted: row.deleted };
+    if inserted.deleted {
+        let query = sqlx::query!(
+            "update sweeps set deleted_at = null, cancelled_at = null, submitted_at = now(), user_name = coalesce($2, 'anonymous'),
+                weight = coalesce($3, 1), priority = coalesce($4, 0), max_concurrent = $5, required_labels = coalesce($6, '{}'::jsonb),
+                memory_mib = $7, preempts = coalesce($8, false)
+            where sweep_id = $1",
+            plan.sweep_id.as_str(),
+            charge.user.as_ref().map(UserName::as_str),
+            weight,
+            priority,
+            max_concurrent,
+            labels,
+            memory_mib,
+            terms.preempts
+        );
+        query.execute(&mut *work.tx).await?;
+    }
+    Ok(inserted)
 }
 
 /// The states in which tasks were before anything happens to them in this transaction, which is counted when it commits, and their costs.

@@ -123,14 +123,15 @@ impl Store {
     /// The database is unavailable.
     pub async fn resolve_sweep(&self, text: &str) -> Result<Resolved<String>, Error> {
         let exact = sqlx::query_scalar!(
-            "select sweep_id from sweeps where sweep_id = $1 or name = $1 order by sweep_id = $1 desc, submitted_at desc limit 1",
+            "select sweep_id from sweeps where (sweep_id = $1 or name = $1) and deleted_at is null
+            order by sweep_id = $1 desc, submitted_at desc limit 1",
             text
         );
         if let Some(id) = exact.fetch_optional(&self.pool).await? {
             return Ok(Resolved::One(id));
         }
         let beginning = sqlx::query_scalar!(
-            "select sweep_id from sweeps where starts_with(sweep_id, $1) order by submitted_at desc limit $2",
+            "select sweep_id from sweeps where starts_with(sweep_id, $1) and deleted_at is null order by submitted_at desc limit $2",
             text,
             CANDIDATES
         );
@@ -143,7 +144,7 @@ impl Store {
     /// The database is unavailable.
     pub async fn latest_sweeps(&self, limit: u32) -> Result<Vec<SweepStatus>, Error> {
         let ids = sqlx::query_scalar!(
-            "select sweep_id from sweeps order by submitted_at desc, sweep_id limit $1",
+            "select sweep_id from sweeps where deleted_at is null order by submitted_at desc, sweep_id limit $1",
             i64::from(limit)
         );
         let ids = ids.fetch_all(&self.pool).await?;
@@ -163,7 +164,7 @@ impl Store {
         let rows = sqlx::query!(
             r#"select sweep_id, name, submitted_at, cancelled_at is not null as "cancelled!", paused_at is not null as "paused!",
                 user_name, weight, priority, max_concurrent
-            from sweeps s where sweep_id = any($1::text[])"#,
+            from sweeps s where sweep_id = any($1::text[]) and deleted_at is null"#,
             ids
         );
         for row in rows.fetch_all(&self.pool).await? {

@@ -232,7 +232,14 @@ async fn reports_submissions_and_cancellations_at_once_never_deadlock_nor_lose_a
             let artifact =
                 gauntlet_domain::experiment::ArtifactRef { digest: gauntlet_domain::Digest::of(b"x"), size_bytes: 1 };
             let content = Content::Trained(artifact);
-            let report = Report { worker, attempt: claim.attempt, spec: claim.spec, content, peak_memory_mib: None };
+            let report = Report {
+                worker,
+                attempt: claim.attempt,
+                spec: claim.spec,
+                content,
+                peak_memory_mib: None,
+                uploaded_after: None,
+            };
             store.store_reports(&[&report]).await.map(drop)
         }));
     }
@@ -327,7 +334,14 @@ async fn an_attempt_beyond_all_columns_is_nobodys() {
     house.store.submit(&plan, "", &[], &Charge::default()).await.unwrap();
     let attempt = AttemptRef { task: plan.tasks[0].id, attempt: AttemptNumber(u32::MAX) };
     let content = Content::HandedBack(String::new());
-    let report = Report { worker: "w1".parse().unwrap(), attempt, spec: None, content, peak_memory_mib: None };
+    let report = Report {
+        worker: "w1".parse().unwrap(),
+        attempt,
+        spec: None,
+        content,
+        peak_memory_mib: None,
+        uploaded_after: None,
+    };
     let stored = house.store.store_reports(&[&report]).await.unwrap();
     assert!(matches!(stored.verdicts[..], [Verdict::Stale(_)]));
 }

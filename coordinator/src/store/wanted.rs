@@ -28,13 +28,7 @@ impl Store {
             sweep
         );
         query.execute(&mut *work.tx).await?;
-        // Locked before it is asked who else wants them: of two sweeps cancelled at once, the second sees the first.
-        let locked = work.lock(&unfinished).await?;
-        let unwanted = unwanted_tasks(sweep, &unfinished, &mut work).await?;
-        let stopped = locked.into_iter().filter(|task| unwanted.contains(&task.id) && !task.task.state.is_final());
-        let reason = format!("sweep {sweep} was cancelled");
-        let events = stopped.map(|task| (task, Event::Cancelled { reason: reason.clone() })).collect();
-        work.advance(events).await?;
+        work.stop_unwanted(sweep, &unfinished, &format!("sweep {sweep} was cancelled")).await?;
         queues::leave_charge(queue_key, &unfinished, &mut work).await?;
         work.commit().await
     }
@@ -71,9 +65,25 @@ impl Store {
     }
 }
 
+impl Work {
+    /// Stops those of these tasks of a sweep that no other one wants.
+    pub async fn stop_unwanted(&mut self, sweep: &str, tasks: &[TaskId], reason: &str) -> Result<(), Error> {
+        // Locked before it is asked who else wants them: of two sweeps cancelled at once, the second sees the first.
+        let locked = self.lock(tasks).await?;
+        let unwanted = unwanted_tasks(sweep, tasks, self).await?;
+        let stopped = locked.into_iter().filter(|task| unwanted.contains(&task.id) && !task.task.state.is_final());
+        let events = stopped.map(|task| (task, Event::Cancelled { reason: reason.to_owned() })).collect();
+        self.advance(events).await?;
+        Ok(())
+    }
+}
+
 /// Gives the number of its queue; none if there is no such sweep.
 pub(super) async fn lock_sweep(sweep: &str, work: &mut Work) -> Result<Option<i32>, Error> {
-    let query = sqlx::query_scalar!("select queue_key from sweeps where sweep_id = $1 for no key update", sweep);
+    let query = sqlx::query_scalar!(
+        "select queue_key from sweeps where sweep_id = $1 and deleted_at is null for no key update",
+        sweep
+    );
     Ok(query.fetch_optional(&mut *work.tx).await?)
 }
 

@@ -187,6 +187,7 @@ impl<'a> Diligent<'a> {
             attempt: Some(reference(&attempt)),
             content: Some(content),
             peak_memory_mib: Some(100),
+            uploaded_after_micros: None,
         };
         self.unacknowledged.push_back(report.clone());
         self.deliver(worker, report).await
@@ -209,6 +210,8 @@ impl<'a> Diligent<'a> {
             Verdict::Accepted if is_result(report.content.as_ref()) => self.accepted_results.push(attempt),
             Verdict::Accepted => {}
             Verdict::Stale => drop(self.running.remove(&attempt)),
+            // The same file came before, was replaced and is deleted: a worker does without it.
+            Verdict::UploadAgain if matches!(report.content, Some(Content::Checkpoint(_))) => {}
             other => panic!("{other:?} to {report:?}"),
         }
         Ok(())

@@ -29,6 +29,7 @@ pub fn quick() -> Config {
             backoff_max: Duration::from_millis(100),
             ..RetryPolicy::default()
         },
+        removal_interval: Duration::from_millis(100),
         database_connections: 8,
         learning_interval: Duration::from_millis(500),
         ..Config::default()
@@ -172,7 +173,12 @@ impl House {
 
     /// Another coordinator on the same database.
     pub async fn another(&self) -> Host {
-        Host::start(self.database.url(), quick(), listen("127.0.0.1:0").await).await
+        self.another_with(quick()).await
+    }
+
+    /// Another one with these settings.
+    pub async fn another_with(&self, config: Config) -> Host {
+        Host::start(self.database.url(), config, listen("127.0.0.1:0").await).await
     }
 
     /// A new coordinator at the address of the one that was killed.

@@ -7,9 +7,11 @@ mod sweep_files;
 mod worker;
 
 mod adaptive;
+mod artifacts;
 mod batches;
 mod cancellation;
 mod cuts;
+mod deletion;
 mod failures;
 mod fairness;
 

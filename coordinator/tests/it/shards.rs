@@ -46,7 +46,7 @@ fn outcomes(first: u32, examples: u32) -> v1::Outcomes {
 }
 
 /// What an honest worker reports.
-fn honest(assign: &Assign) -> Content {
+pub fn honest(assign: &Assign) -> Content {
     if is_training(assign) {
         return result(assign);
     }

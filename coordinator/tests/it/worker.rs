@@ -68,6 +68,12 @@ pub struct Worker {
     reports: u32,
     /// Said with every report.
     pub peak_memory_mib: Option<u32>,
+    /// Said with every report.
+    pub uploaded_after_micros: Option<i64>,
+    /// Whether it deletes what it is told to, at once.
+    pub deletes: bool,
+    /// What it deleted.
+    pub deleted: Vec<String>,
     /// What came while something else was waited for.
     unheard: VecDeque<Message>,
 }
@@ -87,7 +93,18 @@ impl Worker {
         };
         let beating = Arc::new(AtomicBool::new(true));
         tokio::spawn(beat(sender.clone(), Arc::clone(&beating)));
-        Ok(Self { name, sender, stream, beating, reports: 0, peak_memory_mib: None, unheard: VecDeque::new() })
+        Ok(Self {
+            name,
+            sender,
+            stream,
+            beating,
+            reports: 0,
+            peak_memory_mib: None,
+            uploaded_after_micros: None,
+            deletes: true,
+            deleted: Vec::new(),
+            unheard: VecDeque::new(),
+        })
     }
 
     /// Sends no more heartbeats.
@@ -113,10 +130,31 @@ impl Worker {
     }
 
     async fn hear_new(&mut self, time: Duration) -> Option<Result<Message, Status>> {
-        let next = tokio::time::timeout(time, self.stream.message()).await.ok()?;
-        Some(next.and_then(|next| {
-            next.and_then(|message| message.message).ok_or_else(|| Status::cancelled("the stream ended"))
-        }))
+        loop {
+            let next = tokio::time::timeout(time, self.stream.message()).await.ok()?;
+            let message = next.and_then(|next| {
+                next.and_then(|message| message.message).ok_or_else(|| Status::cancelled("the stream ended"))
+            });
+            match message {
+                Ok(Message::DeleteArtifacts(order)) if self.deletes => self.delete(order).await,
+                other => return Some(other),
+            }
+        }
+    }
+
+    /// Says that what it was told to delete is gone.
+    pub async fn delete(&mut self, order: v1::DeleteArtifacts) {
+        self.deleted.extend(order.digests.iter().cloned());
+        let deleted = v1::ArtifactsDeleted { deleted: order.digests, failed: Vec::new() };
+        self.send(FromWorker::ArtifactsDeleted(deleted)).await;
+    }
+
+    /// The next order to delete artifacts, of a worker that does not do it by itself.
+    pub async fn told_to_delete(&mut self) -> v1::DeleteArtifacts {
+        match self.hear().await.unwrap() {
+            Message::DeleteArtifacts(order) => order,
+            other => panic!("expected an order to delete artifacts: {other:?}"),
+        }
     }
 
     /// Whether nothing is said for so long.
@@ -145,6 +183,7 @@ impl Worker {
             attempt,
             content,
             peak_memory_mib: self.peak_memory_mib,
+            uploaded_after_micros: self.uploaded_after_micros,
         }))
         .await;
     }
@@ -159,12 +198,19 @@ impl Worker {
         }
     }
 
-    /// Sends a report and says what became of it.
+    /// Sends a report and says what became of it. What it names is uploaded again as often as that is needed.
     pub async fn report(&mut self, attempt: AttemptRef, content: Content) -> Verdict {
-        self.reports += 1;
-        let id = format!("{}-{}", self.name, self.reports);
-        self.send_report(&id, Some(attempt), Some(content)).await;
-        self.acknowledged(&id).await.verdict()
+        loop {
+            self.reports += 1;
+            let id = format!("{}-{}", self.name, self.reports);
+            self.send_report(&id, Some(attempt.clone()), Some(content.clone())).await;
+            let answer = self.acknowledged(&id).await;
+            if answer.verdict() != Verdict::UploadAgain {
+                return answer.verdict();
+            }
+            self.uploaded_after_micros = answer.deleted_at_micros;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// Reports the right kind of result for an assignment.

@@ -19,13 +19,18 @@ async fn a_zombies_report_changes_nothing_and_it_is_told_so() {
     assert_eq!(attempt(&second).task_id, attempt(&first).task_id);
     assert_eq!((attempt(&first).attempt, attempt(&second).attempt), (1, 2));
     assert_eq!(zombie.cancelled().await.attempt, first.attempt, "a worker that lost its lease is told to stop");
-    let before = house.row_counts().await;
+    // That its files are to be deleted is noted.
+    let rows = || async {
+        let counts = house.row_counts().await;
+        counts.into_iter().filter(|(table, _)| !table.contains("artifacts")).collect::<Vec<_>>()
+    };
+    let before = rows().await;
     for content in [trained("late"), failed("permanent", "late")] {
         assert_eq!(zombie.report(attempt(&first), content).await, Verdict::Stale);
     }
     // Nor may it speak for its heir.
     assert_eq!(zombie.report(attempt(&second), trained("stolen")).await, Verdict::Stale);
-    assert_eq!(house.row_counts().await, before);
+    assert_eq!(rows().await, before);
     assert_eq!(heir.finish(&second).await, Verdict::Accepted);
     assert_eq!(zombie.report(attempt(&first), trained("later")).await, Verdict::Stale);
     let attempts = house.explain(&attempt(&first).task_id).await.attempts;

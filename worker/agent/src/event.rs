@@ -1,6 +1,7 @@
 //! What reaches the agent's loop from the parts around it.
 
 use crate::attempts::Input;
+use crate::duties::DutyEvent;
 use crate::executor::SlotEvent;
 use crate::session::SessionEvent;
 use crate::spool::SpoolEvent;
@@ -16,4 +17,5 @@ pub(crate) enum Event {
     Spool(SpoolEvent),
     /// Work in the background came to something.
     Job(Input),
+    Duty(DutyEvent),
 }

@@ -17,6 +17,7 @@ mod assignment;
 mod attempts;
 mod config;
 mod durable;
+mod duties;
 mod error;
 mod event;
 mod executor;

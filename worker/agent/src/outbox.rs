@@ -81,6 +81,20 @@ impl Outbox {
         Some((sequence, entry.attempt))
     }
 
+    /// The report of this id, if it is not answered.
+    pub(crate) fn find(&self, report_id: &str) -> Option<&v1::Report> {
+        self.entries.values().map(|entry| &entry.report).find(|report| report.report_id == report_id)
+    }
+
+    /// Sends a report again, with all that followed it: its artifact was uploaded after this deletion.
+    pub(crate) fn send_again(&mut self, report_id: &str, uploaded_after_micros: Option<i64>) {
+        let found = self.entries.iter_mut().find(|(_, entry)| entry.report.report_id == report_id);
+        if let Some((&sequence, entry)) = found {
+            entry.report.uploaded_after_micros = uploaded_after_micros.or(entry.report.uploaded_after_micros);
+            self.cursor = self.cursor.min(sequence);
+        }
+    }
+
     /// Nobody wants to hear of the attempt any more; a final report stays until it is answered.
     pub(crate) fn forget(&mut self, attempt: AttemptRef) -> Vec<Sequence> {
         let of_attempt =
@@ -161,6 +175,19 @@ mod tests {
         assert_eq!(outbox.acknowledge(&report.report_id), None, "an answer to something else");
         assert_eq!(outbox.acknowledge(&sent.report_id), Some((sequence, attempt(1))));
         assert!(outbox.is_empty());
+    }
+
+    #[test]
+    fn a_report_whose_artifact_was_uploaded_again_is_sent_again_and_says_so() {
+        let mut outbox = Outbox::default();
+        let sequence = outbox.push(attempt(1), end());
+        outbox.tried(sequence);
+        let sent = outbox.send_next().unwrap();
+        outbox.send_again(&sent.report_id, Some(7));
+        outbox.send_again("another", Some(9));
+        let again = outbox.send_next().unwrap();
+        assert_eq!(again, v1::Report { uploaded_after_micros: Some(7), ..sent });
+        assert!(outbox.send_next().is_none());
     }
 
     #[test]

@@ -56,7 +56,13 @@ impl Content {
             Self::HandedBack(message) => Wire::HandedBack(v1::HandedBack { message: shortened(message) }),
         };
         let report_id = uuid::Uuid::new_v4().to_string();
-        v1::Report { report_id, attempt: Some(attempt.into()), content: Some(content), peak_memory_mib: None }
+        v1::Report {
+            report_id,
+            attempt: Some(attempt.into()),
+            content: Some(content),
+            peak_memory_mib: None,
+            uploaded_after_micros: None,
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The agent's loop: hears what happens, asks the machines what follows, does it. It never waits for anything but the next event.
 
 mod link;
+mod store_duties;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::assignment::Assignment;
 use crate::attempts::{Action, Attempts, Generation, Input};
 use crate::config::Tuning;
+use crate::duties::Deletion;
 use crate::error::AgentError;
 use crate::event::Event;
 use crate::executor::{Loss, Slot, SlotEvent};
@@ -92,6 +94,8 @@ pub(crate) struct Runtime {
     last_exchange: Instant,
     /// When this worker is gone at the latest, once it leaves.
     gone_by: Option<Instant>,
+    /// Artifacts that are being deleted in this session.
+    deletion: Option<Deletion>,
 }
 
 impl Runtime {
@@ -116,6 +120,7 @@ impl Runtime {
             announced: BTreeSet::new(),
             last_exchange: Instant::now(),
             gone_by: None,
+            deletion: None,
         }
     }
 
@@ -218,6 +223,7 @@ impl Runtime {
             Event::Executor { slot, event } => self.hear_executor(slot, event),
             Event::Spool(event) => self.hear_spool(event),
             Event::Job(input) => self.follow(input),
+            Event::Duty(event) => self.hear_duty(event),
         }
         Ok(())
     }

@@ -24,6 +24,7 @@ pub fn report(claim: &Claimed, content: Content) -> Report {
         spec: claim.spec.clone(),
         content,
         peak_memory_mib: None,
+        uploaded_after: None,
     }
 }
 

@@ -13,6 +13,11 @@ enum Step {
     Submit(usize),
     Cancel(usize),
     Retry(usize),
+    Pause(usize),
+    Resume(usize),
+    Delete(usize),
+    /// One step of the removal of what was deleted.
+    Remove,
     /// Claims what is ready, and hands half of it back.
     Claim,
     /// Ends some of what is claimed: the first by results, then by failures of either kind, then by silence.
@@ -24,6 +29,10 @@ fn any_step() -> impl Strategy<Value = Step> {
         2 => (0usize..4).prop_map(Step::Submit),
         1 => (0usize..4).prop_map(Step::Cancel),
         1 => (0usize..4).prop_map(Step::Retry),
+        1 => (0usize..4).prop_map(Step::Pause),
+        1 => (0usize..4).prop_map(Step::Resume),
+        1 => (0usize..4).prop_map(Step::Delete),
+        2 => Just(Step::Remove),
         3 => Just(Step::Claim),
         4 => (0u8..8).prop_map(Step::End),
     ]
@@ -44,6 +53,10 @@ async fn happen(store: &Store, step: Step, claimed: &mut Vec<Claimed>, session: 
         Step::Submit(sweep) => drop(store.submit(&plans[sweep], "", &[], &Charge::default()).await.unwrap()),
         Step::Cancel(sweep) => drop(store.cancel_sweep(plans[sweep].sweep_id.as_str()).await.unwrap()),
         Step::Retry(sweep) => drop(store.retry_sweep(plans[sweep].sweep_id.as_str()).await.unwrap()),
+        Step::Pause(sweep) => store.pause_sweep(plans[sweep].sweep_id.as_str(), false).await.unwrap(),
+        Step::Resume(sweep) => store.resume_sweep(plans[sweep].sweep_id.as_str()).await.unwrap(),
+        Step::Delete(sweep) => drop(store.delete_sweep(plans[sweep].sweep_id.as_str(), true).await.unwrap()),
+        Step::Remove => drop(store.remove_some().await.unwrap()),
         Step::Claim => {
             let mut claims = claim_all(store, "w1", session).await;
             let kept = claims.split_off(claims.len() / 2);
@@ -74,8 +87,10 @@ async fn happen(store: &Store, step: Step, claimed: &mut Vec<Claimed>, session: 
 
 /// What the sweeps keep, and what a count of all tasks gives.
 async fn kept_and_counted(store: &Store) -> Vec<(Counts, Counts)> {
-    let sweeps: Vec<String> =
-        sqlx::query_scalar("select sweep_id from sweeps order by 1").fetch_all(&store.pool).await.unwrap();
+    let sweeps: Vec<String> = sqlx::query_scalar("select sweep_id from sweeps where deleted_at is null order by 1")
+        .fetch_all(&store.pool)
+        .await
+        .unwrap();
     let kept = store.sweep_counts(&sweeps).await.unwrap();
     let mut both = Vec::new();
     for sweep in &sweeps {
@@ -102,6 +117,35 @@ async fn kept_and_counted(store: &Store) -> Vec<(Counts, Counts)> {
     both
 }
 
+/// Tasks that could go on for a sweep that runs, and are in the queue of one that is cancelled, paused or gone.
+async fn waiting_for_nobody(store: &Store) -> i64 {
+    let query = sqlx::query_scalar(
+        "select count(*) from tasks t
+        where t.state in ('pending', 'ready', 'leased')
+            and exists (
+                select from sweep_tasks st join sweeps s using (sweep_id)
+                where st.task_id = t.task_id and s.cancelled_at is null and s.paused_at is null
+            )
+            and not exists (select from sweeps s where s.queue_key = t.queue_key and s.cancelled_at is null and s.paused_at is null)",
+    );
+    query.fetch_one(&store.pool).await.unwrap()
+}
+
+/// Rows that stay when all sweeps are deleted and everything is removed.
+async fn left_when_all_is_deleted(store: &Store) -> i64 {
+    for plan in plans() {
+        store.delete_sweep(plan.sweep_id.as_str(), true).await.unwrap();
+    }
+    while store.remove_some().await.unwrap() == Removal::Some {}
+    let query = sqlx::query_scalar(
+        "select (select count(*) from sweeps) + (select count(*) from sweep_cells) + (select count(*) from sweep_tasks)
+            + (select count(*) from sweep_counts) + (select count(*) from task_specs) + (select count(*) from tasks)
+            + (select count(*) from task_inputs) + (select count(*) from attempts) + (select count(*) from attack_results)
+            + (select count(*) from checkpoints) + (select count(*) from unwanted_tasks)",
+    );
+    query.fetch_one(&store.pool).await.unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_any_history_a_sweeps_numbers_are_those_of_a_recount() {
     let handle = tokio::runtime::Handle::current();
@@ -111,7 +155,7 @@ async fn after_any_history_a_sweeps_numbers_are_those_of_a_recount() {
             TestRunner::new(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() });
         let result = runner.run(&vec(any_step(), 5..30), |steps| {
             handle.block_on(async {
-                sqlx::query("truncate sweeps, sweep_cells, task_specs, workers, attempts, attack_results cascade")
+                sqlx::query("truncate sweeps, sweep_cells, task_specs, workers, attempts, attack_results, unwanted_tasks, artifacts, unreferenced_artifacts cascade")
                     .execute(&house.store.pool)
                     .await
                     .unwrap();
@@ -123,6 +167,8 @@ async fn after_any_history_a_sweeps_numbers_are_those_of_a_recount() {
                 for (kept, counted) in kept_and_counted(&house.store).await {
                     prop_assert_eq!(kept, counted);
                 }
+                prop_assert_eq!(waiting_for_nobody(&house.store).await, 0);
+                prop_assert_eq!(left_when_all_is_deleted(&house.store).await, 0);
                 Ok(())
             })
         });
@@ -150,6 +196,11 @@ async fn sweeps_that_change_at_once_keep_their_numbers_and_never_deadlock() {
                     store.cancel_sweep(plans[(number + 2 * round) % 4].sweep_id.as_str()).await?;
                     store.retry_sweep(plans[(number + 2 * round) % 4].sweep_id.as_str()).await?;
                 }
+                if round % 4 == 1 {
+                    retry_conflicts(|| store.delete_sweep(plans[(number + round) % 4].sweep_id.as_str(), true)).await?;
+                }
+                retry_conflicts(|| store.remove_some()).await?;
+                retry_conflicts(|| store.condemn_unreferenced()).await?;
             }
             Ok::<(), Error>(())
         }));
@@ -160,4 +211,6 @@ async fn sweeps_that_change_at_once_keep_their_numbers_and_never_deadlock() {
     for (kept, counted) in kept_and_counted(&house.store).await {
         assert_eq!(kept, counted);
     }
+    assert_eq!(waiting_for_nobody(&house.store).await, 0);
+    assert_eq!(left_when_all_is_deleted(&house.store).await, 0);
 }

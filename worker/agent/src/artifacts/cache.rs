@@ -58,6 +58,11 @@ impl Cache {
         Ok(())
     }
 
+    /// The checkpoint of a task, if it is here; it may be damaged.
+    pub(crate) fn find(&self, task: TaskId, digest: &Digest) -> Option<PathBuf> {
+        Some(self.path(task, digest)).filter(|path| path.is_file())
+    }
+
     /// Keeps a verified file.
     pub(crate) fn insert(&self, task: TaskId, artifact: &ArtifactRef, file: &Path) {
         let path = self.path(task, &artifact.digest);

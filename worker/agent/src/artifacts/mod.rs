@@ -140,6 +140,18 @@ impl Artifacts {
         }
     }
 
+    /// Removes an artifact that nobody refers to any more; it may be gone already.
+    pub(crate) async fn delete(&self, digest: &Digest) -> Result<(), ArtifactError> {
+        let location = artifact_path(digest);
+        self.patiently(|| async {
+            match self.store.delete(&location).await {
+                Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+                Err(source) => Err(self.failed(source)),
+            }
+        })
+        .await
+    }
+
     /// Brings an artifact into a new file, whole and verified, or not at all.
     pub(crate) async fn fetch(&self, artifact: &ArtifactRef, path: &Path) -> Result<(), ArtifactError> {
         self.patiently(|| self.fetch_once(artifact, path)).await

@@ -101,6 +101,7 @@ impl Runtime {
             replayed,
             "the session stands"
         );
+        self.deletion = None;
         self.link = Link::Up(outgoing);
         self.lease = Some(lease);
         self.outbox.rewind();
@@ -120,6 +121,7 @@ impl Runtime {
 
     fn lost(&mut self, endpoint: &str, reason: &str, pause: Duration) {
         tracing::warn!(coordinator = endpoint, reason, ?pause, "no session");
+        self.deletion = None;
         if matches!(self.link, Link::Up(_)) {
             self.link = Link::Down { since: Instant::now() };
         }
@@ -137,6 +139,7 @@ impl Runtime {
                 Err(error) => tracing::error!(%error, "a cancellation makes no sense"),
             },
             Message::Acknowledge(acknowledge) => self.acknowledged(&acknowledge),
+            Message::DeleteArtifacts(order) => self.delete_artifacts(&order),
             Message::HandBack(v1::HandBack { attempt, reason }) => match convert::attempt_ref(attempt) {
                 Ok(attempt) => {
                     tracing::info!(%attempt, reason, "an attempt is to be handed back");
@@ -175,6 +178,11 @@ impl Runtime {
         let disowned = match acknowledge.verdict() {
             Verdict::Unspecified => {
                 tracing::error!(report_id, "the coordinator does not say what became of a report: it is kept");
+                return;
+            }
+            Verdict::UploadAgain => {
+                self.last_exchange = Instant::now();
+                self.upload_again(report_id, acknowledge.deleted_at_micros);
                 return;
             }
             Verdict::Accepted => None,

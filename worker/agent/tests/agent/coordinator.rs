@@ -175,8 +175,8 @@ impl Session {
     }
 
     pub async fn acknowledge(&self, report: &v1::Report, verdict: Verdict) {
-        let acknowledge =
-            v1::Acknowledge { report_id: report.report_id.clone(), verdict: verdict.into(), message: String::new() };
+        let report_id = report.report_id.clone();
+        let acknowledge = v1::Acknowledge { report_id, verdict: verdict.into(), ..Default::default() };
         self.say(coordinator_message::Message::Acknowledge(acknowledge)).await;
     }
 

@@ -14,3 +14,4 @@ mod process;
 mod reports;
 mod rig;
 mod sessions;
+mod store_duties;
