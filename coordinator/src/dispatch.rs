@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
-use gauntlet_domain::schedule::{QueueKey, Snapshot, Turns, WorkerView, decide, wanted};
+use gauntlet_domain::schedule::{QueueKey, Snapshot, Turns, UserView, WorkerView, decide, wanted};
+use gauntlet_domain::share::{Quota, UserName};
 use gauntlet_domain::{TaskId, WorkerId};
 use gauntlet_proto::v1;
 
@@ -81,7 +82,9 @@ async fn pass(shared: &Arc<Shared>, turns: &mut Turns) -> Result<bool, Error> {
         .into_iter()
         .take(BATCH)
         .filter_map(|decision| {
-            Some(ClaimFor { session: *sessions.get(&decision.worker)?, task: decision.task, worker: decision.worker })
+            let session = *sessions.get(&decision.worker)?;
+            let (queue, bounded) = (Some(decision.queue), bounded(&snapshot, decision.queue));
+            Some(ClaimFor { session, task: decision.task, worker: decision.worker, queue, bounded })
         })
         .collect();
     if claims.is_empty() {
@@ -103,6 +106,13 @@ async fn pass(shared: &Arc<Shared>, turns: &mut Turns) -> Result<bool, Error> {
     }
     // Nothing given: the sessions or the tasks are in other hands, and the next look shows it.
     Ok(given > 0)
+}
+
+/// The user of a queue, if there is a quota of either.
+fn bounded(snapshot: &Snapshot, key: QueueKey) -> Option<UserName> {
+    let queue = snapshot.queues.iter().find(|queue| queue.key == key)?;
+    let has_quota = |user: &UserView| user.name == queue.user && user.quota != Quota::NONE;
+    (queue.quota != Quota::NONE || snapshot.users.iter().any(has_quota)).then(|| queue.user.clone())
 }
 
 /// The queues, each as far as the next so many slots could need it.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use gauntlet_domain::TaskId;
 use gauntlet_domain::forecast::Estimate;
 use gauntlet_domain::plan::Plan;
+use gauntlet_domain::quota::place;
 use gauntlet_domain::task::TaskState;
 use gauntlet_proto::convert;
 use gauntlet_proto::v1;
@@ -13,11 +14,13 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::{streams, wire};
-use crate::explain::{Fleet, explain};
+use crate::explain::{Before, Fleet, explain};
 use crate::shared::Shared;
 use crate::source::{Planned, plan};
 use crate::status::Error;
-use crate::store::{self, Charge, Deletion, Foresight, Resolved, SweepStatus, TaskDetails, retry_conflicts};
+use crate::store::{
+    self, Charge, Contenders, Deletion, Foresight, Resolved, SweepStatus, TaskDetails, retry_conflicts,
+};
 use crate::time_left;
 
 /// Sweeps listed where nothing else is asked for.
@@ -62,6 +65,15 @@ impl Sweeps {
             Resolved::Several(ids) => return Err(ambiguous("task", text, &ids)),
         };
         self.noted(self.0.store.task_details(id).await)?.ok_or_else(unknown)
+    }
+}
+
+impl Sweeps {
+    async fn before(&self, details: &TaskDetails) -> Result<Before, Error> {
+        let tasks = self.noted(self.0.store.ahead_of(details.id, 1000).await)?;
+        let Contenders { users, queues } = self.noted(self.0.store.contenders().await)?;
+        let place = details.charged.as_ref().and_then(|sweep| place(&users, &queues, sweep.queue));
+        Ok(Before { tasks, place: place.unwrap_or_default() })
     }
 }
 
@@ -272,11 +284,11 @@ impl SweepService for Sweeps {
         request: Request<v1::ExplainTaskRequest>,
     ) -> Result<Response<v1::ExplainTaskResponse>, Status> {
         let details = self.task(&request.into_inner().task_id).await?;
-        let ahead = match details.task.state {
-            TaskState::Ready => self.noted(self.0.store.ahead_of(details.id, 1000).await)?,
-            _ => 0,
+        let before = match details.task.state {
+            TaskState::Ready => self.before(&details).await?,
+            _ => Before::default(),
         };
-        let explanation = explain(&details, ahead, &Fleet::of(&self.0));
+        let explanation = explain(&details, &before, &Fleet::of(&self.0));
         Ok(Response::new(v1::ExplainTaskResponse {
             task_id: details.id.to_string(),
             kind: details.kind,

@@ -5,6 +5,7 @@
 //! (inputs first), files, artifacts, counts of sweeps by sweep. Tasks are locked `for no key update`, which lets rows that refer to them be inserted beside it.
 
 mod artifacts;
+mod checks;
 mod claim;
 mod counts;
 mod deletion;
@@ -18,6 +19,7 @@ mod merge;
 mod outputs;
 mod pauses;
 mod queues;
+mod quotas;
 mod removal;
 mod report;
 mod results;
@@ -28,6 +30,7 @@ mod sweeps;
 mod terms;
 #[cfg(test)]
 mod tests;
+mod users;
 mod wanted;
 mod work;
 
@@ -50,6 +53,7 @@ pub use removal::Removal;
 pub use report::{Content, Report, Stored, Verdict};
 pub use submit::Charge;
 pub use sweeps::{EndedRow, Resolved, RunningRow, SweepStatus};
+pub use users::UserRow;
 pub use work::Transition;
 
 use work::Work;

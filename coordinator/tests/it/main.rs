@@ -26,4 +26,5 @@ mod restarts;
 mod several;
 mod shards;
 mod submission;
+mod users;
 mod zombies;
