@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use gauntlet_domain::schedule::{
-    Assignment, Demand, DemandKey, Outlook, QueueView, Snapshot, Turns, WorkerView, decide, outlook, wanted,
+    Assignment, Demand, DemandKey, Outlook, QueueKey, QueueView, Snapshot, Turns, UserView, WorkerView, decide,
+    outlook, wanted,
 };
+use gauntlet_domain::share::{Quota, UserName};
 use gauntlet_domain::{TaskId, WorkerId};
 use gauntlet_proto::v1;
 
@@ -104,7 +106,9 @@ async fn pass(shared: &Arc<Shared>, memory: &mut Memory) -> Result<bool, Error> 
     let decided: BTreeMap<TaskId, Assignment> =
         decide(&snapshot, &memory.turns).into_iter().take(BATCH).map(|given| (given.task, given)).collect();
     let claim = |given: &Assignment| {
-        Some(ClaimFor { session: *sessions.get(&given.worker)?, task: given.task, worker: given.worker.clone() })
+        let session = *sessions.get(&given.worker)?;
+        let (queue, bounded) = (Some(given.queue), bounded(&snapshot, given.queue));
+        Some(ClaimFor { session, task: given.task, worker: given.worker.clone(), queue, bounded })
     };
     let claims: Vec<ClaimFor> = decided.values().filter_map(claim).collect();
     if claims.is_empty() {
@@ -128,6 +132,13 @@ async fn pass(shared: &Arc<Shared>, memory: &mut Memory) -> Result<bool, Error> 
     }
     // Nothing given: the sessions or the tasks are in other hands, and the next look shows it.
     Ok(given > 0)
+}
+
+/// The user of a queue, if there is a quota of either.
+fn bounded(snapshot: &Snapshot, key: QueueKey) -> Option<UserName> {
+    let queue = snapshot.queues.iter().find(|queue| queue.key == key)?;
+    let has_quota = |user: &UserView| user.name == queue.user && user.quota != Quota::NONE;
+    (queue.quota != Quota::NONE || snapshot.users.iter().any(has_quota)).then(|| queue.user.clone())
 }
 
 /// The queues, each as far as the next so many slots could need it, for the workers that take work.

@@ -3,6 +3,7 @@
 mod placement;
 
 use gauntlet_domain::AttemptRef;
+use gauntlet_domain::quota::Place;
 use gauntlet_domain::schedule::Demand;
 use gauntlet_domain::task::TaskState;
 
@@ -53,9 +54,18 @@ impl Fleet {
     }
 }
 
-/// Where a task stands, in a sentence. `ahead` tasks go before it, as far as it is ready.
-pub fn explain(details: &TaskDetails, ahead: u64, fleet: &Fleet) -> String {
-    let standing = standing(details, ahead, fleet);
+/// What goes before a ready task.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Before {
+    /// Tasks of its own sweep.
+    pub tasks: u64,
+    /// Where its sweep stands among the others.
+    pub place: Place,
+}
+
+/// Where a task stands, in a sentence. `before` is what goes before it, as far as it is ready.
+pub fn explain(details: &TaskDetails, before: &Before, fleet: &Fleet) -> String {
+    let standing = standing(details, before, fleet);
     match details.min_memory_mib {
         Some(needed) if details.task.state != TaskState::Succeeded => {
             format!(
@@ -66,7 +76,7 @@ pub fn explain(details: &TaskDetails, ahead: u64, fleet: &Fleet) -> String {
     }
 }
 
-fn standing(details: &TaskDetails, ahead: u64, fleet: &Fleet) -> String {
+fn standing(details: &TaskDetails, before: &Before, fleet: &Fleet) -> String {
     let task = &details.task;
     let since = duration(details.now - details.changed_at);
     let reason = task.reason.as_deref().unwrap_or("no reason is known");
@@ -88,7 +98,7 @@ fn standing(details: &TaskDetails, ahead: u64, fleet: &Fleet) -> String {
                 .unwrap_or_default();
             let how = match paused(details) {
                 Some(sweep) => format!("but its sweep {sweep} is paused: `gauntlet resume {sweep}` lets it start"),
-                None => ready(ahead, fleet),
+                None => ready(before, fleet),
             };
             format!("ready since {since}, {how}{last}")
         }
@@ -137,13 +147,58 @@ const fn doing(state: TaskState) -> &'static str {
     }
 }
 
-fn ready(ahead: u64, fleet: &Fleet) -> String {
+/// What keeps the sweep of a ready task from its turn.
+fn shares(place: &Place) -> Vec<String> {
+    let several = |count: usize, one: &str, many: &str| match count {
+        0 => None,
+        1 => Some(format!("1 {one}")),
+        count => Some(format!("{count} {many}")),
+    };
+    let full = place.full.map(|most| format!("its sweep may run {most} at once, and {most} run"));
+    let user_full =
+        place.user_full.as_ref().map(|(user, most)| format!("user {user} may run {most} at once, and {most} run"));
+    let users = several(
+        place.users_before,
+        "user who runs less for his weight goes",
+        "users who run less for their weights go",
+    );
+    let sweeps = several(
+        place.sweeps_before,
+        "sweep of the same user with a higher priority or less running for its weight goes",
+        "sweeps of the same user with a higher priority or less running for their weights go",
+    );
+    let before = |who: String| format!("{who} before its sweep");
+    full.into_iter().chain(user_full).chain(users.map(before)).chain(sweeps.map(before)).collect()
+}
+
+fn ready(before: &Before, fleet: &Fleet) -> String {
     if fleet.connected == 0 {
         return "no worker takes work: none is connected to this coordinator".to_owned();
     }
     if let Some(hindrance) = &fleet.hindrance {
         return hindrance.clone();
     }
+    let shares = shares(&before.place);
+    let bounded = before.place.full.is_some() || before.place.user_full.is_some();
+    if !shares.is_empty() && (bounded || fleet.free_slots == 0) {
+        let own = match before.tasks {
+            0 => "it is the next of its sweep".to_owned(),
+            tasks => format!("of its sweep {}", go_before(tasks)),
+        };
+        return format!("{}; {own}", shares.join("; "));
+    }
+    in_its_queue(before.tasks, fleet)
+}
+
+fn go_before(tasks: u64) -> String {
+    match tasks {
+        1 => "1 task goes before it".to_owned(),
+        1000.. => "1000 tasks or more go before it".to_owned(),
+        tasks => format!("{tasks} tasks go before it"),
+    }
+}
+
+fn in_its_queue(ahead: u64, fleet: &Fleet) -> String {
     if fleet.free_slots > 0 && ahead == 0 {
         return "next in the queue, and a slot is free".to_owned();
     }
@@ -160,9 +215,7 @@ fn ready(ahead: u64, fleet: &Fleet) -> String {
     });
     let before = match ahead {
         0 => "next in the queue".to_owned(),
-        1 => "1 task goes before it".to_owned(),
-        1000.. => "1000 tasks or more go before it".to_owned(),
-        ahead => format!("{ahead} tasks go before it"),
+        ahead => go_before(ahead),
     };
     format!("{before}; {}", parts.join(", "))
 }
@@ -197,5 +250,32 @@ fn duration(micros: i64) -> String {
         10..60 => format!("{seconds} s"),
         60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
         _ => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ready_task_says_what_its_sweep_waits_for() {
+        let fleet = Fleet { connected: 2, ..Fleet::default() };
+        let free = Fleet { free_slots: 1, ..fleet.clone() };
+        let place = |full, user_full: Option<(&str, u32)>, users_before, sweeps_before| Place {
+            full,
+            user_full: user_full.map(|(user, most)| (user.parse().unwrap(), most)),
+            users_before,
+            sweeps_before,
+        };
+        let told = [
+            (place(Some(2), None, 0, 0), &free),
+            (place(None, Some(("ada", 8)), 0, 0), &free),
+            (place(None, None, 3, 0), &fleet),
+            (place(None, None, 1, 2), &fleet),
+            (place(None, None, 1, 2), &free),
+            (place(None, None, 0, 1), &fleet),
+        ]
+        .map(|(place, fleet)| ready(&Before { tasks: place.sweeps_before as u64, place }, fleet));
+        insta::assert_snapshot!(told.join("\n"));
     }
 }

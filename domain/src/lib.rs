@@ -11,6 +11,7 @@
 //! * [`artifact`]: what becomes of a report that names an artifact on its way out;
 //! * [`forecast`]: what work will take, learnt from what it took;
 //! * [`share`]: who shares the workers, and on what terms;
+//! * [`quota`]: what may still be started, and why a ready task waits;
 //! * [`schedule`]: which ready task goes to which worker;
 //! * [`catalogue`]: the data sets, backbones, recipes and attacks there are, with their parameters.
 //!
@@ -26,6 +27,7 @@ pub mod forecast;
 pub mod ids;
 pub mod masking;
 pub mod plan;
+pub mod quota;
 pub mod results;
 pub mod schedule;
 pub mod share;

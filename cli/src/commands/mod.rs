@@ -11,6 +11,7 @@ mod roles;
 mod run;
 mod sweeps;
 mod up;
+mod users;
 mod watching;
 
 use std::process::ExitCode;
@@ -45,6 +46,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Explain(args) => explain::explain(&global, &args).await,
         Command::Workers(args) => fleet::workers(&global, &args).await,
         Command::Drain(args) => fleet::drain(&global, &args).await,
+        Command::Users(args) => users::users(&global, &args).await,
         Command::Datasets(args) => catalogues::datasets(&args),
         Command::Backbones(args) => catalogues::backbones(&args),
         Command::Recipes(args) => catalogues::recipes(&args),

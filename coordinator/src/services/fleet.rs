@@ -1,9 +1,10 @@
-//! The workers, for people.
+//! The workers and their users, for people.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use gauntlet_domain::WorkerId;
+use gauntlet_domain::share::{Terms, UserName};
 use gauntlet_proto::convert;
 use gauntlet_proto::v1;
 use gauntlet_proto::v1::fleet_service_server::FleetService;
@@ -14,7 +15,7 @@ use super::wire;
 use crate::sessions::Told;
 use crate::shared::Shared;
 use crate::status::Error;
-use crate::store::WorkerRow;
+use crate::store::{UserRow, WorkerRow};
 
 /// The service about workers.
 #[derive(Debug, Clone)]
@@ -44,6 +45,29 @@ impl FleetService for Fleet {
         let row = rows.pop().ok_or_else(unknown)?;
         Ok(Response::new(worker(&self.0, row)))
     }
+
+    async fn list_users(&self, _: Request<v1::ListUsersRequest>) -> Result<Response<v1::ListUsersResponse>, Status> {
+        let rows = self.0.outage.note(self.0.store.users(None).await).map_err(Error::from)?;
+        Ok(Response::new(v1::ListUsersResponse { users: rows.into_iter().map(user).collect() }))
+    }
+
+    async fn set_user(&self, request: Request<v1::SetUserRequest>) -> Result<Response<v1::User>, Status> {
+        let v1::SetUserRequest { user: name, weight, max_concurrent, no_max_concurrent } = request.into_inner();
+        let name: UserName = convert::parse(&name, "user").map_err(Error::from)?;
+        let Terms { weight, quota, .. } =
+            convert::terms(weight, None, max_concurrent, no_max_concurrent).map_err(Error::from)?;
+        self.0.outage.note(self.0.store.set_user(&name, weight, quota).await).map_err(Error::from)?;
+        tracing::info!(user = %name, ?weight, ?quota, "a user has other terms");
+        self.0.changed();
+        let mut rows = self.0.outage.note(self.0.store.users(Some(&name)).await).map_err(Error::from)?;
+        let row = rows.pop().ok_or_else(|| Error::NotFound(format!("there is no user `{name}`")))?;
+        Ok(Response::new(user(row)))
+    }
+}
+
+fn user(row: UserRow) -> v1::User {
+    let UserRow { name, weight, max_concurrent, running, ready, sweeps } = row;
+    v1::User { user: name, weight, max_concurrent, running, ready, sweeps }
 }
 
 fn worker(shared: &Shared, row: WorkerRow) -> v1::Worker {

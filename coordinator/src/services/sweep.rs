@@ -7,6 +7,7 @@ use std::time::Duration;
 use gauntlet_domain::TaskId;
 use gauntlet_domain::forecast::Estimate;
 use gauntlet_domain::plan::Plan;
+use gauntlet_domain::quota::place;
 use gauntlet_domain::share::Terms;
 use gauntlet_domain::task::TaskState;
 use gauntlet_proto::convert;
@@ -17,11 +18,13 @@ use tonic::{Request, Response, Status};
 
 use super::{streams, wire};
 use crate::demands::Demands;
-use crate::explain::{Fleet, explain};
+use crate::explain::{Before, Fleet, explain};
 use crate::shared::Shared;
 use crate::source::{Planned, plan};
 use crate::status::Error;
-use crate::store::{self, Charge, Deletion, Foresight, Resolved, SweepStatus, TaskDetails, retry_conflicts};
+use crate::store::{
+    self, Charge, Contenders, Deletion, Foresight, Resolved, SweepStatus, TaskDetails, retry_conflicts,
+};
 use crate::time_left;
 
 /// Sweeps listed where nothing else is asked for.
@@ -85,6 +88,15 @@ fn charge(request: v1::SubmitSweepRequest) -> Result<Charge, Error> {
         required_labels: required_labels.into_iter().collect(),
         memory_mib,
     })
+}
+
+impl Sweeps {
+    async fn before(&self, details: &TaskDetails) -> Result<Before, Error> {
+        let tasks = self.noted(self.0.store.ahead_of(details.id, 1000).await)?;
+        let Contenders { users, queues } = self.noted(self.0.store.contenders().await)?;
+        let place = details.charged.as_ref().and_then(|sweep| place(&users, &queues, sweep.queue));
+        Ok(Before { tasks, place: place.unwrap_or_default() })
+    }
 }
 
 fn ambiguous(what: &str, text: &str, candidates: &[impl std::fmt::Display]) -> Error {
@@ -293,14 +305,14 @@ impl SweepService for Sweeps {
         request: Request<v1::ExplainTaskRequest>,
     ) -> Result<Response<v1::ExplainTaskResponse>, Status> {
         let details = self.task(&request.into_inner().task_id).await?;
-        let ahead = match details.task.state {
-            TaskState::Ready => self.noted(self.0.store.ahead_of(details.id, 1000).await)?,
-            _ => 0,
+        let before = match details.task.state {
+            TaskState::Ready => self.before(&details).await?,
+            _ => Before::default(),
         };
         let (key, kinds) = (BTreeSet::from([details.demand]), self.0.sessions.device_kinds());
         let demands = Demands::default().of(&key, &kinds, Duration::ZERO, &self.0.store).await;
         let demand = self.noted(demands)?.remove(&details.demand).unwrap_or_default();
-        let explanation = explain(&details, ahead, &Fleet::of(&self.0, &details, &demand));
+        let explanation = explain(&details, &before, &Fleet::of(&self.0, &details, &demand));
         Ok(Response::new(v1::ExplainTaskResponse {
             task_id: details.id.to_string(),
             kind: details.kind,

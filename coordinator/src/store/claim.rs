@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use gauntlet_domain::experiment::{ArtifactRef, TaskSpec};
+use gauntlet_domain::schedule::QueueKey;
+use gauntlet_domain::share::UserName;
 use gauntlet_domain::task::{MemoryPlan, memory_plan};
 use gauntlet_domain::{AttemptNumber, AttemptRef, Digest, TaskId, WorkerId};
 
@@ -20,6 +22,10 @@ pub struct ClaimFor {
     pub worker: WorkerId,
     /// The number of the session it was decided for.
     pub session: i64,
+    /// The queue it was decided for; a task that has moved since is not leased. None where that does not matter.
+    pub queue: Option<QueueKey>,
+    /// The user of that queue, if there is a quota of him or of the queue.
+    pub bounded: Option<UserName>,
 }
 
 /// A task that was leased, with all its worker needs to know.
@@ -57,6 +63,8 @@ pub struct TrainingCheckpoint {
 impl Store {
     /// Leases those of these tasks that are still ready, and not of a paused sweep, to those of these sessions that are still their workers' latest.
     ///
+    /// No quota is exceeded, however many coordinators claim at once.
+    ///
     /// Claims are synchronous commits: one that was lost in a crash would give its attempt number, the fencing token, a second time.
     ///
     /// # Errors
@@ -64,16 +72,16 @@ impl Store {
     pub async fn claim(&self, claims: &[ClaimFor]) -> Result<Vec<Claimed>, Error> {
         let mut work = self.begin().await?;
         let live = live_sessions(claims, &mut work).await?;
-        let (tasks, workers): (Vec<TaskId>, Vec<&str>) = claims
-            .iter()
-            .filter(|claim| live.contains(claim.worker.as_str()))
-            .map(|claim| (claim.task, claim.worker.as_str()))
-            .unzip();
+        let claims: Vec<&ClaimFor> = claims.iter().filter(|claim| live.contains(claim.worker.as_str())).collect();
+        let claims = work.within_quotas(claims).await?;
+        let (tasks, workers): (Vec<TaskId>, Vec<&str>) =
+            claims.iter().map(|claim| (claim.task, claim.worker.as_str())).unzip();
+        let queues: Vec<Option<i32>> = claims.iter().map(|claim| claim.queue.map(|queue| queue.0)).collect();
         let rows = sqlx::query!(
             r#"with free as (
                 select t.task_id, n.worker_id
-                from unnest($1::bytea[], $2::text[]) as n (task_id, worker_id) join tasks t using (task_id)
-                where t.state = 'ready' and t.not_before <= now()
+                from unnest($1::bytea[], $2::text[], $3::integer[]) as n (task_id, worker_id, queue_key) join tasks t using (task_id)
+                where t.state = 'ready' and t.not_before <= now() and t.queue_key = coalesce(n.queue_key, t.queue_key)
                     and not exists (select from sweeps s where s.queue_key = t.queue_key and s.paused_at is not null)
                 for no key update of t skip locked
             ), leased as (
@@ -86,7 +94,8 @@ impl Store {
                 c.epoch as "epoch?", c.digest::bytea as "digest?: Vec<u8>", c.size_bytes as "size_bytes?"
             from leased l join task_specs s using (task_id) left join training_checkpoints c using (task_id)"#,
             &task_ids(&tasks),
-            &workers as _
+            &workers as _,
+            &queues as _
         );
         let mut claimed = Vec::new();
         for row in rows.fetch_all(&mut *work.tx).await? {

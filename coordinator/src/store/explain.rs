@@ -1,6 +1,6 @@
 //! One task and what it tried.
 
-use gauntlet_domain::schedule::{DemandKey, Requirements};
+use gauntlet_domain::schedule::{DemandKey, QueueKey, Requirements};
 use gauntlet_domain::task::{Task, TaskState};
 use gauntlet_domain::{Digest, TaskId};
 
@@ -49,6 +49,8 @@ pub struct TaskDetails {
 pub struct ChargedSweep {
     /// Which.
     pub id: String,
+    /// Its queue.
+    pub queue: QueueKey,
     /// Whether nothing more of it is started.
     pub paused: bool,
 }
@@ -114,7 +116,7 @@ impl Store {
         let row = sqlx::query!(
             r#"select t.state::text as "state!", t.attempt, t.worker_id, t.pending_inputs, t.merges, t.not_before, t.lost_leases,
                 t.transient_failures, t.crashes, t.resource_failures, t.crash_evidence, t.min_memory_mib, t.reason, t.changed_at,
-                now() as "now!", s.label, s.cost, s.kind::text as "kind!", s.spec::text as "spec!", t.demand_key,
+                now() as "now!", s.label, s.cost, s.kind::text as "kind!", s.spec::text as "spec!", t.demand_key, t.queue_key,
                 q.sweep_id as "charged?", q.paused_at is not null as "paused!", q.required_labels as "required_labels?",
                 q.memory_mib as "memory_mib?"
             from tasks t join task_specs s using (task_id) left join sweeps q using (queue_key) where t.task_id = $1"#,
@@ -155,7 +157,7 @@ impl Store {
             spec_json: row.spec,
             attempts,
             sweeps: self.sweeps_of(id).await?,
-            charged: row.charged.map(|id| ChargedSweep { id, paused: row.paused }),
+            charged: row.charged.map(|id| ChargedSweep { id, queue: QueueKey(row.queue_key), paused: row.paused }),
             inputs: self.inputs_of(id).await?,
         }))
     }

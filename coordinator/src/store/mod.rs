@@ -5,6 +5,7 @@
 //! (inputs first), files, artifacts, counts of sweeps by sweep. Tasks are locked `for no key update`, which lets rows that refer to them be inserted beside it.
 
 mod artifacts;
+mod checks;
 mod claim;
 mod counts;
 mod deletion;
@@ -19,6 +20,7 @@ mod merge;
 mod outputs;
 mod pauses;
 mod queues;
+mod quotas;
 mod removal;
 mod report;
 mod results;
@@ -29,6 +31,7 @@ mod sweeps;
 mod terms;
 #[cfg(test)]
 mod tests;
+mod users;
 mod wanted;
 mod work;
 
@@ -52,6 +55,7 @@ pub use removal::Removal;
 pub use report::{Content, Report, Stored, Verdict};
 pub use submit::Charge;
 pub use sweeps::{EndedRow, Resolved, RunningRow, SweepStatus};
+pub use users::UserRow;
 pub use work::Transition;
 
 use work::Work;

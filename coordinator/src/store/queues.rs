@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use gauntlet_domain::schedule::{DemandKey, QueueKey, QueueView, ReadyTask, Requirements, UserView};
-use gauntlet_domain::share::{Quota, UserName, Weight};
+use gauntlet_domain::share::UserName;
 use gauntlet_domain::task::Timestamp;
 use gauntlet_domain::{AttemptRef, TaskId};
 
 use super::claim::attempt_column;
 use super::rows::{attempt, corrupt, task_id, task_ids, timestamp, unsigned};
 use super::work::Work;
-use super::{Error, Store};
+use super::{Error, Store, quotas, users};
 
 /// All who want slots, with what they have; the fronts of their queues are not looked at yet.
 #[derive(Debug, Default)]
@@ -48,25 +48,33 @@ impl Store {
                 coalesce(running.tasks, 0) as "running!",
                 coalesce(s.user_name, 'anonymous') as "user_name!", coalesce(s.weight, 1) as "weight!", coalesce(s.priority, 0) as "priority!",
                 s.max_concurrent as "max_concurrent?", s.required_labels as "required_labels?", s.memory_mib as "memory_mib?",
-                coalesce(s.preempts, false) as "preempts!"
+                coalesce(s.preempts, false) as "preempts!", coalesce(u.weight, 1) as "user_weight!",
+                u.max_concurrent as "user_max_concurrent?"
             from queues
             full join running using (queue_key)
             left join sweeps s using (queue_key)
+            left join users u on u.user_name = coalesce(s.user_name, 'anonymous')
             order by queue_key"#
         );
         let mut contenders = Contenders::default();
-        let mut running: BTreeMap<UserName, u32> = BTreeMap::new();
+        let mut users: BTreeMap<UserName, UserView> = BTreeMap::new();
         for row in rows.fetch_all(&self.pool).await? {
             let user: UserName = row.user_name.parse().map_err(corrupt)?;
             let tasks: u32 = unsigned(row.running)?;
-            *running.entry(user.clone()).or_default() += tasks;
+            match users.get_mut(&user) {
+                Some(user) => user.running += tasks,
+                None => {
+                    let (weight, quota) = (users::weight(row.user_weight)?, quotas::quota(row.user_max_concurrent)?);
+                    users.insert(user.clone(), UserView { name: user.clone(), weight, quota, running: tasks });
+                }
+            }
             if let Some(demands) = row.demands.filter(|_| !row.paused) {
                 contenders.queues.push(QueueView {
                     key: QueueKey(row.queue_key),
                     user,
                     priority: row.priority,
-                    weight: Weight::try_from(unsigned::<u32, _>(row.weight)?).map_err(corrupt)?,
-                    quota: row.max_concurrent.map(unsigned).transpose()?.and_then(Quota::of).unwrap_or_default(),
+                    weight: users::weight(row.weight)?,
+                    quota: quotas::quota(row.max_concurrent)?,
                     running: tasks,
                     preempts: row.preempts,
                     requires: requirements(row.required_labels, row.memory_mib)?,
@@ -76,8 +84,7 @@ impl Store {
                 });
             }
         }
-        let user = |(name, running)| UserView { name, weight: Weight::ONE, quota: Quota::NONE, running };
-        contenders.users = running.into_iter().map(user).collect();
+        contenders.users = users.into_values().collect();
         Ok(contenders)
     }
 

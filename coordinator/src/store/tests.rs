@@ -185,6 +185,8 @@ async fn claims_at_once_never_give_a_task_twice() {
                     task: task.id,
                     worker: name.parse().unwrap(),
                     session,
+                    queue: None,
+                    bounded: None,
                 };
                 let claims: Vec<ClaimFor> = ready.into_iter().map(claim).collect();
                 mine.extend(store.claim(&claims).await.unwrap().into_iter().map(|claim| claim.attempt));
@@ -209,7 +211,9 @@ async fn nothing_is_given_to_a_session_that_was_replaced() {
     house.store.submit(&plan, "", &[], &Charge::default()).await.unwrap();
     let old = house.worker("w1").await;
     let new = house.worker("w1").await;
-    let claim = |session| vec![ClaimFor { task: plan.tasks[0].id, worker: "w1".parse().unwrap(), session }];
+    let claim = |session| {
+        vec![ClaimFor { task: plan.tasks[0].id, worker: "w1".parse().unwrap(), session, queue: None, bounded: None }]
+    };
     assert!(house.store.claim(&claim(old)).await.unwrap().is_empty());
     assert_eq!(house.store.claim(&claim(new)).await.unwrap().len(), 1);
 }
@@ -222,8 +226,10 @@ async fn reports_submissions_and_cancellations_at_once_never_deadlock_nor_lose_a
     let session = house.worker("w1").await;
     let worker: WorkerId = "w1".parse().unwrap();
     let trainings: Vec<&PlannedTask> = plan.tasks.iter().filter(|task| task.inputs.is_empty()).collect();
-    let claims: Vec<ClaimFor> =
-        trainings.iter().map(|task| ClaimFor { task: task.id, worker: worker.clone(), session }).collect();
+    let claims: Vec<ClaimFor> = trainings
+        .iter()
+        .map(|task| ClaimFor { task: task.id, worker: worker.clone(), session, queue: None, bounded: None })
+        .collect();
     let claimed = house.store.claim(&claims).await.unwrap();
     let mut all = Vec::new();
     for claim in claimed {

@@ -28,4 +28,5 @@ mod restarts;
 mod several;
 mod shards;
 mod submission;
+mod users;
 mod zombies;

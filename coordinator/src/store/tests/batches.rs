@@ -11,8 +11,13 @@ use super::*;
 /// Leases all that is ready to this worker.
 pub async fn claim_all(store: &Store, worker: &str, session: i64) -> Vec<Claimed> {
     let worker: WorkerId = worker.parse().unwrap();
-    let claim =
-        |task: gauntlet_domain::schedule::ReadyTask| ClaimFor { task: task.id, worker: worker.clone(), session };
+    let claim = |task: gauntlet_domain::schedule::ReadyTask| ClaimFor {
+        task: task.id,
+        worker: worker.clone(),
+        session,
+        queue: None,
+        bounded: None,
+    };
     let claims: Vec<ClaimFor> = ready(store, 1000).await.into_iter().map(claim).collect();
     store.claim(&claims).await.unwrap()
 }
