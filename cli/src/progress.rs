@@ -52,7 +52,7 @@ fn done_cost(sweep: &v1::Sweep) -> f64 {
 }
 
 fn ended(counts: &v1::TaskCounts) -> u32 {
-    counts.succeeded + counts.failed + counts.cancelled + counts.skipped
+    counts.succeeded + counts.failed + counts.cancelled + counts.skipped + counts.pointless
 }
 
 fn total(counts: &v1::TaskCounts) -> u32 {
@@ -61,7 +61,12 @@ fn total(counts: &v1::TaskCounts) -> u32 {
 
 fn counts_text(counts: &v1::TaskCounts) -> String {
     let mut text = format!("{}/{} tasks done, {} running", counts.succeeded, total(counts), counts.leased);
-    for (count, what) in [(counts.failed, "failed"), (counts.skipped, "skipped"), (counts.cancelled, "cancelled")] {
+    for (count, what) in [
+        (counts.failed, "failed"),
+        (counts.skipped, "skipped"),
+        (counts.cancelled, "cancelled"),
+        (counts.pointless, "pointless"),
+    ] {
         if count > 0 {
             text.push_str(&format!(", {count} {what}"));
         }

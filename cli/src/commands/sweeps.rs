@@ -92,12 +92,14 @@ struct Listed<'a> {
     failed: u32,
     cancelled: u32,
     skipped: u32,
+    /// Skipped because an earlier attack left nothing to find: no failures.
+    pointless: u32,
     cells: u32,
 }
 
 fn listed(sweep: &v1::Sweep) -> Listed<'_> {
     let counts = sweep.tasks.unwrap_or_default();
-    let ended = counts.succeeded + counts.failed + counts.cancelled + counts.skipped;
+    let ended = counts.succeeded + counts.failed + counts.cancelled + counts.skipped + counts.pointless;
     Listed {
         sweep: &sweep.sweep_id,
         name: &sweep.name,
@@ -109,6 +111,7 @@ fn listed(sweep: &v1::Sweep) -> Listed<'_> {
         failed: counts.failed,
         cancelled: counts.cancelled,
         skipped: counts.skipped,
+        pointless: counts.pointless,
         cells: sweep.cells,
     }
 }
@@ -129,6 +132,7 @@ fn print_sweeps(sweeps: &[v1::Sweep], format: ListFormat) -> anyhow::Result<()> 
         "failed",
         "cancelled",
         "skipped",
+        "pointless",
         "rows",
     ]);
     for row in rows {
@@ -142,6 +146,7 @@ fn print_sweeps(sweeps: &[v1::Sweep], format: ListFormat) -> anyhow::Result<()> 
             row.failed.to_string(),
             row.cancelled.to_string(),
             row.skipped.to_string(),
+            row.pointless.to_string(),
             row.cells.to_string(),
         ]);
     }

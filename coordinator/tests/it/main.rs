@@ -9,6 +9,7 @@ mod worker;
 mod adaptive;
 mod batches;
 mod cancellation;
+mod cascade;
 mod cuts;
 mod failures;
 mod fairness;
