@@ -53,7 +53,7 @@ fn done_cost(sweep: &v1::Sweep) -> f64 {
 }
 
 fn ended(counts: &v1::TaskCounts) -> u32 {
-    counts.succeeded + counts.failed + counts.cancelled + counts.skipped
+    counts.succeeded + counts.failed + counts.cancelled + counts.skipped + counts.pointless
 }
 
 fn total(counts: &v1::TaskCounts) -> u32 {
@@ -68,7 +68,12 @@ fn standing(sweep: &v1::Sweep) -> String {
 
 fn counts_text(counts: &v1::TaskCounts) -> String {
     let mut text = format!("{}/{} tasks done, {} running", counts.succeeded, total(counts), counts.leased);
-    for (count, what) in [(counts.failed, "failed"), (counts.skipped, "skipped"), (counts.cancelled, "cancelled")] {
+    for (count, what) in [
+        (counts.failed, "failed"),
+        (counts.skipped, "skipped"),
+        (counts.cancelled, "cancelled"),
+        (counts.pointless, "pointless"),
+    ] {
         if count > 0 {
             text.push_str(&format!(", {count} {what}"));
         }

@@ -40,6 +40,28 @@ pub fn check_outcomes(outcomes: &Outcomes, spec: &AttackSpec) -> Result<(), Inva
     }
 }
 
+/// What the earlier attack of a cascade came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Earlier<'a> {
+    /// What people call the task, such as `glyphs · resnet18 · scratch · standard · seed 0 · pgd20 8/255`.
+    pub label: &'a str,
+    /// Examples that it left right.
+    pub robust_correct: u64,
+    /// Examples that it evaluated.
+    pub examples: u64,
+}
+
+/// Why an attack that comes after `earlier` is pointless; none if it is not, because AAI is above `until_aai` or nothing was evaluated.
+pub fn pointless(earlier: Earlier<'_>, until_aai: f64) -> Option<String> {
+    let Earlier { label, robust_correct, examples } = earlier;
+    if examples == 0 || robust_correct as f64 / examples as f64 > until_aai {
+        return None;
+    }
+    let attack = label.rsplit(" · ").next().unwrap_or(label);
+    let bound = if until_aai > 0.0 { format!(", an AAI of at most {until_aai}") } else { String::new() };
+    Some(format!("pointless: {attack} left {robust_correct} of {examples} examples robust{bound}"))
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -97,7 +119,36 @@ mod tests {
         );
     }
 
+    #[test]
+    fn an_attack_is_pointless_where_the_earlier_one_left_no_more_than_was_said() {
+        let why = |robust_correct, until_aai| {
+            let label = "glyphs · resnet18 · scratch · standard · seed 0 · pgd20 8/255";
+            pointless(Earlier { label, robust_correct, examples: 1000 }, until_aai)
+        };
+        assert_eq!(why(0, 0.0).as_deref(), Some("pointless: pgd20 8/255 left 0 of 1000 examples robust"));
+        assert_eq!(why(1, 0.0), None);
+        let some = "pointless: pgd20 8/255 left 20 of 1000 examples robust, an AAI of at most 0.02";
+        assert_eq!(why(20, 0.02).as_deref(), Some(some));
+        assert_eq!(why(21, 0.02), None);
+        assert_eq!(
+            pointless(Earlier { label: "pgd20", robust_correct: 0, examples: 0 }, 0.5),
+            None,
+            "nothing is known"
+        );
+    }
+
     proptest! {
+        #[test]
+        fn what_is_pointless_stays_so_where_less_is_left_or_more_is_allowed(
+            robust in 0u64..1000, more in 0u64..1000, until_aai in 0.0f64..1.0, less in 0u64..1000, wider in 0.0f64..1.0,
+        ) {
+            let earlier = Earlier { label: "pgd20", robust_correct: robust, examples: robust + more };
+            if pointless(earlier, until_aai).is_some() {
+                let left = Earlier { robust_correct: robust.saturating_sub(less), ..earlier };
+                prop_assert!(pointless(left, until_aai.max(wider)).is_some());
+            }
+        }
+
         #[test]
         fn exactly_one_number_of_examples_is_accepted(
             shares in prop::collection::vec(0.0f64..1.0, 1..6), examples in 1usize..1500, width in 0.01f64..0.3,

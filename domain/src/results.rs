@@ -57,6 +57,32 @@ impl ResultRow {
     }
 }
 
+/// One run under one attack that was not evaluated: an earlier attack of its cascade made it pointless. The fields are the columns of the view
+/// `skipped_evaluations`, in their order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SkippedRow {
+    /// Identity of the sweep.
+    pub sweep: String,
+    /// Name of the data set.
+    pub dataset: String,
+    /// Name of the model.
+    pub backbone: String,
+    /// Name of the init.
+    pub init: String,
+    /// Name of the recipe.
+    pub recipe: String,
+    /// Seed of the run.
+    pub seed: u64,
+    /// Name of the attack.
+    pub attack: String,
+    /// Its norm.
+    pub norm: String,
+    /// Its radius, as written.
+    pub eps: String,
+    /// Which attack left what.
+    pub reason: String,
+}
+
 /// Names of the columns of CSV and Parquet, in order.
 pub const RESULT_COLUMNS: [&str; 17] = [
     "sweep",

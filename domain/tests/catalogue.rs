@@ -53,7 +53,7 @@ fn attacks_with_their_defaults_written_out_are_the_same_attacks() {
             "fab" | "apgd" => &["target_classes"],
             _ => &[],
         };
-        let skip = [&["eps", "examples", "stop_at_interval", "target"], other].concat();
+        let skip = [&["eps", "examples", "stop_at_interval", "cascade", "target"], other].concat();
         let long = format!("{short}{}", written_out(&entry, &skip));
         let [short, long] = [short, long].map(|attack| {
             let plan = plan(&sweep(DATASET, BACKBONE, RECIPE, &attack), &catalogue::pinned_facts()).unwrap();
@@ -73,7 +73,7 @@ fn keys_of_the_other_choices_have_the_defaults_that_the_catalogue_says() {
     for (name, choice, skip) in others {
         let entry = catalogue::attacks().into_iter().find(|entry| entry.name == name).unwrap();
         let short = format!("method = \"{name}\"\n{choice}\n");
-        let skip = [&["eps", "examples", "stop_at_interval", "by"], skip].concat();
+        let skip = [&["eps", "examples", "stop_at_interval", "cascade", "by"], skip].concat();
         let long = format!("{short}{}", written_out(&entry, &skip).replace(choice, ""));
         let [short, long] = [short, long].map(|attack| {
             let plan = plan(&sweep(DATASET, BACKBONE, RECIPE, &attack), &catalogue::pinned_facts()).unwrap();

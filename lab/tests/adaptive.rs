@@ -35,6 +35,7 @@ fn task(bench: &Bench, stop_at_interval: Option<f64>) -> (AttackSpec, Inputs) {
         seed: 0,
         numerics: NUMERICS_VERSION,
         shard: None,
+        cascade: None,
     };
     (spec, inputs)
 }

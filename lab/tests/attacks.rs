@@ -141,6 +141,7 @@ fn a_lab_attacks_the_checkpoint_of_a_task_and_reads_nothing_twice() {
             seed: 0,
             numerics: NUMERICS_VERSION,
             shard: None,
+            cascade: None,
         })
     };
     let mut lab = Lab::new(Settings::default());

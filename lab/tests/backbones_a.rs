@@ -240,7 +240,16 @@ fn densenet_and_a_resnet_for_cifar_are_trained_and_attacked() {
             stop_at_interval: None,
         };
         let weights = Weights::Task { task, head: Head::Keep };
-        let attack = AttackSpec { dataset, model, weights, attack, seed: 0, numerics: NUMERICS_VERSION, shard: None };
+        let attack = AttackSpec {
+            dataset,
+            model,
+            weights,
+            attack,
+            seed: 0,
+            numerics: NUMERICS_VERSION,
+            shard: None,
+            cascade: None,
+        };
         let output = lab.execute(&TaskSpec::Attack(attack), &inputs, &mut Notes::default()).unwrap();
         let TaskOutput::Attacked(result) = output else { panic!("an attack gave something else") };
         result.outcomes.check(8).unwrap();

@@ -136,7 +136,16 @@ fn attack_on(bench: &Bench, weights: Weights) -> TaskSpec {
         stop_at_interval: None,
     };
     let (dataset, model) = (bench.dataset.clone(), spec());
-    TaskSpec::Attack(AttackSpec { dataset, model, weights, attack, seed: 5, numerics: NUMERICS_VERSION, shard: None })
+    TaskSpec::Attack(AttackSpec {
+        dataset,
+        model,
+        weights,
+        attack,
+        seed: 5,
+        numerics: NUMERICS_VERSION,
+        shard: None,
+        cascade: None,
+    })
 }
 
 #[test]

@@ -157,6 +157,7 @@ fn task(bench: &Bench) -> (AttackSpec, Inputs) {
         seed: 0,
         numerics: NUMERICS_VERSION,
         shard: None,
+        cascade: None,
     };
     (spec, inputs)
 }

@@ -1,6 +1,7 @@
 //! Conversions between wire and domain. A failed one names the field.
 
 mod masking;
+mod skipped;
 
 use std::str::FromStr;
 

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use gauntlet_domain::masking::MaskingWarning;
-use gauntlet_domain::results::ResultRow;
+use gauntlet_domain::results::{ResultRow, SkippedRow};
 use gauntlet_proto::v1;
 use tonic::Streaming;
 
@@ -20,15 +20,16 @@ pub async fn results(global: &Global, args: &ResultsArgs) -> anyhow::Result<Exit
     let mut connection = Connection::to_any(global).await?;
     let answer = async {
         let rows = fetch_results(&mut connection.client, &args.id).await?;
+        let skipped = fetch_skipped(&mut connection.client, &args.id).await?;
         let warnings = fetch_warnings(&mut connection.client, &args.id).await?;
         let request = v1::GetSweepRequest { sweep_id: args.id.clone() };
         let sweep = connection.client.sweeps.get_sweep(request).await.map_err(refused)?.into_inner();
-        Ok::<_, anyhow::Error>((rows, warnings, sweep))
+        Ok::<_, anyhow::Error>((rows, skipped, warnings, sweep))
     }
     .await;
     connection.close().await;
-    let (rows, warnings, sweep) = answer?;
-    if rows.len() < sweep.cells as usize {
+    let (rows, skipped, warnings, sweep) = answer?;
+    if rows.len() + skipped.len() < sweep.cells as usize {
         eprintln!(
             "note: {} of {} rows are there; sweep {} is {}",
             rows.len(),
@@ -37,7 +38,7 @@ pub async fn results(global: &Global, args: &ResultsArgs) -> anyhow::Result<Exit
             sweep.state
         );
     }
-    write_results(&rows, args.format, Sink::open(args.out.as_deref())?)?;
+    write_results(&rows, &skipped, args.format, Sink::open(args.out.as_deref())?)?;
     say_warnings(&warnings);
     Ok(ExitCode::SUCCESS)
 }
@@ -107,6 +108,20 @@ pub async fn fetch_results(client: &mut Client, sweep_id: &str) -> anyhow::Resul
         rows.push(row.into());
     }
     Ok(rows)
+}
+
+/// The cells of a sweep that an earlier attack made pointless.
+///
+/// # Errors
+/// The sweep is unknown.
+pub async fn fetch_skipped(client: &mut Client, sweep_id: &str) -> anyhow::Result<Vec<SkippedRow>> {
+    let request = v1::ListSkippedEvaluationsRequest { sweep_id: sweep_id.to_owned() };
+    match client.sweeps.list_skipped_evaluations(request).await {
+        Ok(answer) => Ok(answer.into_inner().evaluations.into_iter().map(Into::into).collect()),
+        // A coordinator from before there were cascades has skipped nothing.
+        Err(status) if status.code() == tonic::Code::Unimplemented => Ok(Vec::new()),
+        Err(status) => Err(refused(status)),
+    }
 }
 
 /// The outcomes of a sweep, a batch per row of its results.

@@ -5,10 +5,10 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use gauntlet_domain::findings::findings;
-use gauntlet_domain::results::{ResultRow, summarize};
+use gauntlet_domain::results::{ResultRow, SkippedRow, summarize};
 use gauntlet_proto::v1;
 
-use super::answers::{fetch_results, fetch_warnings, outcomes_stream, say_warnings};
+use super::answers::{fetch_results, fetch_skipped, fetch_warnings, outcomes_stream, say_warnings};
 use super::roles::stop_signal;
 use super::watching::{follow, verdict};
 use crate::args::{Global, OutcomeFormat, ResultFormat, RunArgs};
@@ -51,7 +51,8 @@ async fn run_on(global: &Global, args: &RunArgs, sweep: &GoodSweep, local: &Loca
     worker.stop().await;
     let ended = ended?;
     let rows = fetch_results(&mut client, &submitted.sweep_id).await?;
-    print_results(args, sweep, &rows)?;
+    let skipped = fetch_skipped(&mut client, &submitted.sweep_id).await?;
+    print_results(args, sweep, &rows, &skipped)?;
     say_warnings(&fetch_warnings(&mut client, &submitted.sweep_id).await?);
     if let Some(path) = &args.outcomes {
         let batches = outcomes_stream(&mut client, &submitted.sweep_id).await?;
@@ -87,13 +88,13 @@ pub fn in_shards(attacks: u32, shards: u32) -> Option<String> {
     (attacks > 0).then(|| format!("{attacks} attack{plural} in {shards} shards"))
 }
 
-fn print_results(args: &RunArgs, sweep: &GoodSweep, rows: &[ResultRow]) -> anyhow::Result<()> {
+fn print_results(args: &RunArgs, sweep: &GoodSweep, rows: &[ResultRow], skipped: &[SkippedRow]) -> anyhow::Result<()> {
     let mut sink = Sink::open(args.out.as_deref())?;
     if args.format != ResultFormat::Table {
-        return write_results(rows, args.format, sink);
+        return write_results(rows, skipped, args.format, sink);
     }
-    writeln!(sink, "{}", summary_table(&summarize(rows))).context("the table cannot be written")?;
-    for note in footnotes(rows) {
+    writeln!(sink, "{}", summary_table(&summarize(rows), skipped)).context("the table cannot be written")?;
+    for note in footnotes(rows, skipped) {
         writeln!(sink, "{note}").context("the table cannot be written")?;
     }
     for finding in findings(&sweep.sweep, rows) {

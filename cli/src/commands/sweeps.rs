@@ -171,6 +171,8 @@ struct Listed<'a> {
     failed: u32,
     cancelled: u32,
     skipped: u32,
+    /// Skipped because an earlier attack left nothing to find: no failures.
+    pointless: u32,
     cells: u32,
     user: &'a str,
     priority: i32,
@@ -180,7 +182,7 @@ struct Listed<'a> {
 
 fn listed(sweep: &v1::Sweep) -> Listed<'_> {
     let counts = sweep.tasks.unwrap_or_default();
-    let ended = counts.succeeded + counts.failed + counts.cancelled + counts.skipped;
+    let ended = counts.succeeded + counts.failed + counts.cancelled + counts.skipped + counts.pointless;
     Listed {
         sweep: &sweep.sweep_id,
         name: &sweep.name,
@@ -192,6 +194,7 @@ fn listed(sweep: &v1::Sweep) -> Listed<'_> {
         failed: counts.failed,
         cancelled: counts.cancelled,
         skipped: counts.skipped,
+        pointless: counts.pointless,
         cells: sweep.cells,
         user: &sweep.user,
         priority: sweep.priority,
@@ -225,6 +228,7 @@ fn table(rows: Vec<Listed<'_>>) -> Table {
         "failed",
         "cancelled",
         "skipped",
+        "pointless",
         "rows",
     ]);
     for row in rows {
@@ -242,6 +246,7 @@ fn table(rows: Vec<Listed<'_>>) -> Table {
             row.failed.to_string(),
             row.cancelled.to_string(),
             row.skipped.to_string(),
+            row.pointless.to_string(),
             row.cells.to_string(),
         ]);
     }

@@ -1,28 +1,34 @@
 //! The results of a sweep.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray, UInt32Array, UInt64Array};
 use comfy_table::{CellAlignment, Table};
-use gauntlet_domain::results::{RESULT_COLUMNS, ResultRow, Spread, SummaryRow};
+use gauntlet_domain::results::{RESULT_COLUMNS, ResultRow, SkippedRow, Spread, SummaryRow};
 use parquet::arrow::ArrowWriter;
 
 use super::columns::double;
-use super::footnotes::{early_mark, footnotes};
+use super::footnotes::{SKIPPED_MARK, early_mark, footnotes};
 use super::sink::Sink;
 use super::tables::{self, align};
 use crate::args::ResultFormat;
 
-/// Writes rows in the asked format.
+/// Writes rows in the asked format. Only a table shows the rows that were skipped: there is no number to write of them.
 ///
 /// # Errors
 /// The sink takes no bytes.
-pub fn write_results(rows: &[ResultRow], format: ResultFormat, mut sink: Sink) -> anyhow::Result<()> {
+pub fn write_results(
+    rows: &[ResultRow],
+    skipped: &[SkippedRow],
+    format: ResultFormat,
+    mut sink: Sink,
+) -> anyhow::Result<()> {
     match format {
         ResultFormat::Table => {
-            writeln!(sink, "{}", table(rows))?;
-            for note in footnotes(rows) {
+            writeln!(sink, "{}", table(rows, skipped))?;
+            for note in footnotes(rows, skipped) {
                 writeln!(sink, "{note}")?;
             }
         }
@@ -111,7 +117,7 @@ fn percent(share: f64) -> String {
     format!("{:.1}", 100.0 * share)
 }
 
-fn table(rows: &[ResultRow]) -> Table {
+fn table(rows: &[ResultRow], skipped: &[SkippedRow]) -> Table {
     let header = [
         "dataset",
         "backbone",
@@ -145,16 +151,47 @@ fn table(rows: &[ResultRow]) -> Table {
             row.decline_ratio.map(percent).unwrap_or_else(|| "–".to_owned()),
         ]);
     }
+    for row in skipped {
+        let [dataset, backbone, init, recipe, attack, norm, eps] = of_attack(row);
+        let none = || "–".to_owned();
+        let seed = row.seed.to_string();
+        table.add_row([
+            dataset,
+            backbone,
+            init,
+            recipe,
+            seed,
+            attack,
+            norm,
+            radius(&eps),
+            SKIPPED_MARK.to_owned(),
+            none(),
+            none(),
+            none(),
+            none(),
+        ]);
+    }
     align(&mut table, CellAlignment::Right, &[4, 8, 9, 10, 12]);
     table
 }
 
-/// Mean ± sample standard deviation over seeds, in percent.
-pub fn summary_table(rows: &[SummaryRow]) -> Table {
+fn of_attack(row: &SkippedRow) -> [String; 7] {
+    [&row.dataset, &row.backbone, &row.init, &row.recipe, &row.attack, &row.norm, &row.eps].map(String::clone)
+}
+
+/// Mean ± sample standard deviation over seeds, in percent. Seeds that were skipped are told apart.
+pub fn summary_table(rows: &[SummaryRow], skipped: &[SkippedRow]) -> Table {
     let header =
         ["dataset", "backbone", "init", "recipe", "attack", "norm", "ε", "seeds × examples", "AOI %", "AAI %", "DR %"];
+    let mut without_result: BTreeMap<[String; 7], usize> = BTreeMap::new();
+    for row in skipped {
+        *without_result.entry(of_attack(row)).or_default() += 1;
+    }
     let mut table = tables::new(&header);
     for row in rows {
+        let key = [&row.dataset, &row.backbone, &row.init, &row.recipe, &row.attack, &row.norm, &row.eps];
+        let others = without_result.remove(&key.map(String::clone));
+        let others = others.map(|seeds| format!(", {seeds} {SKIPPED_MARK}")).unwrap_or_default();
         table.add_row([
             row.dataset.clone(),
             row.backbone.clone(),
@@ -163,11 +200,16 @@ pub fn summary_table(rows: &[SummaryRow]) -> Table {
             row.attack.clone(),
             row.norm.clone(),
             radius(&row.eps),
-            format!("{} × {}{}", row.seeds.len(), examples(row), early_mark(row.stopped_early)),
+            format!("{} × {}{}{others}", row.seeds.len(), examples(row), early_mark(row.stopped_early)),
             spread(row.aoi),
             spread(row.aai),
             row.decline_ratio.map(spread).unwrap_or_else(|| "–".to_owned()),
         ]);
+    }
+    for ([dataset, backbone, init, recipe, attack, norm, eps], seeds) in without_result {
+        let none = || "–".to_owned();
+        let seeds = format!("{seeds} {SKIPPED_MARK}");
+        table.add_row([dataset, backbone, init, recipe, attack, norm, radius(&eps), seeds, none(), none(), none()]);
     }
     align(&mut table, CellAlignment::Right, &[7, 8, 9, 10]);
     table

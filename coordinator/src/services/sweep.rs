@@ -123,8 +123,9 @@ impl SweepService for Sweeps {
         let tasks = || plan.tasks.iter().chain(&sharded.tasks);
         let ids: Vec<_> = tasks().map(|task| task.id).collect();
         let states = self.noted(self.0.store.task_states(&ids).await)?;
-        let state = |task: &TaskId| states.get(task).copied();
-        let open = tasks().filter(|task| state(&task.id) != Some(TaskState::Succeeded));
+        let state = |task: &TaskId| states.get(task).map(|(state, _)| *state);
+        let over = |task: &TaskId| matches!(states.get(task), Some((TaskState::Succeeded, _) | (_, true)));
+        let open = tasks().filter(|task| !over(&task.id));
         let open = open.map(|task| (task, sharded.inputs(task)));
         let estimate = Estimate::of(open, |task| sharded.merges(task), &forecast, slots as usize);
         Ok(Response::new(v1::PlanSweepResponse {
@@ -289,6 +290,17 @@ impl SweepService for Sweeps {
     ) -> Result<Response<Self::StreamOutcomesStream>, Status> {
         let id = self.resolve(&request.into_inner().sweep_id).await?;
         Ok(Response::new(streams::outcomes(Arc::clone(&self.0), id)))
+    }
+
+    async fn list_skipped_evaluations(
+        &self,
+        request: Request<v1::ListSkippedEvaluationsRequest>,
+    ) -> Result<Response<v1::ListSkippedEvaluationsResponse>, Status> {
+        let id = self.resolve(&request.into_inner().sweep_id).await?;
+        let skipped = self.noted(self.0.store.skipped_evaluations(&id).await)?;
+        Ok(Response::new(v1::ListSkippedEvaluationsResponse {
+            evaluations: skipped.into_iter().map(Into::into).collect(),
+        }))
     }
 
     async fn list_masking_warnings(

@@ -18,6 +18,7 @@ pub fn sweep(shared: &Shared, status: SweepStatus) -> v1::Sweep {
         failed: count(TaskState::Failed),
         cancelled: count(TaskState::Cancelled),
         skipped: count(TaskState::Skipped),
+        pointless: status.pointless,
     };
     v1::Sweep {
         state,

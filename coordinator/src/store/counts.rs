@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use gauntlet_domain::task::TaskState;
+use gauntlet_domain::task::{Task, TaskState};
 use sqlx::{Postgres, Transaction as DatabaseTransaction};
 
 use super::rows::{column, task_ids, unsigned};
@@ -28,9 +28,11 @@ pub struct Counts {
     pub cancelled: u64,
     /// Tasks one of whose inputs will never come.
     pub skipped: u64,
+    /// Tasks that an earlier attack made pointless.
+    pub pointless: u64,
     /// Sum of the costs of all tasks.
     pub total_cost: f64,
-    /// Sum of the costs of those that succeeded.
+    /// Sum of the costs of those that succeeded or are pointless.
     pub done_cost: f64,
     /// Rows of the results when all is done.
     pub cells: u64,
@@ -38,27 +40,37 @@ pub struct Counts {
 
 impl Counts {
     /// Counts one more task.
-    pub fn add(&mut self, state: TaskState, cost: f64) {
+    pub(super) fn add(&mut self, Standing { state, pointless, cost }: Standing) {
         let count = match state {
             TaskState::Pending => &mut self.pending,
             TaskState::Ready | TaskState::Leased => &mut self.open,
             TaskState::Succeeded => &mut self.succeeded,
             TaskState::Failed => &mut self.failed,
             TaskState::Cancelled => &mut self.cancelled,
+            TaskState::Skipped if pointless => &mut self.pointless,
             TaskState::Skipped => &mut self.skipped,
         };
         *count += 1;
         self.total_cost += cost;
-        if state == TaskState::Succeeded {
+        if state == TaskState::Succeeded || pointless {
             self.done_cost += cost;
         }
     }
 }
 
-/// The name under which a state is counted.
-const fn counted_as(state: TaskState) -> &'static str {
-    match state {
+/// What is counted of a task.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Standing {
+    pub state: TaskState,
+    pub pointless: bool,
+    pub cost: f64,
+}
+
+/// The name under which a task is counted.
+const fn counted_as(task: &Task) -> &'static str {
+    match task.state {
         TaskState::Ready | TaskState::Leased => "open",
+        TaskState::Skipped if task.pointless => "pointless",
         other => other.name(),
     }
 }
@@ -68,14 +80,15 @@ pub(super) async fn follow(
     transitions: &[Transition],
     tx: &mut DatabaseTransaction<'static, Postgres>,
 ) -> Result<(), Error> {
-    let moved = |it: &&Transition| counted_as(it.before.state) != counted_as(it.after.state);
+    let moved = |it: &&Transition| counted_as(&it.before) != counted_as(&it.after);
     let moved: Vec<&Transition> = transitions.iter().filter(moved).collect();
     if moved.is_empty() {
         return Ok(());
     }
     let query = sqlx::query!(
-        "insert into sweep_counts as c (sweep_id, part, pending, open, succeeded, failed, cancelled, skipped, done_cost)
-        select sweep_id, 1 + pg_backend_pid() % 8, sum(pending), sum(open), sum(succeeded), sum(failed), sum(cancelled), sum(skipped), sum(done)
+        "insert into sweep_counts as c (sweep_id, part, pending, open, succeeded, failed, cancelled, skipped, pointless, done_cost)
+        select sweep_id, 1 + pg_backend_pid() % 8, sum(pending), sum(open), sum(succeeded), sum(failed), sum(cancelled), sum(skipped),
+            sum(pointless), sum(done)
         from (
             select st.sweep_id,
                 (n.after = 'pending')::integer - (n.before = 'pending')::integer as pending,
@@ -84,7 +97,8 @@ pub(super) async fn follow(
                 (n.after = 'failed')::integer - (n.before = 'failed')::integer as failed,
                 (n.after = 'cancelled')::integer - (n.before = 'cancelled')::integer as cancelled,
                 (n.after = 'skipped')::integer - (n.before = 'skipped')::integer as skipped,
-                n.cost * ((n.after = 'succeeded')::integer - (n.before = 'succeeded')::integer) as done
+                (n.after = 'pointless')::integer - (n.before = 'pointless')::integer as pointless,
+                n.cost * ((n.after in ('succeeded', 'pointless'))::integer - (n.before in ('succeeded', 'pointless'))::integer) as done
             from unnest($1::bytea[], $2::text[], $3::text[], $4::double precision[]) as n (task_id, before, after, cost)
             join sweep_tasks st using (task_id)
         ) as change
@@ -93,10 +107,10 @@ pub(super) async fn follow(
         on conflict (sweep_id, part) do update set
             pending = c.pending + excluded.pending, open = c.open + excluded.open, succeeded = c.succeeded + excluded.succeeded,
             failed = c.failed + excluded.failed, cancelled = c.cancelled + excluded.cancelled, skipped = c.skipped + excluded.skipped,
-            done_cost = c.done_cost + excluded.done_cost",
+            pointless = c.pointless + excluded.pointless, done_cost = c.done_cost + excluded.done_cost",
         &task_ids(moved.iter().map(|it| &it.task)),
-        &moved.iter().map(|it| counted_as(it.before.state)).collect::<Vec<_>>() as _,
-        &moved.iter().map(|it| counted_as(it.after.state)).collect::<Vec<_>>() as _,
+        &moved.iter().map(|it| counted_as(&it.before)).collect::<Vec<_>>() as _,
+        &moved.iter().map(|it| counted_as(&it.after)).collect::<Vec<_>>() as _,
         &moved.iter().map(|it| it.cost).collect::<Vec<_>>()
     );
     query.execute(&mut **tx).await?;
@@ -112,12 +126,13 @@ pub(super) async fn add(
     let number = |count: u64| column::<i64, _>(count, "the number of tasks");
     let query = sqlx::query!(
         "insert into sweep_counts as c
-            (sweep_id, part, pending, open, succeeded, failed, cancelled, skipped, total_cost, done_cost, cells)
-        values ($1, 0, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+            (sweep_id, part, pending, open, succeeded, failed, cancelled, skipped, pointless, total_cost, done_cost, cells)
+        values ($1, 0, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
         on conflict (sweep_id, part) do update set
             pending = c.pending + excluded.pending, open = c.open + excluded.open, succeeded = c.succeeded + excluded.succeeded,
             failed = c.failed + excluded.failed, cancelled = c.cancelled + excluded.cancelled, skipped = c.skipped + excluded.skipped,
-            total_cost = c.total_cost + excluded.total_cost, done_cost = c.done_cost + excluded.done_cost, cells = c.cells + excluded.cells",
+            pointless = c.pointless + excluded.pointless, total_cost = c.total_cost + excluded.total_cost,
+            done_cost = c.done_cost + excluded.done_cost, cells = c.cells + excluded.cells",
         sweep,
         number(added.pending)?,
         number(added.open)?,
@@ -125,6 +140,7 @@ pub(super) async fn add(
         number(added.failed)?,
         number(added.cancelled)?,
         number(added.skipped)?,
+        number(added.pointless)?,
         added.total_cost,
         added.done_cost,
         number(added.cells)?
@@ -141,12 +157,12 @@ impl Store {
     pub async fn sweep_counts(&self, sweeps: &[String]) -> Result<BTreeMap<String, (Counts, u64)>, Error> {
         let rows = sqlx::query!(
             r#"select c.sweep_id as "sweep_id!", c.pending as "pending!", c.open as "open!", c.succeeded as "succeeded!",
-                c.failed as "failed!", c.cancelled as "cancelled!", c.skipped as "skipped!", c.total_cost as "total_cost!",
+                c.failed as "failed!", c.cancelled as "cancelled!", c.skipped as "skipped!", c.pointless as "pointless!", c.total_cost as "total_cost!",
                 c.done_cost as "done_cost!", c.cells as "cells!", coalesce(l.leased, 0) as "leased!"
             from (
                 select sweep_id, sum(pending)::bigint as pending, sum(open)::bigint as open, sum(succeeded)::bigint as succeeded,
                     sum(failed)::bigint as failed, sum(cancelled)::bigint as cancelled, sum(skipped)::bigint as skipped,
-                    sum(total_cost) as total_cost, sum(done_cost) as done_cost, sum(cells)::bigint as cells
+                    sum(pointless)::bigint as pointless, sum(total_cost) as total_cost, sum(done_cost) as done_cost, sum(cells)::bigint as cells
                 from sweep_counts where sweep_id = any($1::text[]) group by sweep_id
             ) as c
             left join (
@@ -164,6 +180,7 @@ impl Store {
                 failed: unsigned(row.failed)?,
                 cancelled: unsigned(row.cancelled)?,
                 skipped: unsigned(row.skipped)?,
+                pointless: unsigned(row.pointless)?,
                 total_cost: row.total_cost,
                 done_cost: row.done_cost,
                 cells: unsigned(row.cells)?,

@@ -114,7 +114,7 @@ impl Store {
     /// The database is unavailable.
     pub async fn task_details(&self, id: TaskId) -> Result<Option<TaskDetails>, Error> {
         let row = sqlx::query!(
-            r#"select t.state::text as "state!", t.attempt, t.worker_id, t.pending_inputs, t.merges, t.not_before, t.lost_leases,
+            r#"select t.state::text as "state!", t.attempt, t.worker_id, t.pending_inputs, t.merges, t.pointless, t.not_before, t.lost_leases,
                 t.transient_failures, t.crashes, t.resource_failures, t.crash_evidence, t.min_memory_mib, t.reason, t.changed_at,
                 now() as "now!", s.label, s.cost, s.kind::text as "kind!", s.spec::text as "spec!", t.demand_key, t.queue_key,
                 q.sweep_id as "charged?", q.paused_at is not null as "paused!", q.required_labels as "required_labels?",
@@ -130,6 +130,7 @@ impl Store {
             worker_id: row.worker_id,
             pending_inputs: row.pending_inputs,
             merges: row.merges,
+            pointless: row.pointless,
             not_before: row.not_before,
             lost_leases: row.lost_leases,
             transient_failures: row.transient_failures,

@@ -5,6 +5,7 @@
 //! (inputs first), files, artifacts, counts of sweeps by sweep. Tasks are locked `for no key update`, which lets rows that refer to them be inserted beside it.
 
 mod artifacts;
+mod cascade;
 mod checks;
 mod claim;
 mod counts;

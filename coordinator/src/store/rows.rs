@@ -14,6 +14,7 @@ pub struct TaskRow {
     pub worker_id: Option<String>,
     pub pending_inputs: i32,
     pub merges: bool,
+    pub pointless: bool,
     pub not_before: OffsetDateTime,
     pub lost_leases: i32,
     pub transient_failures: i32,
@@ -49,6 +50,7 @@ impl TryFrom<TaskRow> for LockedTask {
             lease,
             pending_inputs: unsigned(row.pending_inputs)?,
             merges: row.merges,
+            pointless: row.pointless,
             not_before: timestamp(row.not_before),
             failures: FailureCounts {
                 lost: unsigned(row.lost_leases)?,

@@ -9,7 +9,7 @@ use gauntlet_domain::share::{Terms, UserName};
 use gauntlet_domain::task::{Event, TaskState};
 use gauntlet_domain::{Digest, TaskId};
 
-use super::counts::Counts;
+use super::counts::{Counts, Standing};
 use super::rows::{bytes, column, corrupt, task_id, task_ids};
 use super::shards::Sharded;
 use super::terms::TermColumns;
@@ -32,7 +32,7 @@ pub struct Submitted {
     pub new_tasks: usize,
     /// Tasks that had ended without a result and get another try.
     pub retried_tasks: usize,
-    /// Tasks whose result was there already.
+    /// Tasks whose result was there already, and those known to be pointless.
     pub done_tasks: usize,
     /// Whether the sweep is paused since an earlier submission.
     pub paused: bool,
@@ -73,6 +73,7 @@ impl Store {
         }
         let mut added = submission.insert_membership(&countable, &mut work).await?;
         added.cells = insert_cells(plan, &mut work).await?;
+        work.skip_pointless(&submission.cascading()).await?;
         insert_files(files, &mut work).await?;
         counts::add(plan.sweep_id.as_str(), &added, &mut work.tx).await?;
         if paused {
@@ -158,7 +159,7 @@ async fn insert_sweep(plan: &Plan, source: &str, charge: &Charge, work: &mut Wor
 }
 
 /// The states in which tasks were before anything happens to them in this transaction, which is counted when it commits, and their costs.
-type Countable = BTreeMap<TaskId, (TaskState, f64)>;
+type Countable = BTreeMap<TaskId, Standing>;
 
 /// Tasks with their depths, in the order of locks: inputs first, then by id. Below an attack there is room for its shards.
 fn in_order_of_locks(plan: &Plan) -> Vec<(i32, &PlannedTask)> {
@@ -244,19 +245,27 @@ impl<'a> Submission<'a> {
         let query = sqlx::query!("update task_specs set cost = 0 where task_id = any($1::bytea[])", &merged);
         query.execute(&mut *work.tx).await?;
         let inputs = |(_, task): &(i32, &'a PlannedTask)| {
-            self.sharded.inputs(task).iter().map(|input| (task.id, *input)).collect::<Vec<_>>()
+            let cascade = task.spec.cascade();
+            let until = |input: &TaskId| cascade.filter(|it| it.after == *input).map(|it| it.until_aai);
+            self.sharded.inputs(task).iter().map(|input| (task.id, *input, until(input))).collect::<Vec<_>>()
         };
         let inputs: Vec<_> = self.tasks.iter().flat_map(inputs).collect();
         for batch in inputs.chunks(BATCH) {
             let query = sqlx::query!(
-                "insert into task_inputs (task_id, input_task_id)
-                select * from unnest($1::bytea[], $2::bytea[]) on conflict do nothing",
-                &task_ids(batch.iter().map(|(task, _)| task)),
-                &task_ids(batch.iter().map(|(_, input)| input))
+                "insert into task_inputs (task_id, input_task_id, until_aai)
+                select * from unnest($1::bytea[], $2::bytea[], $3::double precision[]) on conflict do nothing",
+                &task_ids(batch.iter().map(|(task, ..)| task)),
+                &task_ids(batch.iter().map(|(_, input, _)| input)),
+                &batch.iter().map(|(.., until_aai)| *until_aai).collect::<Vec<_>>() as _
             );
             query.execute(&mut *work.tx).await?;
         }
         Ok(())
+    }
+
+    /// Tasks that an earlier attack may have made pointless already.
+    fn cascading(&self) -> Vec<TaskId> {
+        self.tasks.iter().filter(|(_, task)| task.spec.cascade().is_some()).map(|(_, task)| task.id).collect()
     }
 
     /// Also gives the tasks as they are counted where they are new to a sweep.
@@ -266,7 +275,11 @@ impl<'a> Submission<'a> {
         let succeeded: BTreeSet<TaskId> =
             existing.iter().filter(|task| task.task.state == TaskState::Succeeded).map(|task| task.id).collect();
         let known: BTreeSet<TaskId> = existing.iter().map(|task| task.id).collect();
-        let mut countable: Countable = existing.iter().map(|it| (it.id, (it.task.state, it.cost))).collect();
+        let mut countable: Countable = existing
+            .iter()
+            .map(|it| (it.id, Standing { state: it.task.state, pointless: it.task.pointless, cost: it.cost }))
+            .collect();
+        let pointless = existing.iter().filter(|task| task.task.pointless).count();
         let pending: BTreeMap<TaskId, u32> = self
             .tasks
             .iter()
@@ -275,7 +288,7 @@ impl<'a> Submission<'a> {
         self.raise_critical_paths(&known, work).await?;
         let retried: Vec<_> = existing
             .into_iter()
-            .filter(|task| task.task.state.ended_without_result())
+            .filter(|task| task.task.ended_without_result())
             .map(|task| (Event::Retry { pending_inputs: pending.get(&task.id).copied().unwrap_or(0) }, task))
             .map(|(event, task)| (task, event))
             .collect();
@@ -289,7 +302,7 @@ impl<'a> Submission<'a> {
         for (_, task) in &self.tasks {
             // An attack costs nothing beside its shards.
             let cost = if self.sharded.merges(task.id) { 0.0 } else { task.cost };
-            countable.entry(task.id).or_insert_with(|| (state(task.id), cost));
+            countable.entry(task.id).or_insert_with(|| Standing { state: state(task.id), pointless: false, cost });
         }
         let submitted = Submitted {
             tasks: self.tasks.len(),
@@ -297,7 +310,7 @@ impl<'a> Submission<'a> {
             sharded_attacks: self.sharded.by_attack.len(),
             new_tasks: new.len(),
             retried_tasks,
-            done_tasks: succeeded.len(),
+            done_tasks: succeeded.len() + pointless,
             paused: false,
             transitions: Vec::new(),
         };
@@ -354,8 +367,8 @@ impl<'a> Submission<'a> {
                 &task_ids(batch.iter().map(|(_, task)| &task.id))
             );
             for id in query.fetch_all(&mut *work.tx).await? {
-                if let Some((state, cost)) = countable.get(&task_id(id)?) {
-                    added.add(*state, *cost);
+                if let Some(standing) = countable.get(&task_id(id)?) {
+                    added.add(*standing);
                 }
             }
         }

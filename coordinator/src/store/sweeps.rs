@@ -43,11 +43,13 @@ pub struct SweepStatus {
     pub priority: i32,
     /// Tasks that may run at once, where that is bounded.
     pub max_concurrent: Option<u32>,
-    /// Tasks by state.
+    /// Tasks by state, but for those that are pointless.
     pub counts: BTreeMap<TaskState, u32>,
+    /// Tasks that an earlier attack made pointless.
+    pub pointless: u32,
     /// Sum of the costs of all tasks.
     pub total_cost: f64,
-    /// Sum of the costs of those that succeeded.
+    /// Sum of the costs of those that succeeded or are pointless.
     pub done_cost: f64,
     /// Rows of the results when all is done.
     pub cells: u32,
@@ -179,6 +181,7 @@ impl Store {
                 priority: row.priority,
                 max_concurrent: row.max_concurrent.map(unsigned).transpose()?,
                 counts: BTreeMap::new(),
+                pointless: 0,
                 total_cost: 0.0,
                 done_cost: 0.0,
                 cells: 0,
@@ -211,6 +214,7 @@ impl Store {
             }
             (status.total_cost, status.done_cost) = (counts.total_cost, counts.done_cost);
             status.cells = unsigned(counts.cells)?;
+            status.pointless = unsigned(counts.pointless)?;
         }
         Ok(())
     }
@@ -246,7 +250,7 @@ impl Store {
             cross join lateral (
                 select t.task_id::bytea as task_id, s.kind::text as kind, s.label, t.state::text as state, coalesce(t.reason, '') as reason
                 from sweep_tasks st join tasks t using (task_id) join task_specs s using (task_id)
-                where st.sweep_id = n.sweep_id and t.state in ('failed', 'cancelled', 'skipped')
+                where st.sweep_id = n.sweep_id and t.state in ('failed', 'cancelled', 'skipped') and not t.pointless
                 order by t.state, t.changed_at desc, t.task_id
                 limit 20
             ) as e"#,
@@ -263,19 +267,19 @@ impl Store {
         Ok(())
     }
 
-    /// States of those of these tasks that exist.
+    /// States of those of these tasks that exist, and whether they are pointless.
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn task_states(&self, tasks: &[TaskId]) -> Result<BTreeMap<TaskId, TaskState>, Error> {
+    pub async fn task_states(&self, tasks: &[TaskId]) -> Result<BTreeMap<TaskId, (TaskState, bool)>, Error> {
         let rows = sqlx::query!(
-            r#"select task_id as "task_id!: Vec<u8>", state::text as "state!" from tasks where task_id = any($1::bytea[])"#,
+            r#"select task_id as "task_id!: Vec<u8>", state::text as "state!", pointless from tasks where task_id = any($1::bytea[])"#,
             &task_ids(tasks)
         );
         rows.fetch_all(&self.pool)
             .await?
             .into_iter()
-            .map(|row| Ok((task_id(row.task_id)?, task_state(&row.state)?)))
+            .map(|row| Ok((task_id(row.task_id)?, (task_state(&row.state)?, row.pointless))))
             .collect()
     }
 }

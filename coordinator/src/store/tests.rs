@@ -45,6 +45,11 @@ impl House {
 }
 
 fn sweep_of(seeds: std::ops::Range<u64>, eps: &[&str]) -> Plan {
+    sweep_under(seeds, eps, "")
+}
+
+/// The same with more sections.
+fn sweep_under(seeds: std::ops::Range<u64>, eps: &[&str], more: &str) -> Plan {
     let toml = format!(
         r#"
         name = "s"
@@ -65,6 +70,7 @@ fn sweep_of(seeds: std::ops::Range<u64>, eps: &[&str]) -> Plan {
         method = "fgsm"
         eps = {eps:?}
         examples = 4
+        {more}
         "#,
         seeds.collect::<Vec<_>>()
     );
@@ -110,13 +116,23 @@ fn any_task() -> impl Strategy<Value = Task> {
     });
     let evidence = prop::option::of(Just("attempt 1: killed by signal 6".to_owned()));
     let numbers = (0u32..3, 0u32..3, 0i64..4_000_000_000_000_000);
-    (state, lease, reason, any::<bool>(), failures, evidence, numbers).prop_map(
-        |(state, lease, reason, merges, failures, crash_evidence, (attempt, pending_inputs, not_before))| Task {
+    let kind = (any::<bool>(), prop::bool::weighted(0.3));
+    (state, lease, reason, kind, failures, evidence, numbers).prop_map(
+        |(
+            state,
+            lease,
+            reason,
+            (merges, pointless),
+            failures,
+            crash_evidence,
+            (attempt, pending_inputs, not_before),
+        )| Task {
             state,
             attempt: AttemptNumber(attempt),
             lease,
             pending_inputs,
             merges,
+            pointless,
             not_before: Timestamp(not_before),
             failures,
             crash_evidence,

@@ -33,8 +33,8 @@ impl Store {
         work.commit().await
     }
 
-    /// Gives every task of a sweep that ended without a result another try, charged to this sweep, and takes back its cancellation. If it is paused, they
-    /// wait until it is resumed, unless another sweep wants them.
+    /// Gives every task of a sweep that ended without a result, and is not pointless, another try, charged to this sweep, and takes back its
+    /// cancellation. If it is paused, they wait until it is resumed, unless another sweep wants them.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -51,7 +51,7 @@ impl Store {
         let tasks = tasks.fetch_all(&mut *work.tx).await?.into_iter().map(task_id).collect::<Result<Vec<_>, _>>()?;
         // All of them, so that no input succeeds between the count and the write.
         let locked = work.lock(&tasks).await?;
-        let ended: Vec<LockedTask> = locked.into_iter().filter(|task| task.task.state.ended_without_result()).collect();
+        let ended: Vec<LockedTask> = locked.into_iter().filter(|task| task.task.ended_without_result()).collect();
         let missing = missing_inputs(&ended, &mut work).await?;
         let retry = |task: LockedTask| {
             let pending_inputs = missing.get(&task.id).copied().unwrap_or(0);
@@ -59,6 +59,7 @@ impl Store {
         };
         let retried: Vec<TaskId> = ended.iter().map(|task| task.id).collect();
         work.advance(ended.into_iter().map(retry).collect()).await?;
+        work.skip_pointless(&retried).await?;
         queues::take_charge(queue_key, &tasks, &retried, &mut work).await?;
         queues::leave_to_others_if_paused(queue_key, &tasks, &mut work).await?;
         work.commit().await

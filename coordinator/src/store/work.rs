@@ -91,7 +91,7 @@ impl Work {
     pub async fn lock(&mut self, ids: &[TaskId]) -> Result<Vec<LockedTask>, Error> {
         let rows = sqlx::query_as!(
             TaskRow,
-            r#"select t.task_id, t.state::text as "state!", t.attempt, t.worker_id, t.pending_inputs, t.merges, t.not_before, t.lost_leases,
+            r#"select t.task_id, t.state::text as "state!", t.attempt, t.worker_id, t.pending_inputs, t.merges, t.pointless, t.not_before, t.lost_leases,
                 t.transient_failures, t.crashes, t.resource_failures, t.crash_evidence, t.reason, t.changed_at, s.label, s.cost
             from tasks t join task_specs s using (task_id)
             where t.task_id = any($1::bytea[])
@@ -107,39 +107,58 @@ impl Work {
     pub async fn advance(&mut self, events: Vec<(LockedTask, Event)>) -> Result<Vec<(TaskId, Rejected)>, Error> {
         let first = self.transitions.len();
         let rejected = self.happen(events.into_iter().map(Change::once).collect()).await?;
-        let ended = |of: fn(TaskState) -> bool| {
-            self.transitions[first..].iter().filter(move |it| of(it.after.state)).map(|it| it.task).collect()
-        };
-        let succeeded: Vec<TaskId> = ended(|state| state == TaskState::Succeeded);
-        let lost: Vec<TaskId> = ended(TaskState::ended_without_result);
-        if !succeeded.is_empty() {
-            self.inputs_succeeded(&succeeded).await?;
+        let mut followed = first;
+        // What is merged succeeds with its inputs, and what is pointless makes pointless what comes after it.
+        while followed < self.transitions.len() {
+            let succeeded = self.ended_since(followed, |task| task.state == TaskState::Succeeded);
+            let pointless = self.ended_since(followed, |task| task.pointless);
+            followed = self.transitions.len();
+            if !succeeded.is_empty() {
+                self.inputs_succeeded(&succeeded).await?;
+            }
+            if !pointless.is_empty() {
+                let waiting = self.waiting_for(&pointless).await?;
+                let skips = self.skips(&waiting).await?;
+                self.happen(skips.into_iter().map(Change::once).collect()).await?;
+            }
         }
+        let lost = self.ended_since(first, Task::ended_without_result);
         if !lost.is_empty() {
             self.inputs_lost(&lost).await?;
         }
         Ok(rejected)
     }
 
-    /// Brings all that needs one of these tasks closer to ready.
+    fn ended_since(&self, first: usize, of: fn(&Task) -> bool) -> Vec<TaskId> {
+        self.transitions[first..].iter().filter(|it| of(&it.after)).map(|it| it.task).collect()
+    }
+
+    /// Brings all that needs one of these tasks closer to ready, or skips it where they have made it pointless.
     async fn inputs_succeeded(&mut self, inputs: &[TaskId]) -> Result<(), Error> {
         let dependents = sqlx::query!(
-            r#"select i.task_id as "task_id!: Vec<u8>", count(*) as "inputs!" from task_inputs i join tasks t using (task_id)
+            r#"select i.task_id as "task_id!: Vec<u8>", count(*) as "inputs!", bool_or(i.until_aai is not null) as "cascades!"
+            from task_inputs i join tasks t using (task_id)
             where i.input_task_id = any($1::bytea[]) and t.state = 'pending'
             group by i.task_id"#,
             &task_ids(inputs)
         );
-        let mut succeeded: BTreeMap<TaskId, u32> = BTreeMap::new();
+        let (mut succeeded, mut cascading): (BTreeMap<TaskId, u32>, Vec<TaskId>) = Default::default();
         for row in dependents.fetch_all(&mut *self.tx).await? {
-            succeeded.insert(super::rows::task_id(row.task_id)?, unsigned(row.inputs)?);
+            let task = super::rows::task_id(row.task_id)?;
+            succeeded.insert(task, unsigned(row.inputs)?);
+            cascading.extend(row.cascades.then_some(task));
         }
         if succeeded.is_empty() {
             return Ok(());
         }
         let locked = self.lock(&succeeded.keys().copied().collect::<Vec<_>>()).await?;
-        let change = |task: LockedTask| {
-            let times = succeeded.get(&task.id).copied().unwrap_or(0);
-            Change { task, event: Event::InputSucceeded, times }
+        let mut pointless = self.pointless(&cascading).await?;
+        let change = |task: LockedTask| match pointless.remove(&task.id) {
+            Some(reason) => Change::once((task, Event::Pointless { reason })),
+            None => {
+                let times = succeeded.get(&task.id).copied().unwrap_or(0);
+                Change { task, event: Event::InputSucceeded, times }
+            }
         };
         self.happen(locked.into_iter().map(change).collect()).await?;
         Ok(())
@@ -211,11 +230,12 @@ impl Work {
             "update tasks t set
                 state = n.state::task_state, attempt = n.attempt, worker_id = n.worker_id, pending_inputs = n.pending_inputs,
                 not_before = n.not_before, lost_leases = n.lost, transient_failures = n.transient, crashes = n.crashes,
-                resource_failures = n.resource, crash_evidence = n.evidence, reason = n.reason, changed_at = now()
+                resource_failures = n.resource, crash_evidence = n.evidence, reason = n.reason, pointless = n.pointless, changed_at = now()
             from unnest($1::bytea[], $2::text[], $3::integer[], $4::text[], $5::integer[], $6::text[], $7::integer[],
-                    $8::timestamptz[], $9::integer[], $10::integer[], $11::integer[], $12::integer[], $13::text[], $14::text[])
+                    $8::timestamptz[], $9::integer[], $10::integer[], $11::integer[], $12::integer[], $13::text[], $14::text[],
+                    $15::boolean[])
                 as n (task_id, was_state, was_attempt, state, attempt, worker_id, pending_inputs, not_before, lost, transient, crashes,
-                    resource, evidence, reason)
+                    resource, evidence, reason, pointless)
             where t.task_id = n.task_id and t.state = n.was_state::task_state and t.attempt = n.was_attempt",
             &rows.ids,
             &rows.was_state as _,
@@ -230,7 +250,8 @@ impl Work {
             &rows.crashes,
             &rows.resource,
             &rows.evidence as _,
-            &rows.reason as _
+            &rows.reason as _,
+            &rows.pointless
         );
         let written = query.execute(&mut *self.tx).await?.rows_affected();
         if written == transitions.len() as u64 {
@@ -334,6 +355,7 @@ struct NewStates<'a> {
     resource: Vec<i32>,
     evidence: Vec<Option<&'a str>>,
     reason: Vec<Option<&'a str>>,
+    pointless: Vec<bool>,
 }
 
 impl<'a> NewStates<'a> {
@@ -354,6 +376,7 @@ impl<'a> NewStates<'a> {
             rows.resource.push(count(after.failures.resource)?);
             rows.evidence.push(after.crash_evidence.as_deref());
             rows.reason.push(after.reason.as_deref());
+            rows.pointless.push(after.pointless);
         }
         Ok(rows)
     }
@@ -375,6 +398,7 @@ const fn event_name(event: &Event) -> &'static str {
     match event {
         Event::InputSucceeded => "input succeeded",
         Event::InputLost { .. } => "input lost",
+        Event::Pointless { .. } => "made pointless",
         Event::Leased { .. } => "leased",
         Event::Succeeded { .. } => "result accepted",
         Event::Failed { .. } => "attempt failed",
@@ -398,6 +422,10 @@ fn attempt_end(event: &Event) -> Option<AttemptEnd> {
         Event::LeaseLost { reason, .. } => Some(plain("lost", Some(reason))),
         Event::HandedBack { .. } => Some(plain("handed-back", None)),
         Event::Cancelled { reason } => Some(plain("cancelled", Some(reason))),
-        Event::InputSucceeded | Event::InputLost { .. } | Event::Leased { .. } | Event::Retry { .. } => None,
+        Event::InputSucceeded
+        | Event::InputLost { .. }
+        | Event::Pointless { .. }
+        | Event::Leased { .. }
+        | Event::Retry { .. } => None,
     }
 }

@@ -10,6 +10,7 @@ mod adaptive;
 mod artifacts;
 mod batches;
 mod cancellation;
+mod cascade;
 mod cuts;
 mod deletion;
 mod failures;

@@ -223,6 +223,11 @@ fn in_one_way(norms: [&'static str; 2], own: Vec<Parameter>) -> Vec<Parameter> {
         default: Some("all examples".to_owned()),
         meaning: "stop after the first 256 · n examples at which the 95 % interval of AAI is narrower, such as 0.05",
     });
+    parameters.push(Parameter {
+        key: "cascade",
+        default: Some("evaluated in any case".to_owned()),
+        meaning: "{ after = \"pgd20\", until_aai = 0.0 }: skip it where that earlier attack left an AAI of no more",
+    });
     parameters
 }
 

@@ -132,6 +132,8 @@ pub const PGD_RESTARTS: u32 = 1;
 pub const NOISE_DRAWS: u32 = 1;
 /// Attacks: whether an example leaves as soon as it is fooled.
 pub const EARLY_STOP: bool = true;
+/// Attacks: AAI under the earlier attack of a cascade up to which this one is pointless.
+pub const CASCADE_UNTIL_AAI: f64 = 0.0;
 
 /// mi-fgsm: steps (Dong et al. 2018, arXiv 1710.06081).
 pub const MI_FGSM_STEPS: u32 = 10;

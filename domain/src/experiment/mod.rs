@@ -34,6 +34,6 @@ pub use recipe::{
 pub use result::{
     ArtifactRef, AttackResult, EpochMetrics, InvalidOutcomes, Outcomes, TaskResult, TrainResult, ValidationMetrics,
 };
-pub use spec::{AttackSpec, EVALUATION_BLOCK, NUMERICS_VERSION, Shard, TaskSpec, TrainSpec};
+pub use spec::{AttackSpec, Cascade, EVALUATION_BLOCK, NUMERICS_VERSION, Shard, TaskSpec, TrainSpec};
 pub use subset::Subset;
 pub use threat::{Epsilon, InvalidEpsilon, Norm};

@@ -29,6 +29,7 @@ pub(crate) fn attack_spec(examples: u32, method: AttackMethod) -> AttackSpec {
         seed: 0,
         numerics: NUMERICS_VERSION,
         shard: None,
+        cascade: None,
     }
 }
 

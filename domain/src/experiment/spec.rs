@@ -64,6 +64,19 @@ pub struct AttackSpec {
     /// The part of the examples that this task evaluates; all of them if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shard: Option<Shard>,
+    /// The earlier attack that may make this one pointless; none where it is evaluated in any case.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cascade: Option<Cascade>,
+}
+
+/// An evaluation is pointless where an earlier attack has left too little.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cascade {
+    /// The evaluation of the same model in the same ball by the earlier attack.
+    pub after: TaskId,
+    /// AAI under the earlier attack up to which this one is pointless.
+    pub until_aai: f64,
 }
 
 /// Whole [blocks](EVALUATION_BLOCK) of an evaluation's examples, but for the end of the last one.
@@ -117,8 +130,23 @@ impl TaskSpec {
         }
     }
 
-    /// Tasks whose checkpoints it needs: the one it starts from, and the source of a transferred attack.
+    /// Tasks that have to come before it: those whose checkpoints it needs, and the earlier attack of a cascade.
     pub fn inputs(&self) -> Vec<TaskId> {
+        let mut inputs = self.checkpoints();
+        inputs.extend(self.cascade().map(|cascade| cascade.after));
+        inputs
+    }
+
+    /// The cascade that it stands in.
+    pub const fn cascade(&self) -> Option<Cascade> {
+        match self {
+            Self::Attack(spec) => spec.cascade,
+            Self::Train(_) => None,
+        }
+    }
+
+    /// Tasks whose checkpoints it needs: the one it starts from, and the source of a transferred attack.
+    pub fn checkpoints(&self) -> Vec<TaskId> {
         let mut inputs = Vec::new();
         for weights in [Some(self.weights()), self.source_weights()].into_iter().flatten() {
             if let Weights::Task { task, .. } = weights

@@ -9,8 +9,8 @@ use super::tasks::Tasks;
 use super::{checkpoint, cost, models, recipes};
 use crate::digest::Digest;
 use crate::experiment::{
-    AttackConfig, AttackSpec, CheckpointFormat, DatasetSpec, Epsilon, Head, ModelSpec, NUMERICS_VERSION, Objective,
-    Recipe, TaskSpec, TrainSpec, TransferSource, Weights,
+    AttackConfig, AttackSpec, Cascade, CheckpointFormat, DatasetSpec, Epsilon, Head, ModelSpec, NUMERICS_VERSION,
+    Objective, Recipe, TaskSpec, TrainSpec, TransferSource, Weights,
 };
 use crate::ids::{SweepId, TaskId};
 use crate::sweep::{
@@ -111,6 +111,9 @@ struct Arena<'a> {
     test: DatasetSpec,
 }
 
+/// The evaluations of a run so far, by the number of the attack and the bits of its radius.
+type Attacked = HashMap<(usize, u64), TaskId>;
+
 /// What a pre-training gives.
 #[derive(Clone, Copy)]
 struct Pretrained {
@@ -165,12 +168,13 @@ impl<'a> Planner<'a> {
         };
         let classes = victim.model.classes;
         let [train, test] = [train, Some(test)].map(|split| split.map(|split| DatasetSpec { classes, ..split }));
-        for &attack in &run.attacks {
-            let attack = &sweep.attacks[attack];
+        let mut attacked = Attacked::new();
+        for &number in &run.attacks {
+            let attack = &sweep.attacks[number];
             let test = test.clone()?;
             let Some(examples) = self.examples(attack, section, test.examples) else { continue };
             let test = DatasetSpec { examples, ..test };
-            self.evaluations(run, attack, Arena { victim: &victim, train: train.as_ref(), test });
+            self.evaluations(run, number, Arena { victim: &victim, train: train.as_ref(), test }, &mut attacked);
         }
         Some(())
     }
@@ -208,8 +212,9 @@ impl<'a> Planner<'a> {
     }
 
     /// One cell per radius, and one evaluation for each or, of a minimum-norm attack, for all.
-    fn evaluations(&mut self, run: &GridRun, attack: &AttackSection, arena: Arena<'_>) -> Option<()> {
+    fn evaluations(&mut self, run: &GridRun, number: usize, arena: Arena<'_>, attacked: &mut Attacked) -> Option<()> {
         let sweep = self.sweep;
+        let attack = &sweep.attacks[number];
         let source = match &attack.method {
             AttackTemplate::Transfer { source, .. } => Some(self.source(run, source)?),
             _ => None,
@@ -226,6 +231,14 @@ impl<'a> Planner<'a> {
                 source: source.as_ref(),
             };
             let method = attacks::method(attack, circumstances, &mut self.mistakes)?;
+            // Where the earlier attack could not be planned, that has been said.
+            let cascade = match &attack.cascade {
+                Some(cascade) => Some(Cascade {
+                    after: *attacked.get(&(cascade.after.value, circumstances.eps?.to_bits()))?,
+                    until_aai: cascade.until_aai,
+                }),
+                None => None,
+            };
             let &AttackSection { norm, target, early_stop, stop_at_interval, .. } = attack;
             let spec = AttackSpec {
                 dataset: arena.test.clone(),
@@ -235,12 +248,14 @@ impl<'a> Planner<'a> {
                 seed: run.seed,
                 numerics: NUMERICS_VERSION,
                 shard: None,
+                cascade,
             };
             let label = || {
                 let radius = eps.map(|eps| format!(" {eps}")).unwrap_or_default();
                 format!("{} · {}{radius}", sweep.describe(run), attack.name)
             };
             let attack_task = self.tasks.add(TaskKind::Attack, TaskSpec::Attack(spec), label);
+            attacked.extend(circumstances.eps.map(|eps| ((number, eps.to_bits()), attack_task)));
             self.cells.push(Cell {
                 dataset: sweep.datasets[run.dataset].name.clone(),
                 backbone: sweep.models[run.model].name.clone(),

@@ -24,6 +24,8 @@ pub struct AttackSection {
     pub early_stop: bool,
     /// Width of the interval of AAI at which the evaluation stops; none for all examples.
     pub stop_at_interval: Option<f64>,
+    /// The earlier attack that may make it pointless.
+    pub cascade: Option<CascadeSection>,
     /// First so many of the test split; all if none.
     pub examples: Option<Located<u32>>,
 }
@@ -33,6 +35,15 @@ impl AttackSection {
     pub fn rows(&self) -> usize {
         self.eps.len().max(1)
     }
+}
+
+/// `cascade`: the attack comes after another one, and is left out where that has left too little.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CascadeSection {
+    /// Number of the earlier attack.
+    pub after: Located<usize>,
+    /// AAI under the earlier attack up to which this one is pointless.
+    pub until_aai: f64,
 }
 
 /// An attack method. What depends on ε, the classes, the data set or another run stands as it was written.

@@ -4,6 +4,7 @@
 //! the files that [`Sweep::files`] asks for.
 
 mod attack_section;
+mod cascade;
 mod check;
 mod diagnostic;
 mod facts;
@@ -18,7 +19,7 @@ mod table;
 mod usage;
 mod words;
 
-pub use attack_section::{AttackSection, AttackTemplate, SourceRun, UapTemplate};
+pub use attack_section::{AttackSection, AttackTemplate, CascadeSection, SourceRun, UapTemplate};
 pub use diagnostic::Diagnostic;
 pub use facts::{Facts, FileContent, FileFacts, FilePlace, FileRequest, FileRole, FolderClass, MOST_CLASSES};
 pub use grid::{Grid, GridRun, MOST_CELLS};

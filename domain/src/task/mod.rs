@@ -7,6 +7,7 @@
 //!    │                  handed back, other error │
 //!    └──────── cancel, or an input failed ───────┴──▶ Cancelled / Skipped (with the reason)
 //! ```
+//! A task whose earlier attack in a cascade has left nothing to find is Skipped as pointless, for good.
 //! A task that merges its inputs goes from Pending to Succeeded with the last of them; no worker runs it.
 //! Failed, Cancelled and Skipped tasks come back by [`Event::Retry`]. The database's CHECK constraints state the same.
 

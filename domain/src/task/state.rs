@@ -37,7 +37,7 @@ pub enum TaskState {
     Failed,
     /// A user stopped it.
     Cancelled,
-    /// One of its inputs will never come.
+    /// One of its inputs will never come, or an earlier attack made it pointless.
     Skipped,
 }
 
@@ -157,6 +157,8 @@ pub struct Task {
     pub pending_inputs: u32,
     /// No worker runs it: it is put together from the results of its inputs, and succeeds with the last of them.
     pub merges: bool,
+    /// Skipped because an earlier attack of its cascade left it nothing to find: no failure, and nothing to try again.
+    pub pointless: bool,
     /// Not leased before this moment.
     pub not_before: Timestamp,
     /// Failures so far.
@@ -176,6 +178,7 @@ impl Task {
             lease: None,
             pending_inputs,
             merges: false,
+            pointless: false,
             not_before: now,
             failures: FailureCounts { lost: 0, transient: 0, crash: 0, resource: 0 },
             crash_evidence: None,
@@ -187,6 +190,11 @@ impl Task {
     pub fn merging(pending_inputs: u32, now: Timestamp) -> Self {
         let state = if pending_inputs == 0 { TaskState::Succeeded } else { TaskState::Pending };
         Self { state, merges: true, ..Self::submitted(pending_inputs, now) }
+    }
+
+    /// Whether it ended without a result that another try might bring.
+    pub const fn ended_without_result(&self) -> bool {
+        self.state.ended_without_result() && !self.pointless
     }
 
     /// What must be true of every task; a text names the rule that is broken.
@@ -209,6 +217,9 @@ impl Task {
         }
         if matches!(self.state, TaskState::Ready | TaskState::Leased) && self.merges {
             return Err("a task that merges its inputs is run by nobody");
+        }
+        if self.pointless && !matches!(self.state, TaskState::Skipped) {
+            return Err("a pointless task is skipped");
         }
         if self.state.ended_without_result() && self.reason.is_none() {
             return Err("a task that ended without a result says why");

@@ -16,6 +16,11 @@ pub enum Event {
         /// Which, and why.
         reason: String,
     },
+    /// An earlier attack of its cascade has left it nothing to find.
+    Pointless {
+        /// Which, and what it left.
+        reason: String,
+    },
     /// The scheduler gave it to a worker.
     Leased {
         /// Who runs it.
@@ -134,6 +139,12 @@ pub fn apply(task: &Task, event: Event, policy: &RetryPolicy, now: Timestamp) ->
             TaskState::Pending => Ok(ended(task, TaskState::Skipped, reason)),
             _ => not_allowed(task, "skipped"),
         },
+        Event::Pointless { reason } => match task.state {
+            TaskState::Pending | TaskState::Ready => {
+                Ok(Task { pointless: true, ..ended(task, TaskState::Skipped, reason) })
+            }
+            _ => not_allowed(task, "skipped as pointless"),
+        },
         Event::Leased { worker } => lease(task, worker, now),
         Event::Succeeded { attempt } => {
             current(task, attempt)?;
@@ -241,7 +252,7 @@ fn ready_again(task: Task, failures: u32, reason: String, policy: &RetryPolicy, 
 }
 
 fn retry(task: &Task, pending_inputs: u32, now: Timestamp) -> Result<Task, Rejected> {
-    if !task.state.ended_without_result() {
+    if !task.ended_without_result() {
         return not_allowed(task, "retried");
     }
     let afresh = if task.merges { Task::merging(pending_inputs, now) } else { Task::submitted(pending_inputs, now) };
@@ -375,12 +386,29 @@ mod tests {
         assert_eq!((again.state, again.merges), (TaskState::Pending, true));
     }
 
+    #[test]
+    fn what_is_pointless_is_skipped_before_it_runs_and_is_not_tried_again() {
+        let reason = "pgd20 left 0 of 1000 examples robust";
+        let pointless = Event::Pointless { reason: reason.into() };
+        for waits in [Task::submitted(1, NOW), Task::submitted(0, NOW), Task::merging(3, NOW)] {
+            let skipped = step(&waits, pointless.clone());
+            assert_eq!((skipped.state, skipped.pointless), (TaskState::Skipped, true));
+            assert_eq!((skipped.reason.as_deref(), skipped.ended_without_result()), (Some(reason), false));
+            assert_eq!(skipped.check(), Ok(()));
+            for event in [Event::Retry { pending_inputs: 0 }, Event::Cancelled { reason: "by the user".into() }] {
+                assert!(apply(&skipped, event, &RetryPolicy::default(), NOW).is_err());
+            }
+        }
+        assert!(apply(&leased(), pointless, &RetryPolicy::default(), NOW).is_err(), "what runs is let run");
+    }
+
     fn any_event() -> impl Strategy<Value = Event> {
         let attempt = (0u32..5).prop_map(AttemptNumber);
         let class = prop::sample::select(FailureClass::ALL.to_vec());
         prop_oneof![
             Just(Event::InputSucceeded),
             Just(Event::InputLost { reason: "input failed".into() }),
+            Just(Event::Pointless { reason: "nothing is left".into() }),
             Just(Event::Leased { worker: worker() }),
             attempt.clone().prop_map(|attempt| Event::Succeeded { attempt }),
             (attempt.clone(), class).prop_map(|(attempt, class)| Event::Failed {
@@ -407,6 +435,7 @@ mod tests {
                 let leases = matches!(event, Event::Leased { .. });
                 prop_assert_eq!(next.attempt > task.attempt, leases, "an attempt starts with a lease and only then");
                 prop_assert!(task.state != TaskState::Succeeded, "nothing follows success");
+                prop_assert!(!task.pointless, "nothing follows what was pointless");
                 prop_assert_eq!(next.merges, merges);
                 prop_assert!(!merges || next.attempt.0 == 0, "nobody runs what merges");
                 task = next;

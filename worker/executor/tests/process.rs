@@ -177,7 +177,16 @@ fn a_training_and_an_attack_on_it_run_one_after_the_other() {
         stop_at_interval: None,
     };
     let (weights, seed) = (Weights::Task { task, head: Head::Keep }, 0);
-    let spec = AttackSpec { dataset, model: model(), weights, attack, seed, numerics: NUMERICS_VERSION, shard: None };
+    let spec = AttackSpec {
+        dataset,
+        model: model(),
+        weights,
+        attack,
+        seed,
+        numerics: NUMERICS_VERSION,
+        shard: None,
+        cascade: None,
+    };
     let mut request = execute(TaskSpec::Attack(spec), &files, folder.path());
     request.task_checkpoints.insert(task, checkpoint);
     executor.send(&Request::Execute(Box::new(request)));
@@ -268,7 +277,16 @@ fn an_attack_that_is_asked_to_yield_stops_between_two_batches() {
         stop_at_interval: None,
     };
     let (weights, seed) = (Weights::Scratch, 0);
-    let spec = AttackSpec { dataset, model: model(), weights, attack, seed, numerics: NUMERICS_VERSION, shard: None };
+    let spec = AttackSpec {
+        dataset,
+        model: model(),
+        weights,
+        attack,
+        seed,
+        numerics: NUMERICS_VERSION,
+        shard: None,
+        cascade: None,
+    };
     let request = execute(TaskSpec::Attack(spec), &files, folder.path());
     let attempt = request.attempt;
     let mut executor = Executor::ready();

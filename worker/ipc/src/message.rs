@@ -174,6 +174,7 @@ mod tests {
             seed: 7,
             numerics: 1,
             shard: None,
+            cascade: None,
         })
     }
 

@@ -67,7 +67,7 @@ async fn verdicts(store: &Store, reports: &[Report]) -> Vec<Verdict> {
 async fn states(store: &Store, plan: &Plan) -> Vec<TaskState> {
     let ids: Vec<TaskId> = plan.tasks.iter().map(|task| task.id).collect();
     let states: BTreeMap<_, _> = store.task_states(&ids).await.unwrap();
-    ids.iter().map(|id| states[id]).collect()
+    ids.iter().map(|id| states[id].0).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

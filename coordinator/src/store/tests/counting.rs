@@ -5,7 +5,7 @@ use proptest::collection::vec;
 
 use super::batches::{claim_all, report, result};
 use super::*;
-use crate::store::counts::Counts;
+use crate::store::counts::{Counts, Standing};
 
 /// What may happen to a few sweeps that share tasks.
 #[derive(Debug, Clone, Copy)]
@@ -26,24 +26,48 @@ enum Step {
 
 fn any_step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        2 => (0usize..4).prop_map(Step::Submit),
-        1 => (0usize..4).prop_map(Step::Cancel),
-        1 => (0usize..4).prop_map(Step::Retry),
-        1 => (0usize..4).prop_map(Step::Pause),
-        1 => (0usize..4).prop_map(Step::Resume),
-        1 => (0usize..4).prop_map(Step::Delete),
+        2 => (0usize..5).prop_map(Step::Submit),
+        1 => (0usize..5).prop_map(Step::Cancel),
+        1 => (0usize..5).prop_map(Step::Retry),
+        1 => (0usize..5).prop_map(Step::Pause),
+        1 => (0usize..5).prop_map(Step::Resume),
+        1 => (0usize..5).prop_map(Step::Delete),
         2 => Just(Step::Remove),
         3 => Just(Step::Claim),
         4 => (0u8..8).prop_map(Step::End),
     ]
 }
 
-fn plans() -> [Plan; 4] {
+/// Attacks after the first, which leaves half of the examples robust: one that this makes pointless with what comes after it, and one that it does not.
+const CASCADE: &str = r#"
+    [[attack]]
+    name = "pointless"
+    method = "noise"
+    eps = "2/255"
+    examples = 4
+    cascade = { after = "fgsm", until_aai = 0.5 }
+    [[attack]]
+    name = "last"
+    method = "noise"
+    draws = 2
+    eps = "2/255"
+    examples = 4
+    cascade = { after = "pointless" }
+    [[attack]]
+    name = "goes-on"
+    method = "noise"
+    eps = "2/255"
+    examples = 4
+    cascade = { after = "fgsm", until_aai = 0.4 }
+"#;
+
+fn plans() -> [Plan; 5] {
     [
         sweep_of(0..3, &["1/255", "2/255"]),
         sweep_of(1..4, &["2/255"]),
         sweep_of(0..4, &["2/255", "4/255"]),
         sweep_of(3..5, &["1/255"]),
+        sweep_under(1..4, &["2/255"], CASCADE),
     ]
 }
 
@@ -96,12 +120,12 @@ async fn kept_and_counted(store: &Store) -> Vec<(Counts, Counts)> {
     for sweep in &sweeps {
         let mut counted = Counts::default();
         let mut leased = 0;
-        let rows = sqlx::query_as::<_, (String, f64)>(
-            "select t.state::text, s.cost from sweep_tasks st join tasks t using (task_id) join task_specs s using (task_id) where st.sweep_id = $1",
+        let rows = sqlx::query_as::<_, (String, bool, f64)>(
+            "select t.state::text, t.pointless, s.cost from sweep_tasks st join tasks t using (task_id) join task_specs s using (task_id) where st.sweep_id = $1",
         );
-        for (state, cost) in rows.bind(sweep).fetch_all(&store.pool).await.unwrap() {
+        for (state, pointless, cost) in rows.bind(sweep).fetch_all(&store.pool).await.unwrap() {
             let state = TaskState::from_name(&state).unwrap();
-            counted.add(state, cost);
+            counted.add(Standing { state, pointless, cost });
             leased += u64::from(state == TaskState::Leased);
         }
         let cells = sqlx::query_scalar::<_, i64>("select count(*) from sweep_cells where sweep_id = $1");
@@ -188,16 +212,16 @@ async fn sweeps_that_change_at_once_keep_their_numbers_and_never_deadlock() {
         all.push(tokio::spawn(async move {
             let plans = plans();
             for round in 0..12usize {
-                store.submit(&plans[(number + round) % 4], "", &[], &Charge::default()).await?;
+                store.submit(&plans[(number + round) % 5], "", &[], &Charge::default()).await?;
                 let claims = claim_all(&store, &name, session).await;
                 let reports: Vec<Report> = claims.iter().map(|claim| report(claim, result(claim))).collect();
                 store.store_reports(&reports.iter().collect::<Vec<_>>()).await?;
                 if round % 3 == 0 {
-                    store.cancel_sweep(plans[(number + 2 * round) % 4].sweep_id.as_str()).await?;
-                    store.retry_sweep(plans[(number + 2 * round) % 4].sweep_id.as_str()).await?;
+                    store.cancel_sweep(plans[(number + 2 * round) % 5].sweep_id.as_str()).await?;
+                    store.retry_sweep(plans[(number + 2 * round) % 5].sweep_id.as_str()).await?;
                 }
                 if round % 4 == 1 {
-                    retry_conflicts(|| store.delete_sweep(plans[(number + round) % 4].sweep_id.as_str(), true)).await?;
+                    retry_conflicts(|| store.delete_sweep(plans[(number + round) % 5].sweep_id.as_str(), true)).await?;
                 }
                 retry_conflicts(|| store.remove_some()).await?;
                 retry_conflicts(|| store.condemn_unreferenced()).await?;

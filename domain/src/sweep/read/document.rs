@@ -5,6 +5,7 @@ use toml::de::DeTable;
 use super::names::{AxisNames, Names, name_text};
 use super::{attack, dataset, init, model, recipe, rule};
 use crate::catalogue::defaults;
+use crate::sweep::cascade;
 use crate::sweep::check;
 use crate::sweep::diagnostic::Diagnostic;
 use crate::sweep::field::Field;
@@ -81,6 +82,7 @@ fn document<'a>(root: &'a DeTable<'a>, source: &'a str, report: &'a Report) -> O
         sweep.grid = grid::build(&sweep, &rules, report)?;
         check::used_splits_exist(&sweep, report);
         check::sources_are_runs(&sweep, report);
+        cascade::can_be_followed(&sweep, report);
     }
     Some(sweep)
 }

@@ -44,6 +44,7 @@ fn spec() -> TaskSpec {
         seed: 0,
         numerics: 1,
         shard: None,
+        cascade: None,
     })
 }
 

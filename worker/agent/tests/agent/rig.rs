@@ -151,6 +151,7 @@ pub fn attack(seed: u64) -> TaskSpec {
         seed,
         numerics: NUMERICS_VERSION,
         shard: None,
+        cascade: None,
     };
     TaskSpec::Attack(spec)
 }

@@ -2,6 +2,7 @@
 
 mod adaptive;
 mod boundary;
+mod cascade;
 mod gradient;
 mod method;
 mod other_images;
@@ -42,6 +43,7 @@ pub(super) fn read<'a>(mut table: Table<'a>, names: &AxisNames<'a>, seeds: &[u64
     let target = target(&mut table, method);
     let early_stop = early_stop(&mut table, method);
     let stop_at_interval = stop_at_interval(&mut table, method);
+    let cascade = cascade::read(&mut table, method, names);
     method.refuse_foreign_keys(&mut table);
     let template = match method {
         Method::Transfer => other_images::transfer(&mut table, names, seeds, norm),
@@ -49,7 +51,7 @@ pub(super) fn read<'a>(mut table: Table<'a>, names: &AxisNames<'a>, seeds: &[u64
     };
     let at = table.at.clone();
     table.finish();
-    let (target, eps) = (target?, eps?);
+    let (target, eps, cascade) = (target?, eps?, cascade?);
     Some(AttackSection {
         name: name?,
         at,
@@ -59,6 +61,7 @@ pub(super) fn read<'a>(mut table: Table<'a>, names: &AxisNames<'a>, seeds: &[u64
         target,
         early_stop,
         stop_at_interval,
+        cascade,
         examples,
     })
 }

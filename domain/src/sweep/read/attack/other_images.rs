@@ -16,7 +16,8 @@ use crate::sweep::sections::StepSize;
 use crate::sweep::table::Table;
 
 /// What belongs to the attack as a whole, not to how it is crafted.
-const OUTER_KEYS: [&str; 7] = ["name", "norm", "eps", "target", "early_stop", "stop_at_interval", "examples"];
+const OUTER_KEYS: [&str; 8] =
+    ["name", "norm", "eps", "target", "early_stop", "stop_at_interval", "cascade", "examples"];
 const DEEPFOOL_KEYS: [&str; 3] = ["steps", "overshoot", "candidates"];
 const GRADIENT_KEYS: [&str; 2] = ["step_size", "batch_size"];
 const WAYS: [(&str, bool); 2] = [("deepfool", true), ("gradient", false)];
