@@ -56,10 +56,11 @@ cross join lateral (
     offset 0
 ) as counted;
 
-create or replace view results as
-select sweep_id as sweep, dataset, backbone, init, recipe, seed, attack, norm, eps, examples, clean_correct, robust_correct,
-    aoi, aai, decline_ratio, aai_low, aai_high, stop_at_interval, examples_asked
+-- The rows of the results whose examples are not all that were asked for.
+create view early_stops as
+select sweep_id as sweep, dataset, backbone, init, recipe, seed, attack, norm, eps, examples, examples_asked, stop_at_interval
 from cell_results
+where stop_at_interval is not null
 order by submitted_at, sweep_id, position;
 
 -- The cells that have no result because their attack was pointless.

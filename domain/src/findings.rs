@@ -19,8 +19,10 @@ pub struct Finding {
     pub attack: String,
     /// Its norm.
     pub norm: String,
-    /// Examples per seed.
+    /// Examples per seed; the fewest, where evaluations stopped early.
     pub examples: u32,
+    /// The most examples of an evaluation.
+    pub most_examples: u32,
     /// The init of the fine-tuned model; the recipe is the same as the standard model's.
     pub fine_tuned: String,
     /// The init of the standard model.
@@ -144,7 +146,8 @@ fn finding(sweep: &Sweep, rows: &[&ResultRow]) -> Option<Finding> {
         backbone: first.backbone.clone(),
         attack: first.attack.clone(),
         norm: first.norm.clone(),
-        examples: first.examples,
+        examples: rows.iter().map(|row| row.examples).min()?,
+        most_examples: rows.iter().map(|row| row.examples).max()?,
         remedies: remedies(rows, &worst, &[(&scratch.name, None), (&pretrained.name, Some(&recipe.name))]),
         fine_tuned: pretrained.name.clone(),
         standard: scratch.name.clone(),
@@ -197,6 +200,13 @@ fn is_standard_pretraining(sweep: &Sweep, start: &InitStart) -> bool {
 }
 
 impl Finding {
+    fn examples_in_words(&self) -> String {
+        match (self.examples, self.most_examples) {
+            (fewest, most) if fewest < most => format!("{fewest} to {most}"),
+            (all, _) => all.to_string(),
+        }
+    }
+
     /// The finding in a sentence, with every number's attack, ε, examples and seeds.
     pub fn sentence(&self) -> String {
         let Some(worst) = worst(&self.aai) else { return String::new() };
@@ -212,7 +222,7 @@ impl Finding {
             self.dataset,
             self.backbone,
             self.aoi.seeds,
-            self.examples,
+            self.examples_in_words(),
             self.attack,
             self.norm,
             self.fine_tuned,
@@ -299,6 +309,14 @@ eps = "4/255"
     fn a_fine_tuned_model_that_falls_earlier_is_said_to_have_inherited_it() {
         let found = findings(&parse(SWEEP).unwrap(), &rows([58, 20, 61, 30], 70));
         insta::assert_snapshot!(found[0].sentence(), @"glyphs, resnet18-w16, 2 seeds × 100 examples, pgd10 (linf): fine-tuned from pretrained against scratch, AOI is 84.0 % against 80.0 %, +4.0 points, that way in 2 of 2 seeds and AAI is lower at 2 of 2 ε (at 4/255: 25.0 % against 50.0 %, -25.0 points, that way in 2 of 2 seeds): pre-training raised accuracy and transferred non-robustness. AAI at 4/255 of the other ways: pretrained + dm 70.0 % (AOI 78.0 %).");
+    }
+
+    #[test]
+    fn where_evaluations_stopped_early_the_sentence_says_from_how_many_examples_to_how_many() {
+        let mut rows = rows([58, 20, 61, 30], 70);
+        rows[1].examples = 64;
+        let said = findings(&parse(SWEEP).unwrap(), &rows)[0].sentence();
+        assert!(said.contains("2 seeds × 64 to 100 examples"), "{said}");
     }
 
     #[test]

@@ -82,6 +82,7 @@ pub fn place(users: &[UserView], queues: &[QueueView], key: QueueKey) -> Option<
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::schedule::Requirements;
     use crate::share::Weight;
 
     fn name(name: &str) -> UserName {
@@ -101,6 +102,8 @@ mod tests {
             quota,
             running,
             preempts: false,
+            requires: Requirements::default(),
+            demands: Vec::new(),
             ready: Vec::new(),
             more: true,
         }
