@@ -203,7 +203,7 @@ pub struct WorkerArgs {
     #[arg(long, value_name = "ID")]
     pub worker_id: Option<String>,
     /// A label for placement, such as `zone=a`, which `gauntlet submit --require zone=a` asks for; may be repeated.
-    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = sharing::label)]
     pub labels: Vec<(String, String)>,
     /// At SIGTERM or SIGINT: how long trainings may take to write and upload a checkpoint before they are handed back as they are. Two more seconds are
     /// for the coordinator's acknowledgements; Kubernetes grants 30 in all. A second signal ends the wait.

@@ -82,7 +82,10 @@ async fn only_the_number_of_examples_that_the_rule_gives_is_accepted() {
     ];
     assert_eq!(reasons, expected);
     let rows =
-        sqlx::query("select eps, examples, examples_asked, stop_at_interval, aai_high - aai_low as width from results");
+        sqlx::query(
+            "select eps, r.examples, s.examples_asked, s.stop_at_interval, aai_high - aai_low as width
+            from results r left join early_stops s using (sweep, dataset, backbone, init, recipe, seed, attack, norm, eps)",
+        );
     let rows = rows.fetch_all(&house.pool).await.unwrap();
     let found: Vec<(String, i32, i32, f64)> =
         rows.iter().map(|row| (row.get(0), row.get(1), row.get(2), row.get(3))).collect();
