@@ -1,6 +1,6 @@
 //! Artifacts leave the store when nothing refers to them any more.
 //!
-//! Whoever takes a reference away notes it (a trigger of migration 0011). What is found to be unreferenced is condemned, then a worker is told to delete
+//! Whoever takes a reference away notes it (a trigger of migration 0014). What is found to be unreferenced is condemned, then a worker is told to delete
 //! it, and when it has done so the artifact is deleted; the row stays for those who report it from before. Condemning and naming exclude each other by
 //! the lock [`NAMING`], which reports that name artifacts hold shared: so no reference comes up unseen.
 
