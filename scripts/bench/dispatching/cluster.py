@@ -38,6 +38,10 @@ class Bench:
             self.server.drop(name)
 
 
+# Tasks that a fleet takes from the backlog in a second, roughly.
+DRAINED_PER_SEC = 20_000
+
+
 class Cluster:
     """A database and its coordinator."""
 
@@ -73,8 +77,9 @@ class Cluster:
         """Tasks that wait for a worker."""
         return int(self.server.number(self.url, "select count(*) from tasks where state = 'ready'"))
 
-    def fill_up(self, tasks):
-        """Submits sweeps until so many tasks wait."""
+    def fill_up(self, tasks, seconds):
+        """Submits sweeps until so many tasks wait on average while the fleet is measured for so many seconds."""
+        tasks += round(DRAINED_PER_SEC * (WARM_UP_SECS + seconds) / 2)
         while (missing := tasks - self.ready()) > 0:
             self.submit(min(100_000, -(-missing // 100) * 100))
 

@@ -29,7 +29,7 @@ def finished(bench):
                 start = time.monotonic()
                 copy_sweep(cluster.server, cluster.url, original, copies)
                 log(f"{copies * HISTORY:,} finished tasks written by SQL in {time.monotonic() - start:.0f} s")
-            cluster.fill_up(100_000)
+            cluster.fill_up(100_000, arguments.seconds)
             cluster.settle()
             busy = cluster.busy(arguments.seconds)
             rates[copies * HISTORY] = busy["tasks_per_sec"]
@@ -123,7 +123,7 @@ def soak(bench):
     arguments = bench.arguments
     slices = []
     with bench.cluster("soak") as cluster:
-        cluster.fill_up(100_000)
+        cluster.fill_up(100_000, arguments.seconds)
         cluster.settle()
         fleet = cluster.fleet()
         time.sleep(2)

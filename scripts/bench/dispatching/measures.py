@@ -96,7 +96,7 @@ def backlog(bench):
         log(f"backlog 1,000: {rates[1000]:.0f} tasks/s")
         resident = {0: cluster.coordinator.resident_mib()}
         for size in sorted(arguments.backlogs):
-            cluster.fill_up(size)
+            cluster.fill_up(size, arguments.seconds)
             cluster.settle()
             rates[size] = cluster.busy(arguments.seconds)["tasks_per_sec"]
             resident[size] = cluster.coordinator.resident_mib()
