@@ -1,7 +1,8 @@
 //! Reports of workers: understood, stored however often it takes, and answered.
 //!
 //! The reports of all sessions are stored together: while one transaction is under way, the next batch gathers, so that a batch is as large as the
-//! load and nobody waits for one to fill. A task's reports all go the same way, and so stay in their order.
+//! load and nobody waits for one to fill. One transaction at a time keeps reports in their order and makes the largest batches: two at a time stored
+//! fewer reports per second, for what each transaction costs beside its rows.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use gauntlet_domain::experiment::AttackResult;
 use gauntlet_domain::task::Timestamp;
-use gauntlet_domain::{AttemptRef, TaskId, WorkerId};
+use gauntlet_domain::{AttemptRef, WorkerId};
 use gauntlet_proto::convert::{self, InvalidField};
 use gauntlet_proto::v1::acknowledge::Verdict as WireVerdict;
 use gauntlet_proto::v1::coordinator_message::Message;
@@ -30,8 +31,6 @@ const MAX_TEXT: usize = 16 * 1024;
 const MAX_MEMORY_MIB: u32 = i32::MAX as u32 - 1;
 /// Longest id of a report.
 const MAX_REPORT_ID: usize = 256;
-/// Transactions that store reports at once.
-const LANES: usize = 2;
 /// Most reports in a transaction,
 const BATCH: usize = 1000;
 /// and most of their bytes, unless a single one has more.
@@ -42,11 +41,11 @@ const ROOM_KIB: usize = 128 * 1024;
 /// Where sessions hand in what their workers report.
 #[derive(Debug)]
 pub struct Reports {
-    lanes: Vec<mpsc::UnboundedSender<Waiting>>,
+    lane: mpsc::UnboundedSender<Waiting>,
     room: Arc<Semaphore>,
 }
 
-/// The other ends, for [`store_all`].
+/// The other end, for [`store_all`].
 #[derive(Debug)]
 pub struct Lane(mpsc::UnboundedReceiver<Waiting>);
 
@@ -62,12 +61,10 @@ struct Waiting {
 }
 
 impl Reports {
-    /// The way in, and the lanes that reports take.
-    pub fn new() -> (Self, Vec<Lane>) {
-        let (lanes, receivers) = (0..LANES).map(|_| mpsc::unbounded_channel()).unzip();
-        let receivers: Vec<_> = receivers;
-        let room = Arc::new(Semaphore::new(ROOM_KIB));
-        (Self { lanes, room }, receivers.into_iter().map(Lane).collect())
+    /// The way in, and the lane that reports take.
+    pub fn new() -> (Self, Lane) {
+        let (lane, incoming) = mpsc::unbounded_channel();
+        (Self { lane, room: Arc::new(Semaphore::new(ROOM_KIB)) }, Lane(incoming))
     }
 
     /// Takes a report of a session's worker in, as soon as there is room. It is answered through the outbox once it is stored. False where reports
@@ -89,7 +86,7 @@ impl Reports {
         let spec = shared.sessions.reports(worker, attempt, ends);
         let report = Report { worker: worker.clone(), attempt, spec, content, peak_memory_mib, uploaded_after };
         let waiting = Waiting { report, report_id, bytes, outbox: outbox.clone(), _room: room };
-        let taken = self.lanes.get(lane_of(attempt.task)).is_some_and(|lane| lane.send(waiting).is_ok());
+        let taken = self.lane.send(waiting).is_ok();
         if taken && ends {
             // The slot is filled again while the report is stored.
             shared.dispatch.notify_one();
@@ -103,11 +100,7 @@ const fn ends(content: &Content) -> bool {
     !matches!(content, Content::Epoch(_) | Content::Checkpoint(_))
 }
 
-fn lane_of(task: TaskId) -> usize {
-    usize::from(task.digest().as_bytes()[0]) % LANES
-}
-
-/// Stores what comes along a lane, and acknowledges each report. While the database is away it waits: the workers keep their reports.
+/// Stores what comes along the lane, and acknowledges each report. While the database is away it waits: the workers keep their reports.
 pub async fn store_all(shared: Arc<Shared>, lane: Lane) {
     let Lane(mut incoming) = lane;
     let mut waiting = VecDeque::new();

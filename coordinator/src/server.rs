@@ -76,16 +76,14 @@ impl Coordinator {
         let store = store.planning(config.planning());
         migrate(&store, config.database_patience).await?;
         let address = listener.local_addr().map_err(|error| StartError::Server(error.into()))?;
-        let (reports, lanes) = Reports::new();
+        let (reports, lane) = Reports::new();
         let shared = Arc::new(Shared::new(config, store, reports));
         let (reporter, health) = tonic_health::server::health_reporter();
         let router = router(&shared)?.add_service(health);
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
         let stop = shared.stop.clone().cancelled_owned();
         let serving = tokio::spawn(router.serve_with_incoming_shutdown(incoming, stop));
-        for lane in lanes {
-            shared.tasks.spawn(reports::store_all(Arc::clone(&shared), lane));
-        }
+        shared.tasks.spawn(reports::store_all(Arc::clone(&shared), lane));
         shared.tasks.spawn(dispatch::run(Arc::clone(&shared)));
         shared.tasks.spawn(leases::run(Arc::clone(&shared)));
         shared.tasks.spawn(learning::run(Arc::clone(&shared)));

@@ -60,12 +60,14 @@ def parse_arguments():
                         help="what to measure, of: %(default)s")
     parser.add_argument("--without", default="", metavar="WHAT[,WHAT]", help="what to leave out")
     parser.add_argument("--seconds", type=int, default=3, help="length of each measurement under load [%(default)s]")
+    parser.add_argument("--rounds", type=int, default=5, metavar="N",
+                        help="times that ours and pgbench are measured in turn, for the medians [%(default)s]")
     parser.add_argument("--enqueue", type=int, default=200_000, metavar="TASKS", help="size of the sweep that is submitted [%(default)s]")
     parser.add_argument("--backlogs", type=numbers, default=[100_000, 1_000_000], metavar="TASKS[,TASKS]",
                         help="backlogs to measure at, beside 1000 [100000,1000000]")
     parser.add_argument("--processes", type=int, default=2, metavar="N", help="processes of the fleet [%(default)s]")
     parser.add_argument("--workers", type=int, default=8, metavar="N", help="workers of each process [%(default)s]")
-    parser.add_argument("--slots", type=int, default=32, metavar="N", help="slots of each worker [%(default)s]")
+    parser.add_argument("--slots", type=int, default=64, metavar="N", help="slots of each worker [%(default)s]")
     parser.add_argument("--bare-rows", type=int, default=600_000, metavar="TASKS", help="tasks in pgbench's table [%(default)s]")
     parser.add_argument("--finished", type=int, default=500_000, metavar="TASKS",
                         help="finished tasks to measure after, written by SQL; 5000000 takes half an hour and 15 GB [%(default)s]")

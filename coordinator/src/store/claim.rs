@@ -79,14 +79,14 @@ impl Store {
         let queues: Vec<Option<i32>> = claims.iter().map(|claim| claim.queue.map(|queue| queue.0)).collect();
         let rows = sqlx::query!(
             r#"with free as (
-                select t.task_id, n.worker_id
+                select t.ctid, n.worker_id
                 from unnest($1::bytea[], $2::text[], $3::integer[]) as n (task_id, worker_id, queue_key) join tasks t using (task_id)
                 where t.state = 'ready' and t.not_before <= now() and t.queue_key = coalesce(n.queue_key, t.queue_key)
                     and not exists (select from sweeps s where s.queue_key = t.queue_key and s.paused_at is not null)
                 for no key update of t skip locked
             ), leased as (
                 update tasks t set state = 'leased', attempt = t.attempt + 1, worker_id = free.worker_id, changed_at = now()
-                from free where t.task_id = free.task_id and t.state = 'ready'
+                from free where t.ctid = free.ctid and t.state = 'ready'
                 returning t.task_id, t.attempt, t.worker_id, t.resource_failures
             )
             select l.task_id as "task_id!: Vec<u8>", l.attempt as "attempt!", l.worker_id as "worker_id!",

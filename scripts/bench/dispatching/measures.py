@@ -23,32 +23,39 @@ def latencies(measured):
 
 
 def throughput(bench):
-    """A large sweep through client and coordinator into the database, then out again through the workers; the latter beside a bare queue."""
+    """A large sweep through client and coordinator into the database, then out again through the workers; the latter beside a bare queue, turn by turn."""
     arguments = bench.arguments
+    ours, ratios = [], {1: [], 8: []}
+    bare = {clients: [] for clients in ratios}
     with bench.cluster("throughput") as cluster:
         enqueue, _ = cluster.submit(arguments.enqueue)
         log(f"{arguments.enqueue} tasks submitted in {enqueue:.1f} s")
-        cluster.settle()
-        busy = cluster.busy(arguments.seconds)
-        batch = batches(cluster)
-    ours = busy["tasks_per_sec"]
-    log(f"{ours:.0f} tasks/s; {batch['claimed']:.0f} tasks per claim, {batch['completed']:.0f} per completion")
-    size = max(1, round(batch["claimed"]))
-    bare = {}
-    for clients in (1, 8):
-        bare[clients] = bare_rate(bench.server, bench.folder, size, clients, arguments.seconds, arguments.bare_rows)
-        log(f"pgbench, {clients} clients, batches of {size}: {bare[clients]:.0f} tasks/s")
+        for _ in range(arguments.rounds):
+            cluster.fill_up(100_000, arguments.seconds)
+            cluster.settle()
+            ours.append(cluster.busy(arguments.seconds))
+            batch = batches(cluster)
+            rate = ours[-1]["tasks_per_sec"]
+            log(f"{rate:.0f} tasks/s; {batch['claimed']:.0f} tasks per claim, {batch['completed']:.0f} per completion")
+            size = max(1, round(batch["claimed"]))
+            for clients, ratio in ratios.items():
+                bare[clients].append(bare_rate(bench.server, bench.folder, size, clients, arguments.seconds, arguments.bare_rows))
+                ratio.append(rate / bare[clients][-1])
+                log(f"pgbench, {clients} clients, batches of {size}: {bare[clients][-1]:.0f} tasks/s")
+    middle = sorted(ours, key=lambda busy: busy["tasks_per_sec"])[len(ours) // 2]
     return {
         "enqueued": arguments.enqueue,
         "enqueue_secs": enqueue,
-        "tasks_per_sec": ours,
-        "windows": busy["windows"],
-        "coordinator_cpus": busy["coordinator_cpus"],
-        "fleet_cpus": busy["fleet_cpus"],
+        "rounds": [round(busy["tasks_per_sec"]) for busy in ours],
+        "tasks_per_sec": middle["tasks_per_sec"],
+        "windows": middle["windows"],
+        "coordinator_cpus": middle["coordinator_cpus"],
+        "fleet_cpus": middle["fleet_cpus"],
         "batch": batch,
-        "latency": latencies(busy["measured"]),
-        "bare_tasks_per_sec": bare,
-        "ratio": {clients: ours / rate for clients, rate in bare.items()},
+        "latency": latencies(middle["measured"]),
+        "bare_tasks_per_sec": {clients: statistics.median(rates) for clients, rates in bare.items()},
+        "ratio": {clients: statistics.median(found) for clients, found in ratios.items()},
+        "ratios": ratios,
     }
 
 

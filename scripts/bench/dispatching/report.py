@@ -29,7 +29,8 @@ def throughput(found, _):
     for clients, rate in found["bare_tasks_per_sec"].items():
         size = max(1, round(batch["claimed"]))
         rows.append((f"pgbench: {size} claimed, {size} completed, two commits; {clients} clients", f"{rate:,.0f}/s", ""))
-        rows.append((f"ours of pgbench's with {clients} clients", f"{found['ratio'][clients]:.0%}", "≥ 40 %"))
+        share = f"{found['ratio'][clients]:.0%} ({', '.join(f'{ratio:.0%}' for ratio in sorted(found['ratios'][clients]))})"
+        rows.append((f"ours of pgbench's with {clients} clients, the median of the rounds", share, "≥ 40 %"))
     return rows
 
 
