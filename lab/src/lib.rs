@@ -6,11 +6,13 @@
 //!
 //! * [`models`]: networks under torchvision's parameter names, their preprocessing, their first weights;
 //! * [`training`]: objectives, optimisers, the loop, resumable checkpoints;
-//! * [`attacks`]: one template that owns the rules of the game, and the attacks that play it.
+//! * [`attacks`]: one template that owns the rules of the game, and the attacks that play it;
+//! * [`analyses`]: what models have learnt, asked beside their accuracy.
 //!
 //! This crate must **not** know: the network, a database, an async runtime, or where files come from. Reading data is
 //! `gauntlet-data`'s part; a CUDA device is supported by the same code as the CPU, but no test here has run on one.
 
+pub mod analyses;
 pub mod attacks;
 mod checkpoint;
 mod device;

@@ -1,0 +1,1 @@
+//! What models have learnt, asked beside their accuracy.
