@@ -84,6 +84,8 @@ pub enum Command {
     Sweeps(ListArgs),
     /// Print the results of a sweep: one row per run × attack.
     Results(ResultsArgs),
+    /// Print what the analyses of a sweep came to: one row per number.
+    Analyses(AnalysesArgs),
     /// Print the outcomes of a sweep: one row per example.
     Outcomes(OutcomesArgs),
     /// Print what speaks for masked gradients in the results of a sweep.
@@ -282,6 +284,18 @@ pub struct ResultsArgs {
 }
 
 #[derive(Debug, ClapArgs)]
+pub struct AnalysesArgs {
+    /// The sweep: its id, an unambiguous beginning of it, or its name (the latest of that name).
+    pub id: String,
+    /// `table` summarises over seeds.
+    #[arg(long, value_enum, default_value_t = AnalysisFormat::Table)]
+    pub format: AnalysisFormat,
+    /// Where to write instead of stdout.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+#[derive(Debug, ClapArgs)]
 pub struct OutcomesArgs {
     /// The sweep: its id, an unambiguous beginning of it, or its name (the latest of that name).
     pub id: String,
@@ -323,6 +337,13 @@ pub enum ResultFormat {
     Csv,
     Json,
     Parquet,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum AnalysisFormat {
+    Table,
+    Csv,
+    Json,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -5,6 +5,7 @@
 //! * [`plan`]: sweep → runs → graph of tasks named by the hash of what they compute;
 //! * [`adaptive`]: where an evaluation stops early, and which attacks others have made pointless;
 //! * [`results`]: rows of the results, their summary over seeds, and what they say;
+//! * [`analyses`]: what analyses came to, and its summary;
 //! * [`findings`]: what the rows say about the claim;
 //! * [`masking`]: signs that a robust accuracy is owed to masked gradients;
 //! * [`task`]: the state machine of a task;
@@ -18,6 +19,7 @@
 //! This crate must **not** know: the clock, randomness, files, the network, async, SQL, the wire format, or tch. Time comes in as an argument.
 
 pub mod adaptive;
+pub mod analyses;
 pub mod artifact;
 pub mod catalogue;
 pub mod digest;

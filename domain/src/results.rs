@@ -134,7 +134,7 @@ pub struct Spread {
 }
 
 impl Spread {
-    fn of(values: &[f64]) -> Option<Self> {
+    pub(crate) fn of(values: &[f64]) -> Option<Self> {
         mean_and_deviation(values).map(|(mean, deviation)| Self { mean, deviation })
     }
 }

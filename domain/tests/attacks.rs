@@ -38,11 +38,11 @@ name = "it"
 fn specs(plan: &Plan) -> Vec<&AttackSpec> {
     let attack = |task: &'_ gauntlet_domain::plan::PlannedTask| match &task.spec {
         TaskSpec::Attack(_) => true,
-        TaskSpec::Train(_) => false,
+        TaskSpec::Train(_) | TaskSpec::Analyze(_) => false,
     };
     let specs = plan.tasks.iter().filter(|task| attack(task)).map(|task| match &task.spec {
         TaskSpec::Attack(spec) => spec,
-        TaskSpec::Train(_) => unreachable!("filtered out"),
+        TaskSpec::Train(_) | TaskSpec::Analyze(_) => unreachable!("filtered out"),
     });
     specs.collect()
 }

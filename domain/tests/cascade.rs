@@ -38,7 +38,7 @@ fn attack<'a>(plan: &'a Plan, name: &str) -> (&'a PlannedTask, &'a AttackSpec) {
     let task = plan.tasks.iter().find(|task| task.label.ends_with(name)).expect(name);
     match &task.spec {
         TaskSpec::Attack(spec) => (task, spec),
-        TaskSpec::Train(_) => panic!("{name} is a training"),
+        TaskSpec::Train(_) | TaskSpec::Analyze(_) => panic!("{name} is a training"),
     }
 }
 

@@ -52,7 +52,7 @@ fn weights_of_the_catalogue_can_be_planned_without_opening_a_file() {
     let plan = planned(&source, &pinned_facts());
     let imported = plan.tasks.iter().filter_map(|task| match &task.spec {
         TaskSpec::Train(spec) => Some(&spec.weights),
-        TaskSpec::Attack(_) => None,
+        TaskSpec::Attack(_) | TaskSpec::Analyze(_) => None,
     });
     let replaced = |weights: &&Weights| matches!(weights, Weights::Imported { head: Head::Replace, .. });
     assert!(imported.filter(replaced).count() > 0, "{:?}", plan.tasks[0].spec);
@@ -205,7 +205,7 @@ fn dm_takes_beta_over_the_batch_or_the_coefficient_itself() {
                 Objective::Dm { coefficient, .. } => Some(*coefficient),
                 _ => None,
             },
-            TaskSpec::Attack(_) => None,
+            TaskSpec::Attack(_) | TaskSpec::Analyze(_) => None,
         })
     };
     assert_eq!(coefficient(STUDY), Some(500.0 / 128.0));

@@ -24,7 +24,7 @@ fn recipe(text: &str) -> Recipe {
     let plan = planned(&source("resnet18", text), &pinned_facts());
     let mut trainings = plan.tasks.iter().filter_map(|task| match &task.spec {
         TaskSpec::Train(spec) => Some(spec.recipe.clone()),
-        TaskSpec::Attack(_) => None,
+        TaskSpec::Attack(_) | TaskSpec::Analyze(_) => None,
     });
     trainings.next_back().unwrap()
 }

@@ -10,11 +10,12 @@ use std::time::Duration;
 use gauntlet_data::Places;
 use gauntlet_domain::TaskId;
 use gauntlet_domain::experiment::{
-    AttackMethod, AttackResult, AttackSpec, DatasetSpec, EpochMetrics, ModelSpec, NUMERICS_VERSION, Shard, TaskSpec,
+    AnalysisResult, AnalysisSpec, AttackMethod, AttackResult, AttackSpec, DatasetSpec, EpochMetrics, ModelSpec, NUMERICS_VERSION, Shard, TaskSpec,
     TrainSpec, Weights,
 };
 use gauntlet_domain::task::MemoryPlan;
 
+use crate::analyses::{Subject, analyze};
 use crate::attacks::{Aids, Blocks, Evaluation, Resumable, Step, evaluate_resumably};
 use crate::checkpoint;
 use crate::device::DeviceName;
@@ -98,6 +99,8 @@ pub enum TaskOutput {
     },
     /// The outcomes of an attack.
     Attacked(AttackResult),
+    /// The numbers of an analysis.
+    Analyzed(AnalysisResult),
 }
 
 /// A place to compute tasks, one after the other. It keeps the data sets and the model it used last, so that attack after attack on one run reads
@@ -154,6 +157,7 @@ impl Lab {
         let outcome = panic::catch_unwind(AssertUnwindSafe(|| match spec {
             TaskSpec::Train(train) => self.train(train, spec.id(), inputs, observer),
             TaskSpec::Attack(attack) => self.attack(attack, spec.id(), inputs, observer),
+            TaskSpec::Analyze(analysis) => self.analyze(analysis, inputs, observer),
         }));
         let result = outcome.unwrap_or_else(|panic| Err(from_panic(panic.as_ref())));
         if matches!(result, Err(LabError::OutOfMemory(_) | LabError::Defect(_))) {
@@ -223,7 +227,7 @@ impl Lab {
     ) -> Result<TaskOutput, LabError> {
         check(&spec.dataset, &spec.model, spec.numerics)?;
         let examples = self.examples(&spec.dataset, &inputs.places)?;
-        let model = self.attacked_model(spec, inputs)?;
+        let model = self.kept_model(&spec.model, &spec.weights, spec.seed, inputs)?;
         let source = self.transfer_source(&spec.attack.method, spec.seed, inputs)?;
         let crafted_on = match &spec.attack.method {
             AttackMethod::Uap { crafted_on, .. } => Some(self.examples(crafted_on, &inputs.places)?),
@@ -255,6 +259,28 @@ impl Lab {
             observer.wish()
         })?;
         Ok(TaskOutput::Attacked(result))
+    }
+
+    fn analyze(
+        &mut self,
+        spec: &AnalysisSpec,
+        inputs: &Inputs,
+        observer: &mut dyn Observer,
+    ) -> Result<TaskOutput, LabError> {
+        check(&spec.dataset, &spec.model, spec.numerics)?;
+        let examples = self.examples(&spec.dataset, &inputs.places)?;
+        let model = self.kept_model(&spec.model, &spec.weights, spec.seed, inputs)?;
+        let other = match &spec.against {
+            Some(other) => Some(self.frozen_model(&other.model, &other.weights, spec.seed, inputs)?),
+            None => None,
+        };
+        let batch_size = self.settings.attack_batch_size;
+        let subject = Subject { model: &model, other: other.as_ref(), examples: &examples, batch_size };
+        let result = analyze(&spec.method, &subject, &mut |done, total| {
+            observer.progress(done, total, "examples");
+            observer.wish()
+        })?;
+        Ok(TaskOutput::Analyzed(result))
     }
 
     fn examples(&mut self, spec: &DatasetSpec, places: &Places) -> Result<Rc<Examples>, LabError> {
@@ -289,15 +315,22 @@ impl Lab {
         Ok(examples)
     }
 
-    fn attacked_model(&mut self, spec: &AttackSpec, inputs: &Inputs) -> Result<Rc<Model>, LabError> {
+    /// A model that is asked, kept for the next task that asks it.
+    fn kept_model(
+        &mut self,
+        spec: &ModelSpec,
+        weights: &Weights,
+        seed: u64,
+        inputs: &Inputs,
+    ) -> Result<Rc<Model>, LabError> {
         let activations = self.activations(inputs);
-        let key = ModelKey { activations, spec: spec.model.clone(), weights: spec.weights.clone(), seed: spec.seed };
+        let key = ModelKey { activations, spec: spec.clone(), weights: weights.clone(), seed };
         if let Some((kept, model)) = &self.model
             && *kept == key
         {
             return Ok(Rc::clone(model));
         }
-        let model = Rc::new(self.frozen_model(&spec.model, &spec.weights, spec.seed, inputs)?);
+        let model = Rc::new(self.frozen_model(spec, weights, seed, inputs)?);
         self.model = Some((key, Rc::clone(&model)));
         Ok(model)
     }

@@ -5,8 +5,8 @@ mod support;
 
 use gauntlet_domain::Digest;
 use gauntlet_domain::experiment::{
-    AttackConfig, AttackMethod, AttackResult, DatasetSource, DatasetSpec, Fit, ImageShape, ModelSpec, Norm, Subset,
-    TransferSource, UapMethod, Weights,
+    AttackConfig, AttackMethod, AttackResult, DatasetSource, DatasetSpec, Fit, ImageShape, ModelSpec, Norm, OtherModel,
+    Subset, UapMethod, Weights,
 };
 use gauntlet_lab::attacks::{Aids, Evaluation, evaluate, lengths};
 use gauntlet_lab::models::{Checkpoints, Model, starting_weights};
@@ -130,7 +130,7 @@ fn one_perturbation_beats_noise(within: fn(AttackMethod, Norm) -> AttackConfig, 
 #[test]
 fn an_attack_crafted_on_the_model_itself_is_the_attack_and_one_crafted_elsewhere_is_weaker() {
     let pgd = AttackMethod::Pgd { steps: 8, step_size: 5.0 / 255.0, random_start: true, restarts: 1 };
-    let source = TransferSource { model: spec(), weights: Weights::Scratch };
+    let source = OtherModel { model: spec(), weights: Weights::Scratch };
     let transfer = AttackMethod::Transfer { source: Box::new(source), by: Box::new(pgd.clone()) };
     let direct = AttackConfig { early_stop: false, ..config(pgd, Norm::Linf) };
     let transferred = AttackConfig { early_stop: false, ..config(transfer, Norm::Linf) };

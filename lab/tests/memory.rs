@@ -8,7 +8,7 @@ mod support;
 use gauntlet_domain::Digest;
 use gauntlet_domain::experiment::{
     ApgdLoss, AttackConfig, AttackMethod, AttackSpec, DatasetSource, DatasetSpec, Fit, Head, ImageShape, Length,
-    NUMERICS_VERSION, Norm, Objective, Subset, TargetClass, TaskSpec, TransferSource, UapMethod, Weights,
+    NUMERICS_VERSION, Norm, Objective, OtherModel, Subset, TargetClass, TaskSpec, UapMethod, Weights,
 };
 use gauntlet_domain::task::{FailureClass, MemoryPlan};
 use gauntlet_lab::attacks::{Aids, Evaluated, Evaluation, evaluate};
@@ -63,7 +63,7 @@ fn attacks() -> Vec<AttackConfig> {
         passes: 2,
         fooling_rate: 0.8,
     };
-    let source = TransferSource { model: spec(), weights: Weights::Scratch };
+    let source = OtherModel { model: spec(), weights: Weights::Scratch };
     vec![
         linf(AttackMethod::Fgsm),
         linf(pgd.clone()),

@@ -6,8 +6,8 @@ mod support;
 use gauntlet_domain::Digest;
 use gauntlet_domain::TaskId;
 use gauntlet_domain::experiment::{
-    ApgdLoss, AttackConfig, AttackMethod, AttackResult, AttackSpec, Head, NUMERICS_VERSION, Norm, Shard, TargetClass,
-    TaskSpec, TransferSource, UapMethod, Weights,
+    ApgdLoss, AttackConfig, AttackMethod, AttackResult, AttackSpec, Head, NUMERICS_VERSION, Norm, OtherModel, Shard,
+    TargetClass, TaskSpec, UapMethod, Weights,
 };
 use gauntlet_lab::attacks::{Aids, Evaluation, evaluate, evaluate_range};
 use gauntlet_lab::training::Wish;
@@ -105,7 +105,7 @@ fn random_search_and_transferred_attacks_append_to_the_whole() {
         "square",
         &AttackConfig { eps: Some(0.4), ..in_ball(AttackMethod::Square { queries: 12, p_init: 0.3, restarts: 2 }) },
     );
-    let source = TransferSource { model: spec(), weights: Weights::Scratch };
+    let source = OtherModel { model: spec(), weights: Weights::Scratch };
     let transfer = AttackMethod::Transfer { source: Box::new(source), by: Box::new(pgd()) };
     assert_shards_append("transfer", &in_ball(transfer));
 }

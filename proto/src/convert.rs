@@ -1,5 +1,6 @@
 //! Conversions between wire and domain. A failed one names the field.
 
+mod analyses;
 mod masking;
 mod skipped;
 

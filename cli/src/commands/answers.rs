@@ -1,16 +1,17 @@
-//! `gauntlet results` and `gauntlet outcomes`.
+//! `gauntlet results`, `analyses` and `outcomes`.
 
 use std::process::ExitCode;
 
+use gauntlet_domain::analyses::AnalysisRow;
 use gauntlet_domain::masking::MaskingWarning;
 use gauntlet_domain::results::{ResultRow, SkippedRow};
 use gauntlet_proto::v1;
 use tonic::Streaming;
 
 use super::connection::Connection;
-use crate::args::{Global, ListFormat, OutcomesArgs, ResultsArgs, SweepArgs};
+use crate::args::{AnalysesArgs, Global, ListFormat, OutcomesArgs, ResultFormat, ResultsArgs, SweepArgs};
 use crate::client::{Client, refused};
-use crate::render::{Sink, write_outcomes, write_results};
+use crate::render::{Sink, write_analyses, write_analysis_tables, write_outcomes, write_results};
 
 /// Prints the results of a sweep.
 ///
@@ -21,14 +22,15 @@ pub async fn results(global: &Global, args: &ResultsArgs) -> anyhow::Result<Exit
     let answer = async {
         let rows = fetch_results(&mut connection.client, &args.id).await?;
         let skipped = fetch_skipped(&mut connection.client, &args.id).await?;
+        let analyses = fetch_analyses(&mut connection.client, &args.id).await?;
         let warnings = fetch_warnings(&mut connection.client, &args.id).await?;
         let request = v1::GetSweepRequest { sweep_id: args.id.clone() };
         let sweep = connection.client.sweeps.get_sweep(request).await.map_err(refused)?.into_inner();
-        Ok::<_, anyhow::Error>((rows, skipped, warnings, sweep))
+        Ok::<_, anyhow::Error>((rows, skipped, analyses, warnings, sweep))
     }
     .await;
     connection.close().await;
-    let (rows, skipped, warnings, sweep) = answer?;
+    let (rows, skipped, analyses, warnings, sweep) = answer?;
     if rows.len() + skipped.len() < sweep.cells as usize {
         eprintln!(
             "note: {} of {} rows are there; sweep {} is {}",
@@ -38,7 +40,12 @@ pub async fn results(global: &Global, args: &ResultsArgs) -> anyhow::Result<Exit
             sweep.state
         );
     }
-    write_results(&rows, &skipped, args.format, Sink::open(args.out.as_deref())?)?;
+    let mut sink = Sink::open(args.out.as_deref())?;
+    write_results(&rows, &skipped, args.format, &mut sink)?;
+    if args.format == ResultFormat::Table {
+        write_analysis_tables(&analyses, &mut sink)?;
+    }
+    sink.finish()?;
     say_warnings(&warnings);
     Ok(ExitCode::SUCCESS)
 }
@@ -80,6 +87,18 @@ pub async fn fetch_warnings(client: &mut Client, sweep_id: &str) -> anyhow::Resu
     answer.warnings.into_iter().map(|warning| Ok(warning.try_into()?)).collect()
 }
 
+/// Prints what the analyses of a sweep came to.
+///
+/// # Errors
+/// The sweep is unknown, or the answer cannot be written.
+pub async fn analyses(global: &Global, args: &AnalysesArgs) -> anyhow::Result<ExitCode> {
+    let mut connection = Connection::to_any(global).await?;
+    let rows = fetch_analyses(&mut connection.client, &args.id).await;
+    connection.close().await;
+    write_analyses(&rows?, args.format, Sink::open(args.out.as_deref())?)?;
+    Ok(ExitCode::SUCCESS)
+}
+
 /// Prints the outcomes of a sweep.
 ///
 /// # Errors
@@ -103,6 +122,25 @@ pub async fn outcomes(global: &Global, args: &OutcomesArgs) -> anyhow::Result<Ex
 pub async fn fetch_results(client: &mut Client, sweep_id: &str) -> anyhow::Result<Vec<ResultRow>> {
     let request = v1::StreamResultsRequest { sweep_id: sweep_id.to_owned() };
     let mut stream = client.sweeps.stream_results(request).await.map_err(refused)?.into_inner();
+    let mut rows = Vec::new();
+    while let Some(row) = stream.message().await.map_err(refused)? {
+        rows.push(row.into());
+    }
+    Ok(rows)
+}
+
+/// What the analyses of a sweep came to.
+///
+/// # Errors
+/// The sweep is unknown, or the stream breaks.
+pub async fn fetch_analyses(client: &mut Client, sweep_id: &str) -> anyhow::Result<Vec<AnalysisRow>> {
+    let request = v1::StreamAnalysesRequest { sweep_id: sweep_id.to_owned() };
+    let mut stream = match client.sweeps.stream_analyses(request).await {
+        Ok(stream) => stream.into_inner(),
+        // A coordinator from before there were analyses has none.
+        Err(status) if status.code() == tonic::Code::Unimplemented => return Ok(Vec::new()),
+        Err(status) => return Err(refused(status)),
+    };
     let mut rows = Vec::new();
     while let Some(row) = stream.message().await.map_err(refused)? {
         rows.push(row.into());

@@ -41,6 +41,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Retry(args) => sweeps::retry(&global, &args).await,
         Command::Sweeps(args) => sweeps::list(&global, &args).await,
         Command::Results(args) => answers::results(&global, &args).await,
+        Command::Analyses(args) => answers::analyses(&global, &args).await,
         Command::Outcomes(args) => answers::outcomes(&global, &args).await,
         Command::Warnings(args) => answers::warnings(&global, &args).await,
         Command::Explain(args) => explain::explain(&global, &args).await,

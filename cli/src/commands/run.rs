@@ -4,17 +4,18 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use gauntlet_domain::analyses::AnalysisRow;
 use gauntlet_domain::findings::findings;
 use gauntlet_domain::results::{ResultRow, SkippedRow, summarize};
 use gauntlet_proto::v1;
 
-use super::answers::{fetch_results, fetch_skipped, fetch_warnings, outcomes_stream, say_warnings};
+use super::answers::{fetch_analyses, fetch_results, fetch_skipped, fetch_warnings, outcomes_stream, say_warnings};
 use super::roles::stop_signal;
 use super::watching::{follow, verdict};
 use crate::args::{Global, OutcomeFormat, ResultFormat, RunArgs};
 use crate::client::refused;
 use crate::local::{Local, LocalWorker, coordinator_config, executor_program, slots};
-use crate::render::{Sink, footnotes, summary_table, write_outcomes, write_results};
+use crate::render::{Sink, footnotes, summary_table, write_analysis_tables, write_outcomes, write_results};
 use crate::source::{self, GoodSweep};
 
 /// Runs a sweep and prints its results.
@@ -52,7 +53,8 @@ async fn run_on(global: &Global, args: &RunArgs, sweep: &GoodSweep, local: &Loca
     let ended = ended?;
     let rows = fetch_results(&mut client, &submitted.sweep_id).await?;
     let skipped = fetch_skipped(&mut client, &submitted.sweep_id).await?;
-    print_results(args, sweep, &rows, &skipped)?;
+    let analyses = fetch_analyses(&mut client, &submitted.sweep_id).await?;
+    print_results(args, sweep, &Answer { rows, skipped, analyses })?;
     say_warnings(&fetch_warnings(&mut client, &submitted.sweep_id).await?);
     if let Some(path) = &args.outcomes {
         let batches = outcomes_stream(&mut client, &submitted.sweep_id).await?;
@@ -88,15 +90,25 @@ pub fn in_shards(attacks: u32, shards: u32) -> Option<String> {
     (attacks > 0).then(|| format!("{attacks} attack{plural} in {shards} shards"))
 }
 
-fn print_results(args: &RunArgs, sweep: &GoodSweep, rows: &[ResultRow], skipped: &[SkippedRow]) -> anyhow::Result<()> {
+/// What came out of a sweep.
+struct Answer {
+    rows: Vec<ResultRow>,
+    skipped: Vec<SkippedRow>,
+    analyses: Vec<AnalysisRow>,
+}
+
+fn print_results(args: &RunArgs, sweep: &GoodSweep, answer: &Answer) -> anyhow::Result<()> {
+    let Answer { rows, skipped, analyses } = answer;
     let mut sink = Sink::open(args.out.as_deref())?;
     if args.format != ResultFormat::Table {
-        return write_results(rows, skipped, args.format, sink);
+        write_results(rows, skipped, args.format, &mut sink)?;
+        return sink.finish();
     }
     writeln!(sink, "{}", summary_table(&summarize(rows), skipped)).context("the table cannot be written")?;
     for note in footnotes(rows, skipped) {
         writeln!(sink, "{note}").context("the table cannot be written")?;
     }
+    write_analysis_tables(analyses, &mut sink).context("the table cannot be written")?;
     for finding in findings(&sweep.sweep, rows) {
         writeln!(sink, "{}", finding.sentence()).context("the finding cannot be written")?;
     }

@@ -1,5 +1,6 @@
 //! Answers as tables, CSV, JSON and Parquet.
 
+mod analyses;
 mod columns;
 mod footnotes;
 mod outcomes;
@@ -7,6 +8,7 @@ mod results;
 mod sink;
 pub mod tables;
 
+pub use analyses::{write_analyses, write_analysis_tables};
 pub use footnotes::footnotes;
 pub use outcomes::write_outcomes;
 pub use results::{summary_table, write_results};

@@ -23,7 +23,7 @@ pub fn write_results(
     rows: &[ResultRow],
     skipped: &[SkippedRow],
     format: ResultFormat,
-    mut sink: Sink,
+    sink: &mut Sink,
 ) -> anyhow::Result<()> {
     match format {
         ResultFormat::Table => {
@@ -32,17 +32,17 @@ pub fn write_results(
                 writeln!(sink, "{note}")?;
             }
         }
-        ResultFormat::Csv => write_csv(rows, &mut sink)?,
+        ResultFormat::Csv => write_csv(rows, sink)?,
         ResultFormat::Json => {
-            serde_json::to_writer_pretty(&mut sink, rows)?;
+            serde_json::to_writer_pretty(&mut *sink, rows)?;
             writeln!(sink)?;
         }
         ResultFormat::Parquet => {
             sink.must_take_bytes()?;
-            write_parquet(rows, &mut sink)?;
+            write_parquet(rows, sink)?;
         }
     }
-    sink.finish()
+    Ok(())
 }
 
 fn fields(row: &ResultRow) -> [String; 17] {

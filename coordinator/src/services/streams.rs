@@ -102,6 +102,26 @@ pub fn results(shared: Arc<Shared>, sweep: String) -> ReceiverStream<Result<v1::
     })
 }
 
+/// What the analyses of a sweep came to.
+pub fn analyses(shared: Arc<Shared>, sweep: String) -> ReceiverStream<Result<v1::AnalysisRow, Status>> {
+    let reader = Arc::clone(&shared);
+    stream(&shared, |answers| async move {
+        let mut place = None;
+        loop {
+            let page = reader.outage.note(reader.store.analyses_after(&sweep, place, PAGE).await)?;
+            if page.last.is_none() {
+                return still_there(&reader, &sweep).await;
+            }
+            place = page.last;
+            for row in page.rows {
+                if answers.send(Ok(row.into())).await.is_err() {
+                    return Ok(());
+                }
+            }
+        }
+    })
+}
+
 /// The outcomes of a sweep, one row of the results at a time.
 pub fn outcomes(shared: Arc<Shared>, sweep: String) -> ReceiverStream<Result<v1::OutcomeBatch, Status>> {
     let reader = Arc::clone(&shared);

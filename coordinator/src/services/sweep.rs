@@ -111,6 +111,7 @@ fn ambiguous(what: &str, text: &str, candidates: &[impl std::fmt::Display]) -> E
 impl SweepService for Sweeps {
     type WatchSweepStream = ReceiverStream<Result<v1::Sweep, Status>>;
     type StreamResultsStream = ReceiverStream<Result<v1::ResultRow, Status>>;
+    type StreamAnalysesStream = ReceiverStream<Result<v1::AnalysisRow, Status>>;
     type StreamOutcomesStream = ReceiverStream<Result<v1::OutcomeBatch, Status>>;
 
     async fn plan_sweep(
@@ -290,6 +291,14 @@ impl SweepService for Sweeps {
     ) -> Result<Response<Self::StreamOutcomesStream>, Status> {
         let id = self.resolve(&request.into_inner().sweep_id).await?;
         Ok(Response::new(streams::outcomes(Arc::clone(&self.0), id)))
+    }
+
+    async fn stream_analyses(
+        &self,
+        request: Request<v1::StreamAnalysesRequest>,
+    ) -> Result<Response<Self::StreamAnalysesStream>, Status> {
+        let id = self.resolve(&request.into_inner().sweep_id).await?;
+        Ok(Response::new(streams::analyses(Arc::clone(&self.0), id)))
     }
 
     async fn list_skipped_evaluations(

@@ -11,12 +11,15 @@ pub(super) fn check(content: &Content, spec: impl FnOnce() -> Spec) -> Result<()
     let wants_training = match content {
         Content::Failed(_) | Content::HandedBack(_) => return Ok(()),
         Content::Nonsense(problem) => return Err(problem.clone()),
-        Content::Attacked(_) => false,
+        Content::Attacked(_) | Content::Analyzed(_) => false,
         Content::Epoch(_) | Content::Checkpoint(_) | Content::Trained(_) => true,
     };
     let spec = spec().map_err(|error| format!("the task was planned by another version: {error}"))?;
     match (content, &*spec) {
         (Content::Attacked(result), TaskSpec::Attack(spec)) => check_attack(result, spec),
+        (Content::Analyzed(result), TaskSpec::Analyze(spec)) => {
+            result.check(&spec.method).map_err(|problem| problem.to_string())
+        }
         (Content::Epoch(metrics), _) if !epoch_fits(metrics.epoch) => {
             Err(format!("there is no epoch {}", metrics.epoch))
         }
@@ -33,8 +36,13 @@ pub(super) fn check(content: &Content, spec: impl FnOnce() -> Spec) -> Result<()
         }
         (Content::Checkpoint(_), TaskSpec::Attack(_)) => Ok(()),
         (_, TaskSpec::Train(_)) if wants_training => Ok(()),
-        (_, TaskSpec::Train(_)) => Err("outcomes came for a task that trains".to_owned()),
-        (_, TaskSpec::Attack(_)) => Err("the report of a training came for a task that attacks".to_owned()),
+        (_, TaskSpec::Train(_)) => Err("outcomes or numbers came for a task that trains".to_owned()),
+        (_, TaskSpec::Attack(_)) => {
+            Err("the report of a training or an analysis came for a task that attacks".to_owned())
+        }
+        (_, TaskSpec::Analyze(_)) => {
+            Err("the report of a training or an attack came for a task that analyzes".to_owned())
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! Locks are taken in one order everywhere, so that transactions never deadlock: workers by id, the sweep, specs, demands, tasks by `(depth, task_id)`
 //! (inputs first), files, artifacts, counts of sweeps by sweep. Tasks are locked `for no key update`, which lets rows that refer to them be inserted beside it.
 
+mod analyses;
 mod artifacts;
 mod cascade;
 mod checks;

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use gauntlet_domain::experiment::{ArtifactRef, AttackResult, EpochMetrics};
+use gauntlet_domain::experiment::{AnalysisResult, ArtifactRef, AttackResult, EpochMetrics};
 use gauntlet_domain::{AttemptRef, Digest, TaskId};
 use sqlx::{Postgres, Transaction};
 
 use super::Error;
 use super::claim::{TrainingCheckpoint, attempt_column};
-use super::rows::{column, task_ids};
+use super::rows::{bytes, column, task_ids};
 
 /// What is to be written. The later of two that take one place is written, unless it is of an earlier attempt.
 #[derive(Default)]
@@ -19,6 +19,8 @@ pub(super) struct Results<'a> {
     pub checkpoints: Vec<(AttemptRef, &'a ArtifactRef)>,
     /// The outcomes that evaluations ended with.
     pub attacks: Vec<AttackRow<'a>>,
+    /// The numbers that analyses ended with.
+    pub analyses: Vec<(AttemptRef, &'a AnalysisResult)>,
 }
 
 /// The outcomes of an evaluation.
@@ -69,6 +71,9 @@ impl<'a> Results<'a> {
         }
         if !self.attacks.is_empty() {
             self.write_attacks(tx).await?;
+        }
+        for (attempt, result) in &self.analyses {
+            write_analysis(*attempt, result, tx).await?;
         }
         Ok(())
     }
@@ -175,6 +180,28 @@ impl<'a> Results<'a> {
         query.execute(&mut **tx).await?;
         Ok(())
     }
+}
+
+async fn write_analysis(
+    attempt: AttemptRef,
+    result: &AnalysisResult,
+    tx: &mut Transaction<'static, Postgres>,
+) -> Result<(), Error> {
+    let values = &result.values;
+    let query = sqlx::query!(
+        "insert into analysis_values (task_id, number, attempt, measure, layer, x, value)
+        select $1, n.number - 1, $2, n.measure, n.layer, n.x, n.value
+        from unnest($3::text[], $4::text[], $5::double precision[], $6::double precision[])
+            with ordinality as n (measure, layer, x, value, number)",
+        bytes(attempt.task),
+        attempt_column(attempt.attempt)?,
+        &values.iter().map(|it| it.measure.as_str()).collect::<Vec<_>>() as _,
+        &values.iter().map(|it| it.layer.as_str()).collect::<Vec<_>>() as _,
+        &values.iter().map(|it| it.x).collect::<Vec<_>>() as _,
+        &values.iter().map(|it| it.value).collect::<Vec<_>>()
+    );
+    query.execute(&mut **tx).await?;
+    Ok(())
 }
 
 /// The columns of `Results::write_attacks`.

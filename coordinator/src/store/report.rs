@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use gauntlet_domain::artifact::{Departure, Naming, naming};
-use gauntlet_domain::experiment::{ArtifactRef, AttackResult, EpochMetrics, TaskSpec};
+use gauntlet_domain::experiment::{AnalysisResult, ArtifactRef, AttackResult, EpochMetrics, TaskSpec};
 use gauntlet_domain::task::{Event, Failure, FailureClass, Task, TaskState, Timestamp, memory_needed, memory_plan};
 use gauntlet_domain::{AttemptRef, Digest, TaskId, WorkerId};
 
@@ -26,6 +26,8 @@ pub enum Content {
     Trained(ArtifactRef),
     /// An evaluation is over.
     Attacked(AttackResult),
+    /// An analysis is over.
+    Analyzed(AnalysisResult),
     /// It failed.
     Failed(Failure),
     /// It stops unfinished, for this reason, at no fault of the task.
@@ -296,6 +298,10 @@ impl<'a> Batch<'a> {
                 self.results.attacks.push(attack_row(attempt, result, known.spec(report).as_deref().ok()));
                 self.end(attempt, task, Event::Succeeded { attempt: number }, "succeeded");
             }
+            Content::Analyzed(result) => {
+                self.results.analyses.push((attempt, result));
+                self.end(attempt, task, Event::Succeeded { attempt: number }, "succeeded");
+            }
             Content::Failed(failure) => {
                 let event = Event::Failed { attempt: number, failure: failure.clone() };
                 self.end(attempt, task, event, "failed");
@@ -330,7 +336,9 @@ impl<'a> Batch<'a> {
     fn take_repeated(&mut self, report: &'a Report, outcome: &str) -> Verdict {
         let attempt = report.attempt;
         let same = match &report.content {
-            Content::Trained(_) | Content::Attacked(_) | Content::Checkpoint(_) => outcome == "succeeded",
+            Content::Trained(_) | Content::Attacked(_) | Content::Analyzed(_) | Content::Checkpoint(_) => {
+                outcome == "succeeded"
+            }
             Content::Epoch(metrics) if outcome == "succeeded" && epoch_fits(metrics.epoch) => {
                 self.results.add_epoch(attempt, metrics);
                 true

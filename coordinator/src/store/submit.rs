@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use gauntlet_domain::experiment::Epsilon;
 use gauntlet_domain::forecast::{Forecast, Work as WorkKind, critical_paths};
-use gauntlet_domain::plan::{Plan, PlannedTask, TaskKind};
+use gauntlet_domain::plan::{AnalysisCell, Plan, PlannedTask, TaskKind};
 use gauntlet_domain::share::{Terms, UserName};
 use gauntlet_domain::task::{Event, TaskState};
 use gauntlet_domain::{Digest, TaskId};
@@ -73,6 +73,7 @@ impl Store {
         }
         let mut added = submission.insert_membership(&countable, &mut work).await?;
         added.cells = insert_cells(plan, &mut work).await?;
+        insert_analyses(plan, &mut work).await?;
         work.skip_pointless(&submission.cascading()).await?;
         insert_files(files, &mut work).await?;
         counts::add(plan.sweep_id.as_str(), &added, &mut work.tx).await?;
@@ -414,6 +415,37 @@ async fn insert_cells(plan: &Plan, work: &mut Work) -> Result<u64, Error> {
         inserted += query.execute(&mut *work.tx).await?.rows_affected();
     }
     Ok(inserted)
+}
+
+async fn insert_analyses(plan: &Plan, work: &mut Work) -> Result<(), Error> {
+    let numbered: Vec<_> = plan.analyses.iter().enumerate().collect();
+    for batch in numbered.chunks(BATCH) {
+        let positions = batch.iter().map(|(position, _)| column(*position, "the number of analyses"));
+        let seeds = batch.iter().map(|(_, cell)| column(cell.seed, "a seed"));
+        let examples = batch.iter().map(|(_, cell)| column(cell.examples, "the number of examples"));
+        let text = |of: fn(&AnalysisCell) -> &str| batch.iter().map(|(_, cell)| of(cell)).collect::<Vec<&str>>();
+        let query = sqlx::query!(
+            "insert into sweep_analyses
+                (sweep_id, position, dataset, backbone, init, recipe, seed, analysis, method, against, examples, task_id)
+            select $1, n.* from unnest($2::integer[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[], $8::text[], $9::text[],
+                $10::text[], $11::integer[], $12::bytea[]) as n
+            on conflict do nothing",
+            plan.sweep_id.as_str(),
+            &positions.collect::<Result<Vec<i32>, _>>()?,
+            &text(|cell| &cell.dataset) as _,
+            &text(|cell| &cell.backbone) as _,
+            &text(|cell| &cell.init) as _,
+            &text(|cell| &cell.recipe) as _,
+            &seeds.collect::<Result<Vec<i64>, _>>()?,
+            &text(|cell| &cell.analysis) as _,
+            &text(|cell| &cell.method) as _,
+            &text(|cell| &cell.against) as _,
+            &examples.collect::<Result<Vec<i32>, _>>()?,
+            &task_ids(batch.iter().map(|(_, cell)| &cell.task))
+        );
+        query.execute(&mut *work.tx).await?;
+    }
+    Ok(())
 }
 
 async fn insert_files(files: &[(Digest, String)], work: &mut Work) -> Result<(), Error> {

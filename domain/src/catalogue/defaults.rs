@@ -226,3 +226,6 @@ pub const UAP_DEEPFOOL_STEPS: u32 = 10;
 pub const UAP_STEP_OF_EPS: f64 = 0.1;
 /// uap by gradient: examples per step.
 pub const UAP_BATCH_SIZE: u32 = 128;
+
+/// similarity: share of the variance that the directions explain which SVCCA keeps (the study's code).
+pub const SIMILARITY_THRESHOLD: f64 = 0.98;

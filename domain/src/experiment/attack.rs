@@ -181,7 +181,7 @@ pub enum AttackMethod {
     /// The output of an attack on another model (black-box).
     Transfer {
         /// The other model.
-        source: Box<TransferSource>,
+        source: Box<OtherModel>,
         /// The attack on it; not `transfer` itself.
         by: Box<AttackMethod>,
     },
@@ -273,10 +273,10 @@ pub enum UapMethod {
     },
 }
 
-/// The model that a transferred attack is crafted on.
+/// A model beside the one that a task is about: a transferred attack is crafted on it, or an analysis compares with it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct TransferSource {
+pub struct OtherModel {
     /// The model.
     pub model: ModelSpec,
     /// Its weights.

@@ -2,6 +2,7 @@
 //!
 //! Everything in [`TaskSpec`] is part of the task's identity, and nothing else is.
 
+mod analysis;
 mod attack;
 mod dataset;
 mod import;
@@ -14,8 +15,11 @@ mod spec;
 mod subset;
 mod threat;
 
+pub use analysis::{
+    AnalysisMethod, AnalysisResult, AnalysisSpec, AnalysisValue, InvalidAnalysis, MOST_ANALYSIS_VALUES,
+};
 pub use attack::{
-    ApgdLoss, AttackConfig, AttackMethod, AutoAttackVersion, Knowledge, TargetClass, TransferSource, UapMethod,
+    ApgdLoss, AttackConfig, AttackMethod, AutoAttackVersion, Knowledge, OtherModel, TargetClass, UapMethod,
 };
 pub use dataset::{
     CifarVariant, CuePairing, DatasetSource, DatasetSpec, Fit, FolderPart, GlyphCue, GlyphOptions, IdxVariant,

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::analysis::AnalysisResult;
 use crate::digest::Digest;
 
 /// An immutable output, named by its content.
@@ -21,6 +22,8 @@ pub enum TaskResult {
     Trained(TrainResult),
     /// Of an evaluation.
     Attacked(AttackResult),
+    /// Of an analysis.
+    Analyzed(AnalysisResult),
 }
 
 /// The result of a training.

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::analysis::AnalysisSpec;
 use super::attack::{AttackConfig, AttackMethod};
 use super::dataset::DatasetSpec;
 use super::model::{ModelSpec, Weights};
@@ -25,6 +26,8 @@ pub enum TaskSpec {
     Train(TrainSpec),
     /// An evaluation of a model under one attack → outcomes per example.
     Attack(AttackSpec),
+    /// An analysis of a model, or of two → numbers.
+    Analyze(AnalysisSpec),
 }
 
 /// A training.
@@ -119,6 +122,7 @@ impl TaskSpec {
         match self {
             Self::Train(spec) => &spec.weights,
             Self::Attack(spec) => &spec.weights,
+            Self::Analyze(spec) => &spec.weights,
         }
     }
 
@@ -127,6 +131,7 @@ impl TaskSpec {
         match self {
             Self::Train(spec) => &spec.dataset,
             Self::Attack(spec) => &spec.dataset,
+            Self::Analyze(spec) => &spec.dataset,
         }
     }
 
@@ -141,14 +146,14 @@ impl TaskSpec {
     pub const fn cascade(&self) -> Option<Cascade> {
         match self {
             Self::Attack(spec) => spec.cascade,
-            Self::Train(_) => None,
+            Self::Train(_) | Self::Analyze(_) => None,
         }
     }
 
-    /// Tasks whose checkpoints it needs: the one it starts from, and the source of a transferred attack.
+    /// Tasks whose checkpoints it needs: the one it starts from, and the one of the other model where there is one.
     pub fn checkpoints(&self) -> Vec<TaskId> {
         let mut inputs = Vec::new();
-        for weights in [Some(self.weights()), self.source_weights()].into_iter().flatten() {
+        for weights in [Some(self.weights()), self.other_weights()].into_iter().flatten() {
             if let Weights::Task { task, .. } = weights
                 && !inputs.contains(task)
             {
@@ -164,7 +169,7 @@ impl TaskSpec {
         if let Some(crafted_on) = self.crafted_on() {
             files.extend(crafted_on.source.files());
         }
-        for weights in [Some(self.weights()), self.source_weights()].into_iter().flatten() {
+        for weights in [Some(self.weights()), self.other_weights()].into_iter().flatten() {
             if let Weights::Imported { checkpoint, .. } = weights {
                 files.push(*checkpoint);
             }
@@ -174,13 +179,14 @@ impl TaskSpec {
         files
     }
 
-    /// Weights of the model that a transferred attack is crafted on.
-    fn source_weights(&self) -> Option<&Weights> {
+    /// Weights of the model that a transferred attack is crafted on, or an analysis compares with.
+    fn other_weights(&self) -> Option<&Weights> {
         match self {
             Self::Attack(AttackSpec {
                 attack: AttackConfig { method: AttackMethod::Transfer { source, .. }, .. },
                 ..
             }) => Some(&source.weights),
+            Self::Analyze(spec) => spec.against.as_ref().map(|other| &other.weights),
             Self::Attack(_) | Self::Train(_) => None,
         }
     }
@@ -192,7 +198,7 @@ impl TaskSpec {
                 attack: AttackConfig { method: AttackMethod::Uap { crafted_on, .. }, .. },
                 ..
             }) => Some(crafted_on),
-            Self::Attack(_) | Self::Train(_) => None,
+            Self::Attack(_) | Self::Train(_) | Self::Analyze(_) => None,
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::experiment::{ImageShape, ModelSpec, TaskSpec};
 /// Work that is expected to take the same time per unit of cost on the same device. Written `attack pgd/resnet18/3x32x32`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Work {
-    /// `train` or `attack`, and the method of the recipe or attack.
+    /// `train`, `attack` or `analyze`, and the method of the recipe, attack or analysis.
     pub method: String,
     /// The network.
     pub backbone: String,
@@ -31,6 +31,7 @@ impl Work {
             TaskSpec::Attack(spec) => {
                 work(format!("attack {}", spec.attack.method.name()), &spec.model, spec.dataset.image)
             }
+            TaskSpec::Analyze(spec) => work(format!("analyze {}", spec.method.name()), &spec.model, spec.dataset.image),
         }
     }
 }

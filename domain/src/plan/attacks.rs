@@ -2,7 +2,7 @@
 
 use super::planner::Mistakes;
 use crate::catalogue::defaults;
-use crate::experiment::{ApgdLoss, AttackMethod, DatasetSpec, TransferSource, UapMethod};
+use crate::experiment::{ApgdLoss, AttackMethod, DatasetSpec, OtherModel, UapMethod};
 use crate::sweep::{AttackSection, AttackTemplate, Located, Place, StepSize, UapTemplate, counted, grouped};
 
 /// What an attack may depend on besides its own section.
@@ -17,7 +17,7 @@ pub(super) struct Circumstances<'a> {
     /// Its train split, in the classes of the model.
     pub(super) train: Option<&'a DatasetSpec>,
     /// The model that a transferred attack is crafted on.
-    pub(super) source: Option<&'a TransferSource>,
+    pub(super) source: Option<&'a OtherModel>,
 }
 
 /// The method of an attack, fully resolved; none, and a mistake, where it does not fit.

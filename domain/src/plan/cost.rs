@@ -5,8 +5,8 @@
 //! fails on every example.
 
 use crate::experiment::{
-    ApgdLoss, AttackMethod, AttackSpec, AutoAttackVersion, Criterion, Frozen, ImageShape, InnerAttack, Length,
-    ModelSpec, Objective, Recipe, TrainSpec, UapMethod,
+    AnalysisMethod, AnalysisSpec, ApgdLoss, AttackMethod, AttackSpec, AutoAttackVersion, Criterion, Frozen, ImageShape,
+    InnerAttack, Length, ModelSpec, Objective, Recipe, TrainSpec, UapMethod,
 };
 
 const FORWARD: f64 = 1.0;
@@ -68,6 +68,16 @@ pub(super) fn attack(spec: &AttackSpec) -> f64 {
         }
         _ => own,
     }
+}
+
+/// Cost of an analysis.
+pub(super) fn analysis(spec: &AnalysisSpec) -> f64 {
+    let each = match spec.method {
+        AnalysisMethod::Similarity { .. } => FORWARD,
+    };
+    let passes = f64::from(spec.dataset.examples) * each;
+    let other = spec.against.as_ref().map_or(0.0, |other| cost(passes, &other.model, spec.dataset.image));
+    cost(passes, &spec.model, spec.dataset.image) + other
 }
 
 /// Work on the examples that a universal perturbation is crafted on, if all passes are needed.

@@ -17,6 +17,8 @@ pub enum TaskKind {
     Attack,
     /// A part of an evaluation; the attack itself then merges its shards.
     Shard,
+    /// An analysis of a run.
+    Analyze,
 }
 
 impl TaskKind {
@@ -27,12 +29,15 @@ impl TaskKind {
             Self::Train => "train",
             Self::Attack => "attack",
             Self::Shard => "shard",
+            Self::Analyze => "analyze",
         }
     }
 
     /// The kind with this name.
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Pretrain, Self::Train, Self::Attack, Self::Shard].into_iter().find(|kind| kind.name() == name)
+        [Self::Pretrain, Self::Train, Self::Attack, Self::Shard, Self::Analyze]
+            .into_iter()
+            .find(|kind| kind.name() == name)
     }
 }
 
@@ -47,6 +52,8 @@ pub struct Plan {
     pub tasks: Vec<PlannedTask>,
     /// The rows of the results, in the order of the sweep file: dataset, model, init, recipe, seed, attack, ε.
     pub cells: Vec<Cell>,
+    /// The analyses, run by run in the same order.
+    pub analyses: Vec<AnalysisCell>,
     /// What people should know of how their files were read.
     pub notes: Vec<String>,
 }
@@ -85,6 +92,31 @@ impl PlannedTask {
         };
         shards.iter().enumerate().map(shard).collect()
     }
+}
+
+/// An analysis of a run.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct AnalysisCell {
+    /// Name of the data set.
+    pub dataset: String,
+    /// Name of the model: its backbone unless the sweep names it.
+    pub backbone: String,
+    /// Name of the init.
+    pub init: String,
+    /// Name of the recipe.
+    pub recipe: String,
+    /// Seed of the run.
+    pub seed: u64,
+    /// Name of the analysis.
+    pub analysis: String,
+    /// Its method.
+    pub method: String,
+    /// What the run is compared with: `start` for the weights that it started from, or another run; empty where nothing is.
+    pub against: String,
+    /// Examples on which it is asked.
+    pub examples: u32,
+    /// The analysis.
+    pub task: TaskId,
 }
 
 /// One row of the results: a run × an attack at one ε.

@@ -1,5 +1,6 @@
 //! Sweep → runs → graph of tasks, each named by the hash of what it computes.
 
+mod analyses;
 mod attacks;
 mod checkpoint;
 mod cost;
@@ -11,7 +12,8 @@ mod recipes;
 mod subsets;
 mod summary;
 mod tasks;
+mod weights;
 
-pub use graph::{Cell, Plan, PlannedTask, TaskKind};
+pub use graph::{AnalysisCell, Cell, Plan, PlannedTask, TaskKind};
 pub use planner::plan;
 pub use summary::{KindSummary, Summary};

@@ -4,18 +4,18 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::attacks::{self, Circumstances};
 use super::datasets::{self, Dataset};
-use super::graph::{Cell, Plan, TaskKind};
+use super::graph::{AnalysisCell, Cell, Plan, TaskKind};
 use super::tasks::Tasks;
-use super::{checkpoint, cost, models, recipes};
+use super::{models, recipes};
 use crate::digest::Digest;
 use crate::experiment::{
-    AttackConfig, AttackSpec, Cascade, CheckpointFormat, DatasetSpec, Epsilon, Head, ModelSpec, NUMERICS_VERSION,
-    Objective, Recipe, TaskSpec, TrainSpec, TransferSource, Weights,
+    AttackConfig, AttackSpec, Cascade, DatasetSpec, Epsilon, Head, ModelSpec, NUMERICS_VERSION, OtherModel, TaskSpec,
+    TrainSpec, Weights,
 };
 use crate::ids::{SweepId, TaskId};
 use crate::sweep::{
-    AttackSection, AttackTemplate, DatasetRef, DatasetSection, Diagnostic, Facts, FileContent, FilePlace, GridRun,
-    InitStart, Located, Place, Pretrain, SourceRun, SplitUse, Sweep, Usage, counted, grouped,
+    AttackSection, AttackTemplate, DatasetRef, DatasetSection, Diagnostic, Facts, GridRun, InitStart, Located, Place,
+    SourceRun, SplitUse, Sweep, Usage, counted, grouped,
 };
 
 /// Plans a sweep, given what is known of the files it names.
@@ -40,6 +40,7 @@ pub fn plan(sweep: &Sweep, facts: &Facts) -> Result<Plan, Vec<Diagnostic>> {
         pretrainings: HashMap::new(),
         tasks: Tasks::default(),
         cells: Vec::new(),
+        analyses: Vec::new(),
         notes: BTreeSet::new(),
         mistakes,
     };
@@ -82,25 +83,26 @@ fn own_sources(
     sources
 }
 
-struct Planner<'a> {
-    sweep: &'a Sweep,
-    facts: &'a Facts,
-    datasets: Vec<Option<Dataset>>,
-    sources: HashMap<usize, Option<Dataset>>,
+pub(super) struct Planner<'a> {
+    pub(super) sweep: &'a Sweep,
+    pub(super) facts: &'a Facts,
+    pub(super) datasets: Vec<Option<Dataset>>,
+    pub(super) sources: HashMap<usize, Option<Dataset>>,
     /// By data set and model.
     models: HashMap<(usize, usize), Option<ModelSpec>>,
     /// By init, model, channels of the images and seed.
-    pretrainings: HashMap<(usize, usize, u32, u64), Option<Pretrained>>,
-    tasks: Tasks,
+    pub(super) pretrainings: HashMap<(usize, usize, u32, u64), Option<Pretrained>>,
+    pub(super) tasks: Tasks,
     cells: Vec<Cell>,
-    notes: BTreeSet<String>,
-    mistakes: Mistakes,
+    pub(super) analyses: Vec<AnalysisCell>,
+    pub(super) notes: BTreeSet<String>,
+    pub(super) mistakes: Mistakes,
 }
 
 /// The model of a run.
-struct Trained {
-    model: ModelSpec,
-    weights: Weights,
+pub(super) struct Trained {
+    pub(super) model: ModelSpec,
+    pub(super) weights: Weights,
     task: Option<TaskId>,
 }
 
@@ -116,24 +118,24 @@ type Attacked = HashMap<(usize, u64), TaskId>;
 
 /// What a pre-training gives.
 #[derive(Clone, Copy)]
-struct Pretrained {
-    task: TaskId,
-    classes: u32,
+pub(super) struct Pretrained {
+    pub(super) task: TaskId,
+    pub(super) classes: u32,
 }
 
 /// Where weights come from, and for how many classes they have a head if they bring one.
-struct Found {
-    weights: Weights,
-    classes: u32,
+pub(super) struct Found {
+    pub(super) weights: Weights,
+    pub(super) classes: u32,
 }
 
 /// Weights are wanted for: a training on this data set, or (`trains` false) its evaluation.
 #[derive(Clone, Copy)]
-struct Purpose<'a> {
-    section: &'a DatasetSection,
-    classes: u32,
-    classes_declared: bool,
-    trains: bool,
+pub(super) struct Purpose<'a> {
+    pub(super) section: &'a DatasetSection,
+    pub(super) classes: u32,
+    pub(super) classes_declared: bool,
+    pub(super) trains: bool,
 }
 
 impl<'a> Planner<'a> {
@@ -147,12 +149,13 @@ impl<'a> Planner<'a> {
             return Err(self.mistakes.found);
         }
         let name = sweep.name.clone();
-        let sweep_id = sweep_id(&name, &self.cells).map_err(|mistake| vec![mistake])?;
+        let sweep_id = sweep_id(&name, &self.cells, &self.analyses).map_err(|mistake| vec![mistake])?;
         Ok(Plan {
             sweep_id,
             name,
             tasks: self.tasks.in_order,
             cells: self.cells,
+            analyses: self.analyses,
             notes: self.notes.into_iter().collect(),
         })
     }
@@ -172,15 +175,16 @@ impl<'a> Planner<'a> {
         for &number in &run.attacks {
             let attack = &sweep.attacks[number];
             let test = test.clone()?;
-            let Some(examples) = self.examples(attack, section, test.examples) else { continue };
+            let Some(examples) = self.examples(attack.examples.as_ref(), section, test.examples) else { continue };
             let test = DatasetSpec { examples, ..test };
             self.evaluations(run, number, Arena { victim: &victim, train: train.as_ref(), test }, &mut attacked);
         }
+        self.plan_analyses(run, &victim, &test?);
         Some(())
     }
 
     /// The model of a run: plans its training, if it has one.
-    fn trained(&mut self, run: &GridRun) -> Option<Trained> {
+    pub(super) fn trained(&mut self, run: &GridRun) -> Option<Trained> {
         let sweep = self.sweep;
         let section = &sweep.datasets[run.dataset];
         let model = self.model(run)?;
@@ -273,7 +277,7 @@ impl<'a> Planner<'a> {
     }
 
     /// The model that an attack on `run` is crafted on.
-    fn source(&mut self, run: &GridRun, source: &Located<SourceRun>) -> Option<TransferSource> {
+    fn source(&mut self, run: &GridRun, source: &Located<SourceRun>) -> Option<OtherModel> {
         let source_run = source.of(run);
         let Trained { model, weights, .. } = self.trained(&source_run)?;
         if weights == Weights::Scratch {
@@ -281,7 +285,7 @@ impl<'a> Planner<'a> {
             self.mistakes.push(source.at.mistake(message).with_help("name a run with a recipe that trains"));
             return None;
         }
-        Some(TransferSource { model, weights })
+        Some(OtherModel { model, weights })
     }
 
     fn model(&mut self, run: &GridRun) -> Option<ModelSpec> {
@@ -293,8 +297,14 @@ impl<'a> Planner<'a> {
         resolved.clone()
     }
 
-    fn examples(&mut self, attack: &AttackSection, section: &DatasetSection, has: u32) -> Option<u32> {
-        let Some(wanted) = &attack.examples else { return Some(has) };
+    /// First so many of a test split; all if none.
+    pub(super) fn examples(
+        &mut self,
+        wanted: Option<&Located<u32>>,
+        section: &DatasetSection,
+        has: u32,
+    ) -> Option<u32> {
+        let Some(wanted) = wanted else { return Some(has) };
         if wanted.value > has {
             let (wants, has) = (grouped(wanted.value), counted(has, "example"));
             let message = format!("the test split of `{}` has {has}, fewer than {wants}", section.name);
@@ -303,208 +313,17 @@ impl<'a> Planner<'a> {
         }
         Some(wanted.value)
     }
-
-    /// Where the weights of an init come from, and how many classes their head has.
-    fn weights(&mut self, init: usize, model: (usize, &ModelSpec), seed: u64, purpose: Purpose<'a>) -> Option<Found> {
-        let sweep = self.sweep;
-        match &sweep.inits[init].start {
-            InitStart::Scratch => Some(Found { weights: Weights::Scratch, classes: purpose.classes }),
-            InitStart::Checkpoint { file, format } => self.imported(file, *format, model.1, purpose),
-            InitStart::Pretrain(pretrain) => {
-                let pretrained = self.pretrained(init, pretrain, model, seed, purpose)?;
-                let head = if purpose.trains { Head::Replace } else { Head::Keep };
-                let classes = if purpose.trains {
-                    purpose.classes
-                } else {
-                    self.evaluated_classes("the pre-trained model", pretrained.classes, &pretrain.dataset.at, purpose)?
-                };
-                Some(Found { weights: Weights::Task { task: pretrained.task, head }, classes })
-            }
-        }
-    }
-
-    fn imported(
-        &mut self,
-        file: &Located<FilePlace>,
-        format: CheckpointFormat,
-        model: &ModelSpec,
-        purpose: Purpose<'a>,
-    ) -> Option<Found> {
-        let (checkpoint, brought) = self.checkpoint_classes(file, model)?;
-        let classes = if purpose.trains {
-            purpose.classes
-        } else {
-            self.evaluated_classes("the checkpoint", brought, &file.at, purpose)?
-        };
-        let head = if classes == brought { Head::Keep } else { Head::Replace };
-        Some(Found { weights: Weights::Imported { checkpoint, format, head }, classes })
-    }
-
-    fn checkpoint_classes(&mut self, file: &Located<FilePlace>, model: &ModelSpec) -> Option<(Digest, u32)> {
-        let found = match self.facts.files.get(&file.value) {
-            None => Err(format!("nothing is known of the file `{}`", file.value)),
-            Some(facts) => match &facts.content {
-                FileContent::Checkpoint { tensors, moments } => {
-                    checkpoint::fit(tensors, moments, model).map(|fitting| (facts.digest, fitting)).map_err(|wrong| {
-                        let channels = model.channels;
-                        format!(
-                            "`{}` does not fit {} for images of {channels} channels: {wrong}",
-                            file.value, model.backbone
-                        )
-                    })
-                }
-                _ => Err(format!("`{}` does not hold a state dict", file.value)),
-            },
-        };
-        let (digest, fitting) = found.map_err(|message| self.mistakes.push(file.at.mistake(message))).ok()?;
-        if let Some(note) = fitting.note {
-            self.notes.insert(format!("`{}` as {}: {note}", file.value, model.backbone));
-        }
-        Some((digest, fitting.classes))
-    }
-
-    /// The classes of a model that is evaluated as it is. Labels alone tell only that there are at least so many.
-    fn evaluated_classes(&mut self, what: &str, brought: u32, at: &Place, purpose: Purpose<'a>) -> Option<u32> {
-        let fits = brought == purpose.classes || !purpose.classes_declared && brought > purpose.classes;
-        if fits {
-            return Some(brought);
-        }
-        let (name, classes) = (&purpose.section.name, purpose.classes);
-        let message = format!("{what} has {brought} classes, data set `{name}` has {classes}");
-        let help = "it can be evaluated as it is only on its own classes; a recipe that trains gives it another head";
-        self.mistakes.push(at.mistake(message).with_help(help));
-        None
-    }
-
-    fn pretrained(
-        &mut self,
-        init: usize,
-        pretrain: &'a Pretrain,
-        model: (usize, &ModelSpec),
-        seed: u64,
-        purpose: Purpose<'a>,
-    ) -> Option<Pretrained> {
-        let seed = pretrain.seed.unwrap_or(seed);
-        let key = (init, model.0, model.1.channels, seed);
-        if let Some(known) = self.pretrainings.get(&key) {
-            return *known;
-        }
-        let planned = self.pretrain(init, pretrain, model, seed, purpose);
-        self.pretrainings.insert(key, planned);
-        planned
-    }
-
-    /// Plans a pre-training, and before it those it starts from.
-    fn pretrain(
-        &mut self,
-        init: usize,
-        pretrain: &'a Pretrain,
-        (number, model): (usize, &ModelSpec),
-        seed: u64,
-        purpose: Purpose<'a>,
-    ) -> Option<Pretrained> {
-        let sweep = self.sweep;
-        let section = sweep.dataset_of(&pretrain.dataset.value);
-        let source = match pretrain.dataset.value {
-            DatasetRef::Section(number) => self.datasets[number].as_ref()?,
-            DatasetRef::Own(_) => self.sources.get(&init)?.as_ref()?,
-        };
-        let (at, target) = (&pretrain.dataset.at, purpose.section.name.as_str());
-        let models = (&sweep.models[number], model);
-        let model = models::for_source(models, (section, source), target, at, &mut self.mistakes)?;
-        let dataset = source.train.clone()?;
-        let purpose = Purpose { section, classes: source.classes, classes_declared: true, trains: true };
-        let weights = match pretrain.init {
-            None => Weights::Scratch,
-            Some(earlier) => self.weights(earlier, (number, &model), seed, purpose)?.weights,
-        };
-        let section_of_recipe = sweep.recipe_of(&pretrain.recipe.value);
-        let recipe = recipes::resolve(section_of_recipe, &model, &mut self.mistakes)??;
-        let method = recipe.method();
-        let spec = TrainSpec { dataset, model, weights, recipe, seed, numerics: NUMERICS_VERSION };
-        self.check_training(&spec, &section.name, &pretrain.recipe.at)?;
-        let classes = spec.model.classes;
-        let label = || {
-            let (name, backbone) = (&sweep.inits[init].name, &sweep.models[number].name);
-            format!("init {name}: {} · {backbone} · {} · seed {seed}", section.name, method)
-        };
-        let task = self.tasks.add(TaskKind::Pretrain, TaskSpec::Train(spec), label);
-        Some(Pretrained { task, classes })
-    }
-
-    /// What a training needs of its split.
-    fn check_training(&mut self, spec: &TrainSpec, name: &str, at: &Place) -> Option<()> {
-        let examples = spec.dataset.examples;
-        if let Some(message) = validation_mistake(spec, name) {
-            self.mistakes.push(at.mistake(message));
-            return None;
-        }
-        if let Err(message) = datasets::check_crop(&spec.dataset, spec.recipe.augmentation.crop) {
-            self.mistakes.push(at.mistake(format!("{message}: `{name}`")));
-            return None;
-        }
-        if matches!(spec.recipe.objective, Objective::Twins { .. }) && smallest_part(&spec.recipe, examples) < 4 {
-            let message = format!(
-                "`twins` needs batches of at least four examples, two for each half; on `{name}` they are smaller"
-            );
-            self.mistakes.push(at.mistake(message));
-            return None;
-        }
-        if cost::batch(&spec.recipe, examples) < 2 {
-            let message = format!("the train split of `{name}` has one example, and batch normalisation needs two");
-            self.mistakes.push(at.mistake(message));
-            return None;
-        }
-        if let Some(micro) = spec.recipe.micro_batch_size
-            && smallest_part(&spec.recipe, examples) == 1
-        {
-            let batch = cost::batch(&spec.recipe, examples);
-            let message = format!(
-                "on `{name}` a batch has {}, and a `micro_batch_size` of {micro} leaves one example alone",
-                counted(batch, "example")
-            );
-            self.mistakes.push(at.mistake(message));
-            return None;
-        }
-        if cost::steps(&spec.recipe, examples) > u64::from(i32::MAX.unsigned_abs()) {
-            let message =
-                format!("on {} of `{name}` this is a training of more than 2³¹ steps", counted(examples, "example"));
-            self.mistakes.push(at.mistake(message));
-            return None;
-        }
-        Some(())
-    }
 }
 
-/// What is wrong with the examples that a training keeps for validation: there must be some, and every class must be left with one to train on.
-fn validation_mistake(spec: &TrainSpec, name: &str) -> Option<String> {
-    let examples = spec.dataset.examples;
-    let held_out = spec.recipe.validation.as_ref()?.examples(examples);
-    let split = || format!("the train split of `{name}` has {}", counted(examples, "example"));
-    if held_out == 0 {
-        return Some(format!("{}: too few to keep a share of them for validation", split()));
-    }
-    let left = examples.saturating_sub(held_out);
-    (left < spec.dataset.classes.max(2)).then(|| {
-        let classes = grouped(spec.dataset.classes);
-        format!("{} of {classes} classes: with {} kept for validation too few are left", split(), grouped(held_out))
-    })
-}
-
-/// Examples of the smallest batch or micro-batch.
-fn smallest_part(recipe: &Recipe, examples: u32) -> u32 {
-    let batch = cost::batch(recipe, examples);
-    match recipe.micro_batch_size {
-        Some(micro) if !batch.is_multiple_of(micro) => batch % micro,
-        Some(micro) => micro,
-        None => batch,
-    }
-}
-
-/// The sweep's name with eight digits of the digest of its name and cells.
-fn sweep_id(name: &str, cells: &[Cell]) -> Result<SweepId, Diagnostic> {
+/// The sweep's name with eight digits of the digest of its name, cells and, where there are any, analyses.
+fn sweep_id(name: &str, cells: &[Cell], analyses: &[AnalysisCell]) -> Result<SweepId, Diagnostic> {
     let said = |error: String| Place::default().mistake(error);
-    let canonical = serde_json::to_vec(&(name, cells)).map_err(|error| said(error.to_string()))?;
+    let canonical = if analyses.is_empty() {
+        serde_json::to_vec(&(name, cells))
+    } else {
+        serde_json::to_vec(&(name, cells, analyses))
+    };
+    let canonical = canonical.map_err(|error| said(error.to_string()))?;
     format!("{name}-{}", Digest::of(&canonical).short())
         .parse()
         .map_err(|error: crate::ids::InvalidId| said(error.to_string()))

@@ -29,6 +29,7 @@ impl Tasks {
         let cost = match &spec {
             TaskSpec::Train(spec) => cost::training(spec),
             TaskSpec::Attack(spec) => cost::attack(spec),
+            TaskSpec::Analyze(spec) => cost::analysis(spec),
         };
         let inputs = spec.inputs();
         self.in_order.push(PlannedTask { id, kind, spec, label: label(), inputs, cost });

@@ -180,27 +180,27 @@ pub enum UapTemplate {
     },
 }
 
-/// Another run of the grid on the same data set, by the numbers of its sections.
+/// Another run of the grid on the same data set, by the numbers of its sections: what an attack is crafted on, or an analysis compares with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SourceRun {
-    /// Number of the model; that of the attacked run if none.
+    /// Number of the model; that of the run itself if none.
     pub model: Option<usize>,
-    /// Number of the init.
-    pub init: usize,
-    /// Number of the recipe.
-    pub recipe: usize,
-    /// The seed; that of the attacked run if none.
+    /// Number of the init; that of the run itself if none.
+    pub init: Option<usize>,
+    /// Number of the recipe; that of the run itself if none.
+    pub recipe: Option<usize>,
+    /// The seed; that of the run itself if none.
     pub seed: Option<u64>,
 }
 
 impl SourceRun {
-    /// The run that it means for an attack on `run`; it stands for its model alone and has no attacks.
+    /// The run that it means for `run`; it stands for its model alone and has no attacks.
     pub(crate) fn of(&self, run: &GridRun) -> GridRun {
         GridRun {
             dataset: run.dataset,
             model: self.model.unwrap_or(run.model),
-            init: self.init,
-            recipe: self.recipe,
+            init: self.init.unwrap_or(run.init),
+            recipe: self.recipe.unwrap_or(run.recipe),
             seed: self.seed.unwrap_or(run.seed),
             attacks: Vec::new(),
         }

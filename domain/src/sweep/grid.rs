@@ -42,13 +42,21 @@ pub(super) struct Rules {
 }
 
 /// A rule: it matches a cell whose place on every axis it names is among those it names.
-pub(super) struct Rule {
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Rule {
     pub(super) at: Place,
     /// Per axis (dataset, model, init, recipe, seed, attack) sorted numbers; none for all.
     pub(super) axes: [Option<Vec<usize>>; 6],
 }
 
 impl Rule {
+    /// Whether a run lies where the rule says, attacks aside.
+    pub(super) fn meets(&self, run: &GridRun, sweep: &Sweep) -> bool {
+        let seed = sweep.seeds.iter().position(|seed| *seed == run.seed);
+        let numbers = [Some(run.dataset), Some(run.model), Some(run.init), Some(run.recipe), seed];
+        numbers.into_iter().enumerate().all(|(axis, number)| number.is_some_and(|number| self.allows(axis, number)))
+    }
+
     fn allows(&self, axis: usize, number: usize) -> bool {
         self.axes[axis].as_ref().is_none_or(|numbers| numbers.binary_search(&number).is_ok())
     }

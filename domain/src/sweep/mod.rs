@@ -3,6 +3,7 @@
 //! [`parse`] finds every mistake that can be found without opening another file; [`crate::plan::plan`] finds the rest, given what is known of
 //! the files that [`Sweep::files`] asks for.
 
+mod analysis_section;
 mod attack_section;
 mod cascade;
 mod check;
@@ -19,6 +20,7 @@ mod table;
 mod usage;
 mod words;
 
+pub use analysis_section::{Against, AnalysisSection};
 pub use attack_section::{AttackSection, AttackTemplate, CascadeSection, SourceRun, UapTemplate};
 pub use diagnostic::Diagnostic;
 pub use facts::{Facts, FileContent, FileFacts, FilePlace, FileRequest, FileRole, FolderClass, MOST_CLASSES};

@@ -1,6 +1,7 @@
 //! The typed sections of a sweep file. What needs no other file to be resolved is resolved.
 
 use super::FilePlace;
+use super::analysis_section::AnalysisSection;
 use super::attack_section::AttackSection;
 use super::grid::{Grid, GridRun};
 use super::place::{Located, Place};
@@ -26,6 +27,8 @@ pub struct Sweep {
     pub recipes: Vec<RecipeSection>,
     /// Attacks; at least one.
     pub attacks: Vec<AttackSection>,
+    /// Analyses.
+    pub analyses: Vec<AnalysisSection>,
     pub(crate) grid: Grid,
 }
 

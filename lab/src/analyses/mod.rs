@@ -1,1 +1,55 @@
 //! What models have learnt, asked beside their accuracy.
+
+pub mod similarity;
+
+use gauntlet_domain::experiment::{AnalysisMethod, AnalysisResult, AnalysisValue};
+
+use crate::error::LabError;
+use crate::examples::Examples;
+use crate::models::Model;
+use crate::training::Wish;
+
+/// What an analysis is about.
+#[derive(Debug, Clone, Copy)]
+pub struct Subject<'a> {
+    /// The model.
+    pub model: &'a Model,
+    /// The one that it is compared with, where the method compares.
+    pub other: Option<&'a Model>,
+    /// The examples on which it is asked.
+    pub examples: &'a Examples,
+    /// Examples of a pass.
+    pub batch_size: usize,
+}
+
+/// Asks it. `go_on` hears after each batch how many examples of how many are done, and says whether to stop.
+///
+/// # Errors
+/// A method that compares without another model; [`LabError::Interrupted`] where it was to stop; libtorch's.
+pub fn analyze(
+    method: &AnalysisMethod,
+    subject: &Subject<'_>,
+    go_on: &mut dyn FnMut(u64, u64) -> Wish,
+) -> Result<AnalysisResult, LabError> {
+    let &Subject { model, other, examples, batch_size } = subject;
+    match method {
+        AnalysisMethod::Similarity { threshold } => {
+            let missing = || LabError::Spec("nothing is there to compare the model with".to_owned());
+            let models = [model, other.ok_or_else(missing)?];
+            let layers = similarity::compare(models, examples, batch_size, *threshold, go_on)?;
+            Ok(AnalysisResult { values: layers.iter().flat_map(similarity_values).collect() })
+        }
+    }
+}
+
+fn similarity_values(layer: &similarity::LayerSimilarity) -> [AnalysisValue; 4] {
+    let similarity = &layer.similarity;
+    let values =
+        [("cka", similarity.cka), ("cca", similarity.cca), ("svcca", similarity.svcca), ("pwcca", similarity.pwcca)];
+    values.map(|(measure, value)| AnalysisValue {
+        measure: measure.to_owned(),
+        layer: layer.layer.clone(),
+        x: None,
+        value,
+    })
+}

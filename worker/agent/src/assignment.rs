@@ -82,6 +82,7 @@ fn spec(attempt: AttemptRef, json: &str) -> Result<TaskSpec, Failure> {
     let numerics = match &spec {
         TaskSpec::Train(train) => train.numerics,
         TaskSpec::Attack(attack) => attack.numerics,
+        TaskSpec::Analyze(analysis) => analysis.numerics,
     };
     if numerics != NUMERICS_VERSION {
         return Err(other_build(format!(

@@ -204,11 +204,14 @@ impl Worker {
                 checked.map_err(|error| permanent(format!("the executor's result makes no sense: {error}")))?;
                 self.fitting(Content::Attacked(Box::new(result)))
             }
-            (TaskOutput::Trained { .. }, TaskSpec::Attack(_)) => {
-                Err(permanent("the executor trained where it should have attacked".to_owned()))
+            (TaskOutput::Analyzed(result), TaskSpec::Analyze(spec)) => {
+                let checked = result.check(&spec.method);
+                checked.map_err(|error| permanent(format!("the executor's result makes no sense: {error}")))?;
+                self.fitting(Content::Analyzed(result))
             }
-            (TaskOutput::Attacked(_), TaskSpec::Train(_)) => {
-                Err(permanent("the executor attacked where it should have trained".to_owned()))
+            (output, spec) => {
+                let message = format!("the executor {} where it should have {}", done(&output), wanted(spec));
+                Err(permanent(message))
             }
         }
     }
@@ -227,6 +230,24 @@ impl Worker {
             return Err(permanent(format!("the result takes {bytes} bytes; a message holds {MAX_MESSAGE_BYTES}")));
         }
         Ok(content)
+    }
+}
+
+/// What an executor did.
+const fn done(output: &TaskOutput) -> &'static str {
+    match output {
+        TaskOutput::Trained { .. } => "trained",
+        TaskOutput::Attacked(_) => "attacked",
+        TaskOutput::Analyzed(_) => "analyzed",
+    }
+}
+
+/// What it should have done.
+const fn wanted(spec: &TaskSpec) -> &'static str {
+    match spec {
+        TaskSpec::Train(_) => "trained",
+        TaskSpec::Attack(_) => "attacked",
+        TaskSpec::Analyze(_) => "analyzed",
     }
 }
 

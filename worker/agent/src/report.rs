@@ -1,7 +1,7 @@
 //! What the agent has to report, and how it looks on the wire.
 
 use gauntlet_domain::AttemptRef;
-use gauntlet_domain::experiment::{ArtifactRef, AttackResult, EpochMetrics};
+use gauntlet_domain::experiment::{AnalysisResult, ArtifactRef, AttackResult, EpochMetrics};
 use gauntlet_domain::task::{Failure, FailureClass};
 use gauntlet_proto::v1;
 
@@ -15,6 +15,7 @@ pub(crate) enum Content {
     Checkpoint { artifact: ArtifactRef, epoch: u32 },
     Trained(ArtifactRef),
     Attacked(Box<AttackResult>),
+    Analyzed(AnalysisResult),
     Failed(Failure),
     HandedBack(String),
 }
@@ -33,6 +34,7 @@ impl Content {
             Self::Attacked(result) => {
                 format!("attacked, {} of {} robust", result.outcomes.robust_correct(), result.outcomes.examples())
             }
+            Self::Analyzed(result) => format!("analyzed, {} values", result.values.len()),
             Self::Failed(failure) => format!("failed ({}): {}", failure.class.name(), failure.message),
             Self::HandedBack(message) => format!("handed back: {message}"),
         }
@@ -52,6 +54,7 @@ impl Content {
                 model_queries: result.model_queries,
                 zero_gradient_examples: result.zero_gradient_examples,
             }),
+            Self::Analyzed(result) => Wire::Analyzed(result.into()),
             Self::Failed(failure) => Wire::Failed(Failure { message: shortened(failure.message), ..failure }.into()),
             Self::HandedBack(message) => Wire::HandedBack(v1::HandedBack { message: shortened(message) }),
         };

@@ -60,6 +60,7 @@ fn compute(lab: &mut Lab, execute: Execute, events: &mut Events) -> Event {
     let output = match computed {
         Ok(gauntlet_lab::TaskOutput::Trained { checkpoint }) => TaskOutput::Trained { checkpoint },
         Ok(gauntlet_lab::TaskOutput::Attacked(result)) => TaskOutput::Attacked(result),
+        Ok(gauntlet_lab::TaskOutput::Analyzed(result)) => TaskOutput::Analyzed(result),
         Err(LabError::Stopped { .. } | LabError::Interrupted) => return Event::Yielded { attempt, peak_memory_mib },
         Err(error) => return failed(error.class(), error.to_string()),
     };

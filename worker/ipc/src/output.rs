@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
-use gauntlet_domain::experiment::AttackResult;
+use gauntlet_domain::experiment::{AnalysisResult, AttackResult};
 use serde::{Deserialize, Serialize};
 
 /// Name of the file in the attempt's output folder.
@@ -21,6 +21,8 @@ pub enum TaskOutput {
     },
     /// An evaluation.
     Attacked(AttackResult),
+    /// An analysis.
+    Analyzed(AnalysisResult),
 }
 
 /// Why a result file could not be written or read.

@@ -3,8 +3,9 @@
 use toml::de::DeTable;
 
 use super::names::{AxisNames, Names, name_text};
-use super::{attack, dataset, init, model, recipe, rule};
+use super::{analysis, attack, dataset, init, model, recipe, rule};
 use crate::catalogue::defaults;
+use crate::sweep::analysis_section;
 use crate::sweep::cascade;
 use crate::sweep::check;
 use crate::sweep::diagnostic::Diagnostic;
@@ -38,11 +39,11 @@ fn document<'a>(root: &'a DeTable<'a>, source: &'a str, report: &'a Report) -> O
     let name = table.required("name", "name = \"my-sweep\"").and_then(|field| sweep_name(&field));
     let description = table.field("description").and_then(|field| field.text("a text")).map(str::to_owned);
     let seeds = table.field("seeds").map_or_else(|| Some(vec![defaults::SEED]), |field| seeds(&field));
-    let sections = ["dataset", "model", "init", "recipe", "attack"].map(|key| table.sections(key));
+    let sections = ["dataset", "model", "init", "recipe", "attack", "analysis"].map(|key| table.sections(key));
     require_sections(&table);
     let [excludes, includes] = ["exclude", "include"].map(|key| table.sections(key));
     table.finish();
-    let [datasets, models, inits, recipes, attacks] = sections;
+    let [datasets, models, inits, recipes, attacks, analyses] = sections;
 
     let mut names = AxisNames {
         datasets: Names::collect(&datasets, "data set", source),
@@ -53,6 +54,8 @@ fn document<'a>(root: &'a DeTable<'a>, source: &'a str, report: &'a Report) -> O
         recipes: Names::collect(&recipes, "recipe", source),
         attacks: Names::collect(&attacks, "attack", source),
     };
+    // Nothing refers to them, and yet each has a name of its own.
+    Names::collect(&analyses, "analysis", source);
     if inits.is_empty() {
         names.inits.add("scratch");
     }
@@ -63,6 +66,7 @@ fn document<'a>(root: &'a DeTable<'a>, source: &'a str, report: &'a Report) -> O
     let empty = Vec::new();
     let known_seeds = seeds.as_ref().unwrap_or(&empty);
     let attacks = each(attacks, |table| attack::read(table, &names, known_seeds));
+    let analyses = each(analyses, |table| analysis::read(table, &names, known_seeds));
     let excludes = each(excludes, |table| rule::read(table, &names, known_seeds));
     let includes = each(includes, |table| rule::read(table, &names, known_seeds));
 
@@ -75,6 +79,7 @@ fn document<'a>(root: &'a DeTable<'a>, source: &'a str, report: &'a Report) -> O
         inits: inits?,
         recipes: recipes?,
         attacks: attacks?,
+        analyses: analyses?,
         grid: grid::Grid::default(),
     };
     let rules = Rules { includes: includes?, excludes: excludes? };
@@ -83,6 +88,7 @@ fn document<'a>(root: &'a DeTable<'a>, source: &'a str, report: &'a Report) -> O
         check::used_splits_exist(&sweep, report);
         check::sources_are_runs(&sweep, report);
         cascade::can_be_followed(&sweep, report);
+        analysis_section::can_be_asked(&sweep, report);
     }
     Some(sweep)
 }

@@ -1,5 +1,6 @@
 //! TOML → typed sections.
 
+mod analysis;
 mod attack;
 mod cue;
 mod dataset;

@@ -9,7 +9,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 use std::{env, fs, process, thread};
 
-use gauntlet_domain::experiment::{AttackResult, EpochMetrics, NUMERICS_VERSION, Outcomes, TaskSpec};
+use gauntlet_domain::experiment::{AnalysisResult, AnalysisValue, AttackResult, EpochMetrics, NUMERICS_VERSION, Outcomes, TaskSpec};
 use gauntlet_domain::task::{FailureClass, MemoryPlan};
 use gauntlet_executor_ipc::{
     Event, Execute, MAX_LINE_BYTES, PROTOCOL_VERSION, Ready, Request, TaskOutput, read_message, write_message,
@@ -68,6 +68,7 @@ fn run(execute: &Execute) -> Result<()> {
     let seed = match &execute.spec {
         TaskSpec::Train(spec) => spec.seed,
         TaskSpec::Attack(spec) => spec.seed,
+        TaskSpec::Analyze(spec) => spec.seed,
     };
     match if seed < 100 { seed % 10 } else { seed } {
         behaviour::HANG => hang(),
@@ -118,6 +119,7 @@ fn run(execute: &Execute) -> Result<()> {
     let output = match &execute.spec {
         TaskSpec::Train(_) => train(execute)?,
         TaskSpec::Attack(spec) => attack(spec.dataset.examples as usize + usize::from(seed == behaviour::MISCOUNT)),
+        TaskSpec::Analyze(_) => analyze(if seed == behaviour::MISCOUNT { "aoi" } else { "cka" }),
     };
     let result_path = output.write_in(&execute.output_dir)?;
     say(&Event::Finished { attempt, result_path, peak_memory_mib: Some(123) })
@@ -133,6 +135,11 @@ fn attack(examples: usize) -> TaskOutput {
         distance: vec![0.1; examples],
     };
     TaskOutput::Attacked(AttackResult { outcomes, model_queries: 7, zero_gradient_examples: 0 })
+}
+
+fn analyze(measure: &str) -> TaskOutput {
+    let value = AnalysisValue { measure: measure.to_owned(), layer: "layer1".to_owned(), x: None, value: 0.5 };
+    TaskOutput::Analyzed(AnalysisResult { values: vec![value] })
 }
 
 /// The trained weights tell what the training started from.

@@ -108,5 +108,5 @@ fn source_run<'a>(field: &Field<'a>, names: &AxisNames<'a>, seeds: &[u64]) -> Op
     table.finish();
     let model = model.map_or(Some(None), |model| model.map(Some));
     let seed = seed.map_or(Some(None), |seed| seed.map(Some));
-    Some(field.located(SourceRun { model: model?, init: init?, recipe: recipe?, seed: seed? }))
+    Some(field.located(SourceRun { model: model?, init: Some(init?), recipe: Some(recipe?), seed: seed? }))
 }

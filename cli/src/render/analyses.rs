@@ -1,0 +1,137 @@
+//! What the analyses of a sweep came to.
+
+use std::io::Write as _;
+
+use comfy_table::{CellAlignment, Table};
+use gauntlet_domain::analyses::{ANALYSIS_COLUMNS, AnalysisRow, AnalysisSummary, summarize};
+use gauntlet_domain::results::Spread;
+
+use super::columns::double;
+use super::sink::Sink;
+use super::tables::{self, align};
+use crate::args::AnalysisFormat;
+
+/// Writes rows in the asked format; a table summarises over seeds.
+///
+/// # Errors
+/// The sink takes no bytes.
+pub fn write_analyses(rows: &[AnalysisRow], format: AnalysisFormat, mut sink: Sink) -> anyhow::Result<()> {
+    match format {
+        AnalysisFormat::Table => write_analysis_tables(rows, &mut sink)?,
+        AnalysisFormat::Csv => {
+            let mut writer = csv::Writer::from_writer(&mut sink);
+            writer.write_record(ANALYSIS_COLUMNS)?;
+            for row in rows {
+                writer.write_record(fields(row))?;
+            }
+            writer.flush()?;
+        }
+        AnalysisFormat::Json => {
+            serde_json::to_writer_pretty(&mut sink, rows)?;
+            writeln!(sink)?;
+        }
+    }
+    sink.finish()
+}
+
+/// Writes a table for each analysis, mean ± sample standard deviation over seeds; nothing where there is none.
+///
+/// # Errors
+/// The sink takes no bytes.
+pub fn write_analysis_tables(rows: &[AnalysisRow], sink: &mut Sink) -> anyhow::Result<()> {
+    let summaries = summarize(rows);
+    for analysis in summaries.chunk_by(|a, b| a.analysis == b.analysis) {
+        writeln!(sink, "{}", table(analysis))?;
+    }
+    Ok(())
+}
+
+fn fields(row: &AnalysisRow) -> [String; 14] {
+    [
+        row.sweep.clone(),
+        row.dataset.clone(),
+        row.backbone.clone(),
+        row.init.clone(),
+        row.recipe.clone(),
+        row.seed.to_string(),
+        row.analysis.clone(),
+        row.method.clone(),
+        row.against.clone(),
+        row.examples.to_string(),
+        row.measure.clone(),
+        row.layer.clone(),
+        row.x.map(double).unwrap_or_default(),
+        double(row.value),
+    ]
+}
+
+/// The table of one analysis: a column for each measure.
+fn table(rows: &[AnalysisSummary]) -> Table {
+    let mut measures: Vec<&str> = Vec::new();
+    for (measure, _) in rows.iter().flat_map(|row| &row.values) {
+        if !measures.contains(&measure.as_str()) {
+            measures.push(measure);
+        }
+    }
+    let has_x = rows.iter().any(|row| row.x.is_some());
+    let mut header = vec!["analysis", "dataset", "backbone", "init", "recipe", "against", "seeds × examples", "layer"];
+    header.extend(has_x.then_some("at"));
+    let numbers: Vec<usize> = (header.len()..header.len() + measures.len()).collect();
+    header.extend(&measures);
+    let mut table = tables::new(&header);
+    for row in rows {
+        let [analysis, dataset, backbone, init, recipe] =
+            [&row.analysis, &row.dataset, &row.backbone, &row.init, &row.recipe].map(String::clone);
+        let against = if row.against.is_empty() { "–".to_owned() } else { row.against.clone() };
+        let seeds = format!("{} × {}", row.seeds, row.examples);
+        let mut cells = vec![analysis, dataset, backbone, init, recipe, against, seeds, row.layer.clone()];
+        cells.extend(has_x.then(|| row.x.map(double).unwrap_or_default()));
+        let of = |measure: &&str| row.values.iter().find(|(name, _)| name == measure);
+        cells.extend(measures.iter().map(|measure| of(measure).map_or("–".to_owned(), |(_, spread)| number(*spread))));
+        table.add_row(cells);
+    }
+    align(&mut table, CellAlignment::Right, &numbers);
+    table
+}
+
+fn number(spread: Spread) -> String {
+    match spread.deviation {
+        Some(deviation) => format!("{:.3} ± {deviation:.3}", spread.mean),
+        None => format!("{:.3}", spread.mean),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(init: &str, seed: u64, measure: &str, layer: &str, value: f64) -> AnalysisRow {
+        AnalysisRow {
+            sweep: "likeness-1a2b3c4d".to_owned(),
+            dataset: "glyphs".to_owned(),
+            backbone: "resnet18-w16".to_owned(),
+            init: init.to_owned(),
+            recipe: "standard".to_owned(),
+            seed,
+            analysis: "to-the-start".to_owned(),
+            method: "similarity".to_owned(),
+            against: "start".to_owned(),
+            examples: 500,
+            measure: measure.to_owned(),
+            layer: layer.to_owned(),
+            x: None,
+            value,
+        }
+    }
+
+    #[test]
+    fn an_analysis_is_a_table_with_a_column_for_each_measure() {
+        let rows = [
+            row("scratch", 0, "cka", "layer1", 0.25),
+            row("scratch", 1, "cka", "layer1", 0.35),
+            row("scratch", 0, "svcca", "layer1", 0.5),
+            row("pretrained", 0, "cka", "layer1", 0.75),
+        ];
+        insta::assert_snapshot!(table(&summarize(&rows)));
+    }
+}

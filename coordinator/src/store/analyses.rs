@@ -1,0 +1,64 @@
+//! What analyses came to, a page at a time.
+
+use gauntlet_domain::analyses::AnalysisRow;
+
+use super::rows::unsigned;
+use super::{Error, Store};
+
+/// Some rows of the analyses of a sweep.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AnalysisPage {
+    /// In the order of the view `analyses`.
+    pub rows: Vec<AnalysisRow>,
+    /// Position of the last one's analysis in the sweep, and its number in that; none at the end.
+    pub last: Option<(i32, i32)>,
+}
+
+impl Store {
+    /// At most `limit` rows of the analyses of a sweep behind a place.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn analyses_after(
+        &self,
+        sweep: &str,
+        place: Option<(i32, i32)>,
+        limit: i64,
+    ) -> Result<AnalysisPage, Error> {
+        let (position, number) = place.unwrap_or((-1, -1));
+        let rows = sqlx::query!(
+            "select a.sweep_id, a.position, a.dataset, a.backbone, a.init, a.recipe, a.seed, a.analysis, a.method, a.against, a.examples,
+                v.number, v.measure, v.layer, v.x, v.value
+            from sweep_analyses a join analysis_values v using (task_id)
+            where a.sweep_id = $1 and (a.position, v.number) > ($2, $3)
+            order by a.position, v.number
+            limit $4",
+            sweep,
+            position,
+            number,
+            limit
+        );
+        let rows = rows.fetch_all(&self.pool).await?;
+        let last = rows.last().map(|row| (row.position, row.number));
+        let mut page = AnalysisPage { rows: Vec::with_capacity(rows.len()), last };
+        for row in rows {
+            page.rows.push(AnalysisRow {
+                sweep: row.sweep_id,
+                dataset: row.dataset,
+                backbone: row.backbone,
+                init: row.init,
+                recipe: row.recipe,
+                seed: unsigned(row.seed)?,
+                analysis: row.analysis,
+                method: row.method,
+                against: row.against,
+                examples: unsigned(row.examples)?,
+                measure: row.measure,
+                layer: row.layer,
+                x: row.x,
+                value: row.value,
+            });
+        }
+        Ok(page)
+    }
+}

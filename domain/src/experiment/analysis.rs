@@ -1,0 +1,158 @@
+//! Analyses: what is asked of models beside their accuracy.
+
+use serde::{Deserialize, Serialize};
+
+use super::attack::OtherModel;
+use super::dataset::DatasetSpec;
+use super::model::{ModelSpec, Weights};
+
+/// Most values of one analysis; more is taken for a mistake.
+pub const MOST_ANALYSIS_VALUES: usize = 100_000;
+
+/// An analysis of a model, or of two beside each other.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AnalysisSpec {
+    /// The examples on which it is asked.
+    pub dataset: DatasetSpec,
+    /// The model.
+    pub model: ModelSpec,
+    /// Its weights.
+    pub weights: Weights,
+    /// The model that it is compared with, where the method compares.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub against: Option<Box<OtherModel>>,
+    /// What is asked.
+    pub method: AnalysisMethod,
+    /// Seed of everything random in it, freshly drawn weights included.
+    pub seed: u64,
+    /// [`NUMERICS_VERSION`](super::NUMERICS_VERSION) of the build that planned it.
+    pub numerics: u32,
+}
+
+/// What an analysis asks, with its parameters.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "asks", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum AnalysisMethod {
+    /// How alike the representations of two models are, layer by layer: linear CKA (arXiv 1905.00414), mean CCA, SVCCA (arXiv 1706.05806) and PWCCA
+    /// (arXiv 1806.05759).
+    Similarity {
+        /// Share of the variance that the directions have to explain which SVCCA keeps, in (0,1].
+        threshold: f64,
+    },
+}
+
+impl AnalysisMethod {
+    /// The name in sweep files, tables and messages.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Similarity { .. } => "similarity",
+        }
+    }
+
+    /// Names of the quantities that it measures.
+    pub const fn measures(&self) -> &'static [&'static str] {
+        match self {
+            Self::Similarity { .. } => &["cka", "cca", "svcca", "pwcca"],
+        }
+    }
+
+    /// Whether it compares the model with another one.
+    pub const fn compares(&self) -> bool {
+        match self {
+            Self::Similarity { .. } => true,
+        }
+    }
+}
+
+/// The result of an analysis: numbers, each with what it is a number of.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct AnalysisResult {
+    /// In the order in which they are shown.
+    pub values: Vec<AnalysisValue>,
+}
+
+/// A number that an analysis came to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AnalysisValue {
+    /// What was measured; one of [`AnalysisMethod::measures`].
+    pub measure: String,
+    /// The layer of the network; empty where it is about none.
+    #[serde(default)]
+    pub layer: String,
+    /// Where along the axis of the analysis, such as a radius; none where it has none.
+    #[serde(default)]
+    pub x: Option<f64>,
+    /// The number; finite.
+    pub value: f64,
+}
+
+/// A result that its analysis cannot have come to.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidAnalysis {
+    /// No values, or too many.
+    #[error("{0} values came, expected 1 to {MOST_ANALYSIS_VALUES}")]
+    Count(usize),
+    /// A name that the method does not measure, or that is too long.
+    #[error("value {0} is called `{1}`, which this analysis does not measure")]
+    Name(usize, String),
+    /// Not a finite number.
+    #[error("value {0} is not a finite number")]
+    NotFinite(usize),
+    /// Two values of one measure, layer and place.
+    #[error("value {0} stands there twice")]
+    Twice(usize),
+}
+
+impl AnalysisResult {
+    /// Checks that the method can have come to these values.
+    ///
+    /// # Errors
+    /// The first value that it cannot.
+    pub fn check(&self, method: &AnalysisMethod) -> Result<(), InvalidAnalysis> {
+        const LONGEST_LAYER: usize = 128;
+        let count = self.values.len();
+        if !(1..=MOST_ANALYSIS_VALUES).contains(&count) {
+            return Err(InvalidAnalysis::Count(count));
+        }
+        let mut seen = std::collections::BTreeSet::new();
+        for (index, AnalysisValue { measure, layer, x, value }) in self.values.iter().enumerate() {
+            let printable = layer.len() <= LONGEST_LAYER && layer.chars().all(|c| c.is_ascii_graphic());
+            if !method.measures().contains(&measure.as_str()) || !printable {
+                return Err(InvalidAnalysis::Name(index, measure.chars().take(40).collect()));
+            }
+            if !value.is_finite() || x.is_some_and(|x| !x.is_finite()) {
+                return Err(InvalidAnalysis::NotFinite(index));
+            }
+            if !seen.insert((measure, layer, x.map(f64::to_bits))) {
+                return Err(InvalidAnalysis::Twice(index));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIMILARITY: AnalysisMethod = AnalysisMethod::Similarity { threshold: 0.98 };
+
+    fn value(measure: &str, layer: &str, value: f64) -> AnalysisValue {
+        AnalysisValue { measure: measure.to_owned(), layer: layer.to_owned(), x: None, value }
+    }
+
+    fn checked(values: Vec<AnalysisValue>) -> Result<(), InvalidAnalysis> {
+        AnalysisResult { values }.check(&SIMILARITY)
+    }
+
+    #[test]
+    fn a_result_holds_only_what_its_analysis_measures_each_once_and_finite() {
+        assert_eq!(checked(vec![value("cka", "layer1", 0.5), value("cka", "layer2", 0.5)]), Ok(()));
+        assert_eq!(checked(vec![]), Err(InvalidAnalysis::Count(0)));
+        assert_eq!(checked(vec![value("aai", "", 0.5)]), Err(InvalidAnalysis::Name(0, "aai".into())));
+        assert_eq!(checked(vec![value("cka", "a\nb", 0.5)]), Err(InvalidAnalysis::Name(0, "cka".into())));
+        assert_eq!(checked(vec![value("cka", "", f64::NAN)]), Err(InvalidAnalysis::NotFinite(0)));
+        assert_eq!(checked(vec![value("cka", "", 0.1), value("cka", "", 0.2)]), Err(InvalidAnalysis::Twice(1)));
+    }
+}

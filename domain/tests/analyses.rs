@@ -1,0 +1,124 @@
+//! What `[[analysis]]` sections come to, and what is said of those that cannot be meant.
+
+mod common;
+
+use common::{parse_mistakes, planned};
+use gauntlet_domain::catalogue::pinned_facts;
+use gauntlet_domain::experiment::{AnalysisMethod, AnalysisSpec, Head, TaskSpec, Weights};
+use gauntlet_domain::plan::{AnalysisCell, Plan, TaskKind};
+
+/// Runs of two seeds on letters, from scratch and from a pre-training.
+fn sweep(analyses: &str) -> String {
+    format!(
+        r#"
+name = "s"
+seeds = [0, 1]
+[[dataset]]
+name = "glyphs"
+[[model]]
+backbone = "resnet18-w16"
+[[init]]
+name = "scratch"
+[[init]]
+name = "pretrained"
+pretrain = {{ dataset = {{ name = "fashion-mnist", image_size = 32 }}, recipe = "standard" }}
+[[recipe]]
+name = "standard"
+method = "standard"
+epochs = 1
+[[attack]]
+name = "fgsm"
+method = "fgsm"
+eps = "8/255"
+{analyses}
+"#
+    )
+}
+
+fn plan(analyses: &str) -> Plan {
+    planned(&sweep(analyses), &pinned_facts())
+}
+
+fn spec<'a>(plan: &'a Plan, cell: &AnalysisCell) -> &'a AnalysisSpec {
+    let task = plan.tasks.iter().find(|task| task.id == cell.task).unwrap();
+    assert_eq!(task.kind, TaskKind::Analyze);
+    match &task.spec {
+        TaskSpec::Analyze(spec) => spec,
+        TaskSpec::Train(_) | TaskSpec::Attack(_) => panic!("{} is no analysis", task.label),
+    }
+}
+
+const TO_THE_START: &str = r#"
+[[analysis]]
+name = "to-the-start"
+method = "similarity"
+against = "start"
+examples = 200
+"#;
+
+#[test]
+fn a_run_is_compared_with_the_model_it_started_from_and_one_from_scratch_with_the_untrained_network() {
+    let plan = plan(TO_THE_START);
+    let found: Vec<(&str, u64, &str)> =
+        plan.analyses.iter().map(|cell| (cell.init.as_str(), cell.seed, cell.against.as_str())).collect();
+    assert_eq!(
+        found,
+        [("scratch", 0, "start"), ("scratch", 1, "start"), ("pretrained", 0, "start"), ("pretrained", 1, "start")]
+    );
+    let untrained = spec(&plan, &plan.analyses[0]).against.as_ref().unwrap();
+    assert_eq!(untrained.weights, Weights::Scratch);
+    let fine_tuned = spec(&plan, &plan.analyses[2]);
+    let start = fine_tuned.against.as_ref().unwrap();
+    assert!(matches!(start.weights, Weights::Task { head: Head::Keep, .. }));
+    assert_eq!((start.model.classes, fine_tuned.model.classes), (10, 26));
+    assert_eq!((fine_tuned.dataset.examples, plan.analyses[2].examples), (200, 200));
+    assert_eq!(fine_tuned.method, AnalysisMethod::Similarity { threshold: 0.98 });
+    let inputs = &plan.tasks.iter().find(|task| task.id == plan.analyses[2].task).unwrap().inputs;
+    assert_eq!(inputs.len(), 2, "it waits for the fine-tuned and for the pre-trained model");
+}
+
+#[test]
+fn a_run_is_compared_with_the_run_that_differs_in_what_is_named_and_never_with_itself() {
+    let other_seed = plan("[[analysis]]\nname = \"null\"\nmethod = \"similarity\"\nagainst = { seed = 1 }\n");
+    let found: Vec<(u64, &str)> =
+        other_seed.analyses.iter().map(|cell| (cell.seed, cell.against.as_str())).collect();
+    assert_eq!(found, [(0, "scratch · standard · seed 1"), (0, "pretrained · standard · seed 1")]);
+    let twin = plan(
+        "[[analysis]]\nname = \"twin\"\nmethod = \"similarity\"\nthreshold = 0.9\nagainst = { init = \"scratch\" }\n\
+        runs = { init = \"pretrained\", seed = [1] }\n",
+    );
+    assert_eq!(twin.analyses.len(), 1);
+    assert_eq!(twin.analyses[0].against, "scratch · standard · seed 1");
+    assert_eq!(spec(&twin, &twin.analyses[0]).method, AnalysisMethod::Similarity { threshold: 0.9 });
+}
+
+#[test]
+fn analyses_are_part_of_a_sweeps_identity_and_shared_between_sweeps_by_theirs() {
+    let (without, with) = (plan(""), plan(TO_THE_START));
+    assert_ne!(without.sweep_id, with.sweep_id);
+    assert_eq!(without.cells, with.cells);
+    let renamed = plan(&TO_THE_START.replace("to-the-start", "another-name"));
+    assert_ne!(renamed.sweep_id, with.sweep_id);
+    let tasks = |plan: &Plan| plan.analyses.iter().map(|cell| cell.task).collect::<Vec<_>>();
+    assert_eq!(tasks(&renamed), tasks(&with));
+    let more = plan(&TO_THE_START.replace("200", "300"));
+    assert!(tasks(&more).iter().all(|task| !tasks(&with).contains(task)));
+}
+
+#[test]
+fn analyses_that_cannot_be_asked_are_refused() {
+    let files = [
+        "[[analysis]]\nname = \"a\"\nmethod = \"similar\"\n",
+        "[[analysis]]\nname = \"a\"\nmethod = \"similarity\"\n",
+        "[[analysis]]\nname = \"a\"\nmethod = \"similarity\"\nagainst = \"end\"\n",
+        "[[analysis]]\nname = \"a\"\nmethod = \"similarity\"\nagainst = {}\n",
+        "[[analysis]]\nname = \"a\"\nmethod = \"similarity\"\nagainst = { init = \"robust\" }\nthreshold = 0\n",
+        "[[analysis]]\nname = \"a\"\nmethod = \"similarity\"\nagainst = \"start\"\nruns = { attack = \"fgsm\" }\neps = 1\n",
+        "[[analysis]]\nname = \"a\"\nmethod = \"similarity\"\nagainst = { seed = 0 }\nruns = { seed = 0 }\n",
+        "[[analysis]]\nname = \"a\"\nmethod = \"similarity\"\nagainst = { seed = 1 }\n[[exclude]]\nseed = 1\ninit = \"pretrained\"\n",
+        "[[analysis]]\nname = \"a\"\nmethod = \"similarity\"\nagainst = \"start\"\n\
+        [[analysis]]\nname = \"a\"\nmethod = \"similarity\"\nagainst = { seed = 1 }\n",
+    ];
+    let said: Vec<String> = files.iter().map(|file| parse_mistakes(&sweep(file))).collect();
+    insta::assert_snapshot!(said.join("\n"));
+}
