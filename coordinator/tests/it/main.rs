@@ -7,6 +7,7 @@ mod sweep_files;
 mod worker;
 
 mod adaptive;
+mod analyses;
 mod artifacts;
 mod batches;
 mod cancellation;
