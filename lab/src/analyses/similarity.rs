@@ -75,14 +75,15 @@ impl Similarity {
         }
         let pair = Pair::new(&covariances)?;
         let [first, second] = &pair.sides;
+        let [cca, pwcca] = pair.correlations()?;
         let ranks = [first.count(), second.count()];
         let directions = [first.explaining(threshold)?, second.explaining(threshold)?];
         Ok(Self {
             points,
             cka: cka(&covariances)?,
-            cca: pair.mean_correlation(ranks)?,
-            svcca: pair.mean_correlation(directions)?,
-            pwcca: pair.weighted_correlation()?,
+            cca,
+            svcca: pair.leading_correlation(directions)?,
+            pwcca,
             directions,
             ranks,
         })
