@@ -23,6 +23,7 @@ use tch::Kind;
 
 use super::canonical::Pair;
 use super::moments::{Covariances, Moments};
+use super::shown::proceed;
 use crate::error::LabError;
 use crate::examples::{Batch, Examples};
 use crate::models::{Mode, Model};
@@ -157,10 +158,6 @@ pub fn compare(
         Ok(LayerSimilarity { layer: layer.to_owned(), similarity })
     };
     names.into_iter().zip(moments).map(finish).collect()
-}
-
-fn proceed(wish: Wish) -> Result<(), LabError> {
-    if wish == Wish::Stop { Err(LabError::Interrupted) } else { Ok(()) }
 }
 
 /// Names of what is compared.
