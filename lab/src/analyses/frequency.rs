@@ -52,7 +52,7 @@ pub struct Ring {
     pub power: f64,
 }
 
-/// The part of images, f32 \[n,C,H,W\] in [0,1], whose frequencies are at most `radius` from zero, clipped to [0,1].
+/// The part of images, f32 \[n,C,H,W\] in \[0,1\], whose frequencies are at most `radius` from zero, clipped to \[0,1\].
 ///
 /// # Errors
 /// A radius below zero or not finite; a tensor of another shape; no memory.
@@ -60,7 +60,7 @@ pub fn low_pass(pixels: &Tensor, radius: f64) -> Result<Tensor, LabError> {
     shown(&low_part(pixels, radius)?)
 }
 
-/// The rest of images, f32 \[n,C,H,W\] in [0,1], around 0.5 and clipped to [0,1].
+/// The rest of images, f32 \[n,C,H,W\] in \[0,1\], around 0.5 and clipped to \[0,1\].
 ///
 /// The rest has mean zero, and half of it would be lost in clipping. It is not the image's mean that is added again: that is a low frequency, by which
 /// a model could still go. 0.5 tells nothing, clips least, and is what the study's normalisation maps to zero.

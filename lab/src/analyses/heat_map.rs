@@ -16,7 +16,7 @@ use crate::training::Wish;
 /// The waves that are added to images.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Waves {
-    /// L2 norm of a wave in one channel, in pixels of [0,1], above 0: an image of C channels is changed by √C times as much.
+    /// L2 norm of a wave in one channel, in pixels of \[0,1\], above 0: an image of C channels is changed by √C times as much.
     pub norm: f64,
     /// Seed of their signs.
     pub seed: u64,
@@ -58,7 +58,7 @@ pub fn wave([height, width]: [i64; 2], [vertical, horizontal]: Frequency) -> Res
     Ok(Tensor::f_from_slice(&values)?.f_view([height, width])?.f_div_scalar(norm)?)
 }
 
-/// Adds to every example a wave of each frequency, in each channel with a sign of its own, clips to [0,1], and counts wrong predictions.
+/// Adds to every example a wave of each frequency, in each channel with a sign of its own, clips to \[0,1\], and counts wrong predictions.
 ///
 /// The signs are named by seed, example and frequency: neither the batches nor the reach change them. `go_on` hears how many of how many images the
 /// model has been shown; [`Wish::Stop`] ends it.
@@ -91,7 +91,7 @@ pub fn fourier_heat_map(
 }
 
 impl Waves {
-    /// Images with the wave of a frequency, f32 \[n,C,H,W\] in [0,1]; the first is that of index `first`.
+    /// Images with the wave of a frequency, f32 \[n,C,H,W\] in \[0,1\]; the first is that of index `first`.
     fn added(&self, pixels: &Tensor, frequency: Frequency, first: usize) -> Result<Tensor, LabError> {
         let (examples, channels) = (pixels.size()[0], pixels.size()[1]);
         let wave = wave(plane(pixels)?, frequency)?.f_mul_scalar(self.norm)?;
