@@ -90,6 +90,13 @@ pub enum Purpose<'a> {
         /// Index in the split.
         example: u64,
     },
+    /// Signs of a wave in the channels of an image.
+    WaveSigns {
+        /// Index in the split.
+        example: u64,
+        /// Vertical and horizontal frequency.
+        frequency: [i64; 2],
+    },
 }
 
 impl fmt::Display for Purpose<'_> {
@@ -107,6 +114,9 @@ impl fmt::Display for Purpose<'_> {
             Self::UniversalOrder { pass } => write!(f, "universal-order/{pass}"),
             Self::InputDiversity { example, step } => write!(f, "input-diversity/{example}/{step}"),
             Self::AttackTarget { example } => write!(f, "attack-target/{example}"),
+            Self::WaveSigns { example, frequency: [vertical, horizontal] } => {
+                write!(f, "wave-signs/{example}/{vertical}/{horizontal}")
+            }
             Self::AttackStart { example, number } => write!(f, "attack-start/{example}/{number}"),
         }
     }

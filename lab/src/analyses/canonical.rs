@@ -55,7 +55,7 @@ pub(super) struct Pair {
     /// Principal directions of each.
     pub sides: [Principal; 2],
     /// Correlations of the principal components of the first with those of the second, f64 \[k₀,k₁\].
-    correlations: Tensor,
+    components: Tensor,
 }
 
 impl Pair {
@@ -63,27 +63,28 @@ impl Pair {
     pub fn new(covariances: &Covariances) -> Result<Self, LabError> {
         let sides = [Principal::of(&covariances.own[0])?, Principal::of(&covariances.own[1])?];
         let half = sides[0].whitening()?.f_tr()?.f_matmul(&covariances.cross)?;
-        let correlations = half.f_matmul(&sides[1].whitening()?)?;
-        Ok(Self { sides, correlations })
+        let components = half.f_matmul(&sides[1].whitening()?)?;
+        Ok(Self { sides, components })
     }
 
-    /// Mean canonical correlation of the subspaces of the first so many principal directions.
-    pub fn mean_correlation(&self, directions: [u32; 2]) -> Result<f64, LabError> {
-        let [rows, columns] = directions.map(i64::from);
-        let block = self.correlations.f_narrow(0, 0, rows)?.f_narrow(1, 0, columns)?;
-        let (_, correlations, _) = block.f_svd(true, true)?;
-        Ok(correlations.f_clamp(0.0, 1.0)?.f_mean(Kind::Double)?.f_double_value(&[])?)
-    }
-
-    /// Mean of all canonical correlations, weighted by how much the canonical variables take part in the channels of the layer with fewer
-    /// directions, of the first on a tie: Σᵢ αᵢρᵢ / Σᵢ αᵢ with αᵢ = Σⱼ |⟨hᵢ, zⱼ⟩| over that layer's channels zⱼ.
-    pub fn weighted_correlation(&self) -> Result<f64, LabError> {
-        let (first, correlations, second) = self.correlations.f_svd(true, true)?;
+    /// Mean canonical correlation of all directions, plain and weighted by how much the canonical variables take part in the channels of the layer
+    /// with fewer directions, of the first on a tie: Σᵢ αᵢρᵢ / Σᵢ αᵢ with αᵢ = Σⱼ |⟨hᵢ, zⱼ⟩| over that layer's channels zⱼ.
+    pub fn correlations(&self) -> Result<[f64; 2], LabError> {
+        let (first, correlations, second) = self.components.f_svd(true, true)?;
+        let correlations = correlations.f_clamp(0.0, 1.0)?;
         let [own, other] = &self.sides;
         let (rotation, side) = if own.count() <= other.count() { (first, own) } else { (second, other) };
         let products = rotation.f_tr()?.f_matmul(&side.loadings()?)?;
         let weights = products.f_abs()?.f_sum_dim_intlist([1i64].as_slice(), false, Kind::Double)?;
-        let sum = weights.f_mul(&correlations.f_clamp(0.0, 1.0)?)?.f_sum(Kind::Double)?;
-        Ok(sum.f_div(&weights.f_sum(Kind::Double)?)?.f_double_value(&[])?)
+        let weighted = weights.f_dot(&correlations)?.f_div(&weights.f_sum(Kind::Double)?)?;
+        Ok([correlations.f_mean(Kind::Double)?.f_double_value(&[])?, weighted.f_double_value(&[])?])
+    }
+
+    /// Mean canonical correlation of the subspaces of the first so many principal directions.
+    pub fn leading_correlation(&self, directions: [u32; 2]) -> Result<f64, LabError> {
+        let [rows, columns] = directions.map(i64::from);
+        let block = self.components.f_narrow(0, 0, rows)?.f_narrow(1, 0, columns)?;
+        let (_, correlations, _) = block.f_svd(true, false)?;
+        Ok(correlations.f_clamp(0.0, 1.0)?.f_mean(Kind::Double)?.f_double_value(&[])?)
     }
 }

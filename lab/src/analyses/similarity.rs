@@ -23,6 +23,7 @@ use tch::Kind;
 
 use super::canonical::Pair;
 use super::moments::{Covariances, Moments};
+use super::shown::proceed;
 use crate::error::LabError;
 use crate::examples::{Batch, Examples};
 use crate::models::{Mode, Model};
@@ -75,14 +76,15 @@ impl Similarity {
         }
         let pair = Pair::new(&covariances)?;
         let [first, second] = &pair.sides;
+        let [cca, pwcca] = pair.correlations()?;
         let ranks = [first.count(), second.count()];
         let directions = [first.explaining(threshold)?, second.explaining(threshold)?];
         Ok(Self {
             points,
             cka: cka(&covariances)?,
-            cca: pair.mean_correlation(ranks)?,
-            svcca: pair.mean_correlation(directions)?,
-            pwcca: pair.weighted_correlation()?,
+            cca,
+            svcca: pair.leading_correlation(directions)?,
+            pwcca,
             directions,
             ranks,
         })
@@ -156,10 +158,6 @@ pub fn compare(
         Ok(LayerSimilarity { layer: layer.to_owned(), similarity })
     };
     names.into_iter().zip(moments).map(finish).collect()
-}
-
-fn proceed(wish: Wish) -> Result<(), LabError> {
-    if wish == Wish::Stop { Err(LabError::Interrupted) } else { Ok(()) }
 }
 
 /// Names of what is compared.
