@@ -3,7 +3,7 @@
 mod placement;
 
 use gauntlet_domain::AttemptRef;
-use gauntlet_domain::quota::Place;
+use gauntlet_domain::quota::Precedence;
 use gauntlet_domain::schedule::Demand;
 use gauntlet_domain::task::TaskState;
 
@@ -59,8 +59,8 @@ impl Fleet {
 pub struct Before {
     /// Tasks of its own sweep.
     pub tasks: u64,
-    /// Where its sweep stands among the others.
-    pub place: Place,
+    /// What goes before its sweep, and what bounds it.
+    pub precedence: Precedence,
 }
 
 /// Where a task stands, in a sentence. `before` is what goes before it, as far as it is ready.
@@ -148,22 +148,22 @@ const fn doing(state: TaskState) -> &'static str {
 }
 
 /// What keeps the sweep of a ready task from its turn.
-fn shares(place: &Place) -> Vec<String> {
+fn shares(precedence: &Precedence) -> Vec<String> {
     let several = |count: usize, one: &str, many: &str| match count {
         0 => None,
         1 => Some(format!("1 {one}")),
         count => Some(format!("{count} {many}")),
     };
-    let full = place.full.map(|most| format!("its sweep may run {most} at once, and {most} run"));
+    let full = precedence.full.map(|most| format!("its sweep may run {most} at once, and {most} run"));
     let user_full =
-        place.user_full.as_ref().map(|(user, most)| format!("user {user} may run {most} at once, and {most} run"));
+        precedence.user_full.as_ref().map(|(user, most)| format!("user {user} may run {most} at once, and {most} run"));
     let users = several(
-        place.users_before,
+        precedence.users_before,
         "user who runs less for his weight goes",
         "users who run less for their weights go",
     );
     let sweeps = several(
-        place.sweeps_before,
+        precedence.sweeps_before,
         "sweep of the same user with a higher priority or less running for its weight goes",
         "sweeps of the same user with a higher priority or less running for their weights go",
     );
@@ -178,8 +178,8 @@ fn ready(before: &Before, fleet: &Fleet) -> String {
     if let Some(hindrance) = &fleet.hindrance {
         return hindrance.clone();
     }
-    let shares = shares(&before.place);
-    let bounded = before.place.full.is_some() || before.place.user_full.is_some();
+    let shares = shares(&before.precedence);
+    let bounded = before.precedence.full.is_some() || before.precedence.user_full.is_some();
     if !shares.is_empty() && (bounded || fleet.free_slots == 0) {
         let own = match before.tasks {
             0 => "it is the next of its sweep".to_owned(),
@@ -261,21 +261,21 @@ mod tests {
     fn a_ready_task_says_what_its_sweep_waits_for() {
         let fleet = Fleet { connected: 2, ..Fleet::default() };
         let free = Fleet { free_slots: 1, ..fleet.clone() };
-        let place = |full, user_full: Option<(&str, u32)>, users_before, sweeps_before| Place {
+        let precedence = |full, user_full: Option<(&str, u32)>, users_before, sweeps_before| Precedence {
             full,
             user_full: user_full.map(|(user, most)| (user.parse().unwrap(), most)),
             users_before,
             sweeps_before,
         };
         let told = [
-            (place(Some(2), None, 0, 0), &free),
-            (place(None, Some(("ada", 8)), 0, 0), &free),
-            (place(None, None, 3, 0), &fleet),
-            (place(None, None, 1, 2), &fleet),
-            (place(None, None, 1, 2), &free),
-            (place(None, None, 0, 1), &fleet),
+            (precedence(Some(2), None, 0, 0), &free),
+            (precedence(None, Some(("ada", 8)), 0, 0), &free),
+            (precedence(None, None, 3, 0), &fleet),
+            (precedence(None, None, 1, 2), &fleet),
+            (precedence(None, None, 1, 2), &free),
+            (precedence(None, None, 0, 1), &fleet),
         ]
-        .map(|(place, fleet)| ready(&Before { tasks: place.sweeps_before as u64, place }, fleet));
+        .map(|(precedence, fleet)| ready(&Before { tasks: precedence.sweeps_before as u64, precedence }, fleet));
         insta::assert_snapshot!(told.join("\n"));
     }
 }

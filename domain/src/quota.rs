@@ -38,7 +38,7 @@ impl Rooms {
 
 /// Who goes before a queue in which something is ready, and what bounds it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Place {
+pub struct Precedence {
     /// Its sweep may run so many tasks at once, and they run.
     pub full: Option<u32>,
     /// The same of its user.
@@ -49,8 +49,8 @@ pub struct Place {
     pub sweeps_before: usize,
 }
 
-/// The place of a queue among all; none if nothing of it is ready.
-pub fn place(users: &[UserView], queues: &[QueueView], key: QueueKey) -> Option<Place> {
+/// What goes before a queue; none if nothing of it is ready.
+pub fn precedence(users: &[UserView], queues: &[QueueView], key: QueueKey) -> Option<Precedence> {
     let queue = queues.iter().find(|queue| queue.key == key)?;
     let user = users.iter().find(|user| user.name == queue.user)?;
     let full = |quota: Quota, running: u32| quota.most().filter(|_| quota.room(running) == 0);
@@ -71,7 +71,7 @@ pub fn place(users: &[UserView], queues: &[QueueView], key: QueueKey) -> Option<
             || (other.priority == queue.priority && less((other.running, queue.running), weights));
         other.key != key && other.user == queue.user && first && full(other.quota, other.running).is_none()
     };
-    Some(Place {
+    Some(Precedence {
         full: full(queue.quota, queue.running),
         user_full: full(user.quota, user.running).map(|most| (user.name.clone(), most)),
         users_before: users.iter().filter(user_goes_before).count(),
@@ -131,12 +131,12 @@ mod tests {
             queue(4, "bob", 0, 1, Quota::NONE),
             queue(5, "cyd", 0, 1, one),
         ];
-        let found = place(&users, &queues, QueueKey(1)).unwrap();
-        assert_eq!(found, Place { full: Some(1), user_full: None, users_before: 1, sweeps_before: 1 });
-        assert_eq!(place(&users, &queues, QueueKey(4)).unwrap(), Place::default());
+        let found = precedence(&users, &queues, QueueKey(1)).unwrap();
+        assert_eq!(found, Precedence { full: Some(1), user_full: None, users_before: 1, sweeps_before: 1 });
+        assert_eq!(precedence(&users, &queues, QueueKey(4)).unwrap(), Precedence::default());
         let bounded = [user("ada", 4, 2, Quota::of(3).unwrap())];
-        let found = place(&bounded, &queues, QueueKey(3)).unwrap();
+        let found = precedence(&bounded, &queues, QueueKey(3)).unwrap();
         assert_eq!((found.user_full, found.sweeps_before), (Some((name("ada"), 3)), 1));
-        assert_eq!(place(&users, &queues, QueueKey(9)), None);
+        assert_eq!(precedence(&users, &queues, QueueKey(9)), None);
     }
 }

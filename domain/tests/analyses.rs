@@ -80,8 +80,7 @@ fn a_run_is_compared_with_the_model_it_started_from_and_one_from_scratch_with_th
 #[test]
 fn a_run_is_compared_with_the_run_that_differs_in_what_is_named_and_never_with_itself() {
     let other_seed = plan("[[analysis]]\nname = \"null\"\nmethod = \"similarity\"\nagainst = { seed = 1 }\n");
-    let found: Vec<(u64, &str)> =
-        other_seed.analyses.iter().map(|cell| (cell.seed, cell.against.as_str())).collect();
+    let found: Vec<(u64, &str)> = other_seed.analyses.iter().map(|cell| (cell.seed, cell.against.as_str())).collect();
     assert_eq!(found, [(0, "scratch · standard · seed 1"), (0, "pretrained · standard · seed 1")]);
     let twin = plan(
         "[[analysis]]\nname = \"twin\"\nmethod = \"similarity\"\nthreshold = 0.9\nagainst = { init = \"scratch\" }\n\
@@ -106,6 +105,15 @@ fn analyses_are_part_of_a_sweeps_identity_and_shared_between_sweeps_by_theirs() 
 }
 
 #[test]
+fn frequencies_are_asked_of_every_run_alone_and_each_radius_once() {
+    let plan = plan("[[analysis]]\nname = \"bands\"\nmethod = \"frequency\"\nradii = [4, 16]\n");
+    let specs: Vec<&AnalysisSpec> = plan.analyses.iter().map(|cell| spec(&plan, cell)).collect();
+    assert_eq!(specs.len(), 4);
+    assert!(specs.iter().all(|spec| spec.against.is_none()));
+    assert_eq!(specs[0].method, AnalysisMethod::Frequency { radii: vec![4.0, 16.0] });
+}
+
+#[test]
 fn analyses_that_cannot_be_asked_are_refused() {
     let files = [
         "[[analysis]]\nname = \"a\"\nmethod = \"similar\"\n",
@@ -116,6 +124,8 @@ fn analyses_that_cannot_be_asked_are_refused() {
         "[[analysis]]\nname = \"a\"\nmethod = \"similarity\"\nagainst = \"start\"\nruns = { attack = \"fgsm\" }\neps = 1\n",
         "[[analysis]]\nname = \"a\"\nmethod = \"similarity\"\nagainst = { seed = 0 }\nruns = { seed = 0 }\n",
         "[[analysis]]\nname = \"a\"\nmethod = \"similarity\"\nagainst = { seed = 1 }\n[[exclude]]\nseed = 1\ninit = \"pretrained\"\n",
+        "[[analysis]]\nname = \"a\"\nmethod = \"frequency\"\nradii = [4, -1]\nagainst = \"start\"\n",
+        "[[analysis]]\nname = \"a\"\nmethod = \"frequency\"\nradii = [4, 8, 4]\n",
         "[[analysis]]\nname = \"a\"\nmethod = \"similarity\"\nagainst = \"start\"\n\
         [[analysis]]\nname = \"a\"\nmethod = \"similarity\"\nagainst = { seed = 1 }\n",
     ];

@@ -10,8 +10,8 @@ use std::time::Duration;
 use gauntlet_data::Places;
 use gauntlet_domain::TaskId;
 use gauntlet_domain::experiment::{
-    AnalysisResult, AnalysisSpec, AttackMethod, AttackResult, AttackSpec, DatasetSpec, EpochMetrics, ModelSpec, NUMERICS_VERSION, Shard, TaskSpec,
-    TrainSpec, Weights,
+    AnalysisResult, AnalysisSpec, AttackMethod, AttackResult, AttackSpec, DatasetSpec, EpochMetrics, ModelSpec,
+    NUMERICS_VERSION, Shard, TaskSpec, TrainSpec, Weights,
 };
 use gauntlet_domain::task::MemoryPlan;
 
@@ -277,7 +277,7 @@ impl Lab {
         let batch_size = self.settings.attack_batch_size;
         let subject = Subject { model: &model, other: other.as_ref(), examples: &examples, batch_size };
         let result = analyze(&spec.method, &subject, &mut |done, total| {
-            observer.progress(done, total, "examples");
+            observer.progress(done, total, "images");
             observer.wish()
         })?;
         Ok(TaskOutput::Analyzed(result))

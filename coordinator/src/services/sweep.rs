@@ -7,7 +7,7 @@ use std::time::Duration;
 use gauntlet_domain::TaskId;
 use gauntlet_domain::forecast::Estimate;
 use gauntlet_domain::plan::Plan;
-use gauntlet_domain::quota::place;
+use gauntlet_domain::quota::precedence;
 use gauntlet_domain::share::Terms;
 use gauntlet_domain::task::TaskState;
 use gauntlet_proto::convert;
@@ -94,8 +94,8 @@ impl Sweeps {
     async fn before(&self, details: &TaskDetails) -> Result<Before, Error> {
         let tasks = self.noted(self.0.store.ahead_of(details.id, 1000).await)?;
         let Contenders { users, queues } = self.noted(self.0.store.contenders().await)?;
-        let place = details.charged.as_ref().and_then(|sweep| place(&users, &queues, sweep.queue));
-        Ok(Before { tasks, place: place.unwrap_or_default() })
+        let precedence = details.charged.as_ref().and_then(|sweep| precedence(&users, &queues, sweep.queue));
+        Ok(Before { tasks, precedence: precedence.unwrap_or_default() })
     }
 }
 

@@ -67,10 +67,8 @@ async fn the_numbers_of_an_analysis_become_rows_in_its_order_and_are_streamed_as
     while let Some(row) = stream.message().await.unwrap() {
         streamed.push(AnalysisRow::from(row));
     }
-    let found: Vec<(&str, &str, &str, f64)> = streamed
-        .iter()
-        .map(|row| (row.init.as_str(), row.against.as_str(), row.measure.as_str(), row.value))
-        .collect();
+    let found: Vec<(&str, &str, &str, f64)> =
+        streamed.iter().map(|row| (row.init.as_str(), row.against.as_str(), row.measure.as_str(), row.value)).collect();
     let expected = ["scratch", "pretrained"]
         .into_iter()
         .flat_map(|init| [(init, "start", "cka", 0.25), (init, "start", "svcca", 1.0 / 3.0)]);

@@ -229,3 +229,5 @@ pub const UAP_BATCH_SIZE: u32 = 128;
 
 /// similarity: share of the variance that the directions explain which SVCCA keeps (the study's code).
 pub const SIMILARITY_THRESHOLD: f64 = 0.98;
+/// frequency: where the low frequencies end, in cycles per image; the last is the study's.
+pub const FREQUENCY_RADII: [f64; 4] = [2.0, 4.0, 8.0, 16.0];

@@ -40,6 +40,11 @@ pub enum AnalysisMethod {
         /// Share of the variance that the directions have to explain which SVCCA keeps, in (0,1].
         threshold: f64,
     },
+    /// How many examples the model gets right when it sees only the low, or only the high frequencies of each image. `x` is the radius.
+    Frequency {
+        /// Where the low frequencies end, in cycles per image; at least 0, all different.
+        radii: Vec<f64>,
+    },
 }
 
 impl AnalysisMethod {
@@ -47,6 +52,7 @@ impl AnalysisMethod {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Similarity { .. } => "similarity",
+            Self::Frequency { .. } => "frequency",
         }
     }
 
@@ -54,6 +60,7 @@ impl AnalysisMethod {
     pub const fn measures(&self) -> &'static [&'static str] {
         match self {
             Self::Similarity { .. } => &["cka", "cca", "svcca", "pwcca"],
+            Self::Frequency { .. } => &["low-pass-accuracy", "high-pass-accuracy"],
         }
     }
 
@@ -61,6 +68,7 @@ impl AnalysisMethod {
     pub const fn compares(&self) -> bool {
         match self {
             Self::Similarity { .. } => true,
+            Self::Frequency { .. } => false,
         }
     }
 }

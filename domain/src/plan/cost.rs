@@ -72,8 +72,10 @@ pub(super) fn attack(spec: &AttackSpec) -> f64 {
 
 /// Cost of an analysis.
 pub(super) fn analysis(spec: &AnalysisSpec) -> f64 {
-    let each = match spec.method {
+    let each = match &spec.method {
         AnalysisMethod::Similarity { .. } => FORWARD,
+        // The low and the high frequencies of each.
+        AnalysisMethod::Frequency { radii } => 2.0 * radii.len() as f64 * FORWARD,
     };
     let passes = f64::from(spec.dataset.examples) * each;
     let other = spec.against.as_ref().map_or(0.0, |other| cost(passes, &other.model, spec.dataset.image));

@@ -31,7 +31,7 @@ pub struct Subject<'a> {
     pub batch_size: usize,
 }
 
-/// Asks it. `go_on` hears after each batch how many examples of how many are done, and says whether to stop.
+/// Asks it. `go_on` hears after each batch how many images of how many the model was shown, and says whether to stop.
 ///
 /// # Errors
 /// A method that compares without another model; [`LabError::Interrupted`] where it was to stop; libtorch's.
@@ -48,17 +48,34 @@ pub fn analyze(
             let layers = similarity::compare(models, examples, batch_size, *threshold, go_on)?;
             Ok(AnalysisResult { values: layers.iter().flat_map(similarity_values).collect() })
         }
+        AnalysisMethod::Frequency { radii } => {
+            let accuracies = frequency::accuracy_by_radius(model, examples, radii, batch_size, go_on)?;
+            Ok(AnalysisResult { values: accuracies.iter().map(accuracy_value).collect() })
+        }
     }
 }
 
-fn similarity_values(layer: &similarity::LayerSimilarity) -> [AnalysisValue; 4] {
+/// CCA and PWCCA of too few points are high by counting alone, and left out.
+fn similarity_values(layer: &similarity::LayerSimilarity) -> Vec<AnalysisValue> {
     let similarity = &layer.similarity;
-    let values =
-        [("cka", similarity.cka), ("cca", similarity.cca), ("svcca", similarity.svcca), ("pwcca", similarity.pwcca)];
-    values.map(|(measure, value)| AnalysisValue {
+    let mut values = vec![("cka", similarity.cka), ("svcca", similarity.svcca)];
+    if !similarity.is_underdetermined() {
+        values.extend([("cca", similarity.cca), ("pwcca", similarity.pwcca)]);
+    }
+    let value = |(measure, value): (&str, f64)| AnalysisValue {
         measure: measure.to_owned(),
         layer: layer.layer.clone(),
         x: None,
         value,
-    })
+    };
+    values.into_iter().map(value).collect()
+}
+
+fn accuracy_value(accuracy: &frequency::PassAccuracy) -> AnalysisValue {
+    let measure = match accuracy.pass {
+        frequency::Pass::Low => "low-pass-accuracy",
+        frequency::Pass::High => "high-pass-accuracy",
+    };
+    let value = accuracy.correct as f64 / accuracy.examples.max(1) as f64;
+    AnalysisValue { measure: measure.to_owned(), layer: String::new(), x: Some(accuracy.radius), value }
 }

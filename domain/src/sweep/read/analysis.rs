@@ -1,5 +1,6 @@
 //! `[[analysis]]`.
 
+use std::collections::HashSet;
 use std::ops::Bound;
 
 use super::names::{AxisNames, required_name};
@@ -18,9 +19,10 @@ const MOST_EXAMPLES: u32 = i32::MAX as u32;
 #[derive(Clone, Copy)]
 enum Method {
     Similarity,
+    Frequency,
 }
 
-const METHODS: [(&str, Method); 1] = [("similarity", Method::Similarity)];
+const METHODS: [(&str, Method); 2] = [("similarity", Method::Similarity), ("frequency", Method::Frequency)];
 
 /// Reads an analysis.
 pub(super) fn read<'a>(mut table: Table<'a>, names: &AxisNames<'a>, seeds: &[u64]) -> Option<AnalysisSection> {
@@ -36,6 +38,7 @@ pub(super) fn read<'a>(mut table: Table<'a>, names: &AxisNames<'a>, seeds: &[u64
     };
     let method = match method {
         Method::Similarity => similarity(&mut table),
+        Method::Frequency => frequency(&mut table)?,
     };
     let against = match method.compares() {
         true => {
@@ -61,6 +64,24 @@ pub(super) fn read<'a>(mut table: Table<'a>, names: &AxisNames<'a>, seeds: &[u64
 fn similarity(table: &mut Table<'_>) -> AnalysisMethod {
     let share = NumberRange::of((Bound::Excluded(0.0), Bound::Included(1.0)));
     AnalysisMethod::Similarity { threshold: table.number("threshold", defaults::SIMILARITY_THRESHOLD, &share) }
+}
+
+fn frequency(table: &mut Table<'_>) -> Option<AnalysisMethod> {
+    let Some(field) = table.field("radii") else {
+        return Some(AnalysisMethod::Frequency { radii: defaults::FREQUENCY_RADII.to_vec() });
+    };
+    let mut seen = HashSet::new();
+    let radius = |entry: &Field<'_>| {
+        let radius = entry.number(&NumberRange::of(0.0..))?;
+        if !seen.insert(radius.to_bits()) {
+            entry.report.mistake(&entry.at, format!("the radius {radius} stands twice in the list"));
+            return None;
+        }
+        Some(radius)
+    };
+    let radii: Vec<Option<f64>> =
+        field.list_or_one("a list of radii in cycles per image, such as [4, 16]")?.iter().map(radius).collect();
+    Some(AnalysisMethod::Frequency { radii: radii.into_iter().collect::<Option<_>>()? })
 }
 
 /// The runs that an analysis is asked of.

@@ -9,7 +9,9 @@ use std::sync::mpsc;
 use std::time::Duration;
 use std::{env, fs, process, thread};
 
-use gauntlet_domain::experiment::{AnalysisResult, AnalysisValue, AttackResult, EpochMetrics, NUMERICS_VERSION, Outcomes, TaskSpec};
+use gauntlet_domain::experiment::{
+    AnalysisResult, AnalysisValue, AttackResult, EpochMetrics, NUMERICS_VERSION, Outcomes, TaskSpec,
+};
 use gauntlet_domain::task::{FailureClass, MemoryPlan};
 use gauntlet_executor_ipc::{
     Event, Execute, MAX_LINE_BYTES, PROTOCOL_VERSION, Ready, Request, TaskOutput, read_message, write_message,

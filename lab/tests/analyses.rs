@@ -1,0 +1,100 @@
+//! Analyses as tasks: what comes out of one follows from its spec, however often it is stopped and begun again.
+#![allow(clippy::unwrap_used)] // A test may stop at once.
+
+mod support;
+
+use gauntlet_domain::experiment::{
+    AnalysisMethod, AnalysisResult, AnalysisSpec, Head, NUMERICS_VERSION, OtherModel, TaskSpec, Weights,
+};
+use gauntlet_domain::{Digest, TaskId};
+use gauntlet_lab::training::Wish;
+use gauntlet_lab::{Inputs, Lab, LabError, Settings, TaskOutput};
+use support::trained::{spec, trained};
+use support::{Bench, Notes, model_spec};
+
+const EXAMPLES: usize = 300;
+
+/// An analysis of the trained model, compared with these weights of the same architecture where any are given.
+fn task(bench: &Bench, method: AnalysisMethod, against: Option<Weights>) -> (AnalysisSpec, Inputs) {
+    let parent = TaskId::from_digest(Digest::of(b"parent"));
+    let path = bench.folder.path().join("parent.safetensors");
+    std::fs::write(&path, trained()).unwrap();
+    let inputs = Inputs { task_checkpoints: [(parent, path)].into(), ..bench.inputs.clone() };
+    let model = model_spec(spec().backbone, 1, 3);
+    let spec = AnalysisSpec {
+        dataset: bench.dataset.clone(),
+        model: model.clone(),
+        weights: Weights::Task { task: parent, head: Head::Keep },
+        against: against.map(|weights| Box::new(OtherModel { model, weights })),
+        method,
+        seed: 5,
+        numerics: NUMERICS_VERSION,
+    };
+    (spec, inputs)
+}
+
+fn executed(spec: &AnalysisSpec, inputs: &Inputs, notes: &mut Notes) -> Result<AnalysisResult, LabError> {
+    match Lab::new(Settings::default()).execute(&TaskSpec::Analyze(spec.clone()), inputs, notes)? {
+        TaskOutput::Analyzed(result) => Ok(result),
+        other => panic!("an analysis gave {other:?}"),
+    }
+}
+
+fn values<'a>(result: &'a AnalysisResult, measure: &'a str) -> impl Iterator<Item = (&'a str, f64)> {
+    result.values.iter().filter(move |it| it.measure == measure).map(|it| (it.layer.as_str(), it.value))
+}
+
+const SIMILARITY: AnalysisMethod = AnalysisMethod::Similarity { threshold: 0.98 };
+
+#[test]
+fn a_trained_model_is_itself_in_every_layer_and_differs_from_an_untrained_one() {
+    let bench = Bench::new(EXAMPLES);
+    let (same, inputs) = task(&bench, SIMILARITY, None);
+    let itself = AnalysisSpec {
+        against: Some(Box::new(OtherModel { model: same.model.clone(), weights: same.weights.clone() })),
+        ..same
+    };
+    let result = executed(&itself, &inputs, &mut Notes::default()).unwrap();
+    result.check(&SIMILARITY).unwrap();
+    let layers: Vec<&str> = values(&result, "cka").map(|(layer, _)| layer).collect();
+    assert_eq!(layers.first().zip(layers.last()), Some((&"stem", &"logits")));
+    assert!(values(&result, "cka").all(|(_, value)| (value - 1.0).abs() < 1e-9), "{result:?}");
+    let (untrained, inputs) = task(&bench, SIMILARITY, Some(Weights::Scratch));
+    let result = executed(&untrained, &inputs, &mut Notes::default()).unwrap();
+    let logits = values(&result, "cka").find(|(layer, _)| *layer == "logits").unwrap().1;
+    assert!(logits < 0.9, "{logits}");
+}
+
+#[test]
+fn a_comparison_with_nothing_is_refused_in_words() {
+    let bench = Bench::new(EXAMPLES);
+    let (spec, inputs) = task(&bench, SIMILARITY, None);
+    let error = executed(&spec, &inputs, &mut Notes::default()).unwrap_err().to_string();
+    assert!(error.contains("nothing is there to compare the model with"), "{error}");
+}
+
+#[test]
+fn all_frequencies_are_the_whole_image_and_none_of_them_tell_nothing() {
+    let bench = Bench::new(EXAMPLES);
+    let method = AnalysisMethod::Frequency { radii: vec![0.0, 1000.0] };
+    let (spec, inputs) = task(&bench, method.clone(), None);
+    let result = executed(&spec, &inputs, &mut Notes::default()).unwrap();
+    result.check(&method).unwrap();
+    let at = |measure: &str, radius: f64| {
+        result.values.iter().find(|it| it.measure == measure && it.x == Some(radius)).unwrap().value
+    };
+    let whole = at("low-pass-accuracy", 1000.0);
+    assert!(whole > 0.6, "{whole}");
+    // Of an image without frequencies a flat grey is left, and every example gets the same class.
+    assert!(at("high-pass-accuracy", 1000.0) < 0.6, "{result:?}");
+}
+
+#[test]
+fn an_analysis_that_was_stopped_comes_to_the_same_bits_when_it_is_begun_again() {
+    let bench = Bench::new(EXAMPLES);
+    let (spec, inputs) = task(&bench, SIMILARITY, Some(Weights::Scratch));
+    let mut stopped = Notes { wishes: [(128, Wish::Stop)].into(), ..Notes::default() };
+    assert!(matches!(executed(&spec, &inputs, &mut stopped), Err(LabError::Interrupted)));
+    let [first, second] = [(); 2].map(|()| executed(&spec, &inputs, &mut Notes::default()).unwrap());
+    assert_eq!(serde_json::to_string(&first).unwrap(), serde_json::to_string(&second).unwrap());
+}
