@@ -6,6 +6,7 @@
 //! * [`adaptive`]: where an evaluation stops early, and which attacks others have made pointless;
 //! * [`results`]: rows of the results, their summary over seeds, and what they say;
 //! * [`findings`]: what the rows say about the claim;
+//! * [`claims`]: the study's claims and the controls, each decided by a declared test;
 //! * [`masking`]: signs that a robust accuracy is owed to masked gradients;
 //! * [`task`]: the state machine of a task;
 //! * [`artifact`]: what becomes of a report that names an artifact on its way out;
@@ -20,6 +21,7 @@
 pub mod adaptive;
 pub mod artifact;
 pub mod catalogue;
+pub mod claims;
 pub mod digest;
 pub mod experiment;
 pub mod findings;
