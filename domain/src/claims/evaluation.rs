@@ -30,6 +30,11 @@ impl Examples {
         Self(labels.iter().zip(clean.iter().zip(adversarial)).map(example).collect())
     }
 
+    /// How many.
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
     fn first(&self, examples: u32) -> &[u8] {
         &self.0[..self.0.len().min(examples as usize)]
     }

@@ -16,6 +16,7 @@ pub use comparison::{Basis, Comparison, Outcome, Side};
 pub use evaluation::{Evaluation, Examples, Measure};
 pub use roles::Start;
 
+use crate::results::ResultRow;
 use crate::statistics::paired::holm;
 use crate::sweep::Sweep;
 
@@ -107,6 +108,12 @@ impl Claim {
 /// What a sweep says about each claim and control, from the evaluations that are there.
 pub fn claims(sweep: &Sweep, evaluations: &[Evaluation]) -> Vec<Claim> {
     questions::ask(sweep, evaluations).into_iter().map(decide).collect()
+}
+
+/// Every evaluation of a fine-tuned model beside that of its standard twin: the same seed under the same attack at the same ε.
+pub fn twins<'a>(sweep: &'a Sweep, evaluations: &'a [Evaluation]) -> Vec<[&'a ResultRow; 2]> {
+    let cells = questions::of_twins(sweep, evaluations);
+    cells.iter().flat_map(|cell| &cell.pairs).map(|pair| [&pair.first.row, &pair.second.row]).collect()
 }
 
 fn decide(question: questions::Question<'_>) -> Claim {

@@ -104,6 +104,11 @@ pub(super) fn ask<'a>(sweep: &'a Sweep, evaluations: &'a [Evaluation]) -> Vec<Qu
     ]
 }
 
+/// The cells of fine-tuned models and their standard twins.
+pub(super) fn of_twins<'a>(sweep: &'a Sweep, evaluations: &'a [Evaluation]) -> Vec<Cell<'a>> {
+    Rows::new(sweep, evaluations).of(&twins(sweep))
+}
+
 fn trained(sweep: &Sweep) -> impl Iterator<Item = &RecipeSection> {
     sweep.recipes.iter().filter(|recipe| recipe.training.is_some())
 }

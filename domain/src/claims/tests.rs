@@ -3,7 +3,6 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::results::ResultRow;
 use crate::results::tests::row;
 use crate::sweep::parse;
 
@@ -174,6 +173,16 @@ fn a_sweep_without_what_a_claim_needs_does_not_test_it() {
     let scratch_alone = [counted(row("scratch", "standard", 0, "4/255", 80, 50))];
     assert!(claims(&sweep(), &scratch_alone).iter().all(|claim| claim.verdict == Verdict::NotTested));
     assert!(claims(&sweep(), &[]).iter().all(|claim| claim.verdict == Verdict::NotTested && claim.untested == 0));
+}
+
+#[test]
+fn twins_are_paired_by_seed_and_epsilon() {
+    let rows = twins(&[21, 22]);
+    let sweep = sweep();
+    let found = super::twins(&sweep, &rows);
+    let seeds: Vec<[u64; 2]> = found.iter().map(|pair| pair.map(|row| row.seed)).collect();
+    assert_eq!(seeds, [[0, 0], [1, 1]]);
+    assert_eq!(found[0].map(|row| row.init.as_str()), ["pretrained", "scratch"]);
 }
 
 #[test]
