@@ -90,6 +90,11 @@ pub enum Command {
     Outcomes(OutcomesArgs),
     /// Print what speaks for masked gradients in the results of a sweep.
     Warnings(SweepArgs),
+    /// Write a sweep as one HTML page: what ran, what it says of the study's claims by which test, the results, and figures of them.
+    ///
+    /// The page needs no network and runs nothing. A sweep that has not ended is reported as far as it is; a banner says what is missing. docs/report.md
+    /// tells how the verdicts are found.
+    Report(ReportArgs),
     /// Say why a task waits, where it runs and what it tried.
     Explain(ExplainArgs),
     /// List the workers.
@@ -304,6 +309,15 @@ pub struct OutcomesArgs {
     /// Where to write instead of stdout.
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct ReportArgs {
+    /// The sweep: its id, an unambiguous beginning of it, or its name (the latest of that name).
+    pub id: String,
+    /// The page, such as report.html. It appears whole or not at all, and takes the place of an older one.
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
 }
 
 #[derive(Debug, ClapArgs)]

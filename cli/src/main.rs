@@ -10,6 +10,7 @@ mod failure;
 mod local;
 mod progress;
 mod render;
+mod report;
 mod source;
 
 use std::process::ExitCode;

@@ -186,7 +186,8 @@ fn remedies(rows: &[&ResultRow], eps: &str, without: &[(&str, Option<&str>)]) ->
     ways.into_iter().filter_map(remedy).collect()
 }
 
-fn is_standard(recipe: &RecipeSection) -> bool {
+/// Whether a recipe is ordinary training of the whole model: that of a standard model.
+pub(crate) fn is_standard(recipe: &RecipeSection) -> bool {
     recipe.freeze.is_none() && recipe.training.as_ref().is_some_and(|training| training.method() == "standard")
 }
 

@@ -7,6 +7,7 @@
 //! * [`results`]: rows of the results, their summary over seeds, and what they say;
 //! * [`analyses`]: what analyses came to, and its summary;
 //! * [`findings`]: what the rows say about the claim;
+//! * [`claims`]: the study's claims and the controls, each decided by a declared test;
 //! * [`masking`]: signs that a robust accuracy is owed to masked gradients;
 //! * [`task`]: the state machine of a task;
 //! * [`artifact`]: what becomes of a report that names an artifact on its way out;
@@ -22,6 +23,7 @@ pub mod adaptive;
 pub mod analyses;
 pub mod artifact;
 pub mod catalogue;
+pub mod claims;
 pub mod digest;
 pub mod experiment;
 pub mod findings;

@@ -1,5 +1,7 @@
 //! Ratios and intervals over counts.
 
+pub mod paired;
+
 /// 97.5 % quantile of the normal distribution.
 const Z_95: f64 = 1.959_963_984_540_054;
 

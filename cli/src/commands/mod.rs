@@ -7,6 +7,7 @@ mod doctor;
 mod explain;
 mod fleet;
 mod plan;
+mod report;
 mod roles;
 mod run;
 mod sweeps;
@@ -44,6 +45,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Analyses(args) => answers::analyses(&global, &args).await,
         Command::Outcomes(args) => answers::outcomes(&global, &args).await,
         Command::Warnings(args) => answers::warnings(&global, &args).await,
+        Command::Report(args) => report::report(&global, &args).await,
         Command::Explain(args) => explain::explain(&global, &args).await,
         Command::Workers(args) => fleet::workers(&global, &args).await,
         Command::Drain(args) => fleet::drain(&global, &args).await,

@@ -179,6 +179,16 @@ impl SweepService for Sweeps {
         Ok(Response::new(v1::Sweep { seconds_left, ..wire::sweep(&self.0, status) }))
     }
 
+    async fn get_sweep_source(
+        &self,
+        request: Request<v1::GetSweepSourceRequest>,
+    ) -> Result<Response<v1::GetSweepSourceResponse>, Status> {
+        let sweep_id = self.resolve(&request.into_inner().sweep_id).await?;
+        let toml = self.noted(self.0.store.sweep_source(&sweep_id).await)?;
+        let toml = toml.ok_or_else(|| Error::NotFound(format!("there is no sweep `{sweep_id}`")))?;
+        Ok(Response::new(v1::GetSweepSourceResponse { sweep_id, toml }))
+    }
+
     async fn list_sweeps(
         &self,
         request: Request<v1::ListSweepsRequest>,

@@ -140,6 +140,15 @@ impl Store {
         Ok(resolved(beginning.fetch_all(&self.pool).await?))
     }
 
+    /// The sweep file, as it was submitted first.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn sweep_source(&self, sweep: &str) -> Result<Option<String>, Error> {
+        let source = sqlx::query_scalar!("select source from sweeps where sweep_id = $1 and deleted_at is null", sweep);
+        Ok(source.fetch_optional(&self.pool).await?)
+    }
+
     /// The latest sweeps, the latest first.
     ///
     /// # Errors

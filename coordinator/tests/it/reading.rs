@@ -182,6 +182,9 @@ async fn a_sweep_is_found_by_id_by_name_and_by_a_beginning_that_fits_only_one() 
     assert_eq!(get("nothing").await.code(), Code::NotFound);
     assert_eq!(get("%").await.code(), Code::NotFound);
     assert_eq!(get("").await.code(), Code::InvalidArgument);
+    let source = v1::GetSweepSourceRequest { sweep_id: first.clone() };
+    let source = house.sweeps().await.get_sweep_source(source).await.unwrap().into_inner();
+    assert_eq!((source.sweep_id.as_str(), source.toml), (first.as_str(), scratch("study", &[0], &["2/255"])));
     let list = house.sweeps().await.list_sweeps(v1::ListSweepsRequest { limit: 0 }).await.unwrap().into_inner().sweeps;
     assert_eq!(list.iter().map(|sweep| sweep.sweep_id.as_str()).collect::<Vec<_>>(), [&second, &first]);
 }

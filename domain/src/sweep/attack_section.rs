@@ -208,6 +208,23 @@ impl SourceRun {
 }
 
 impl AttackTemplate {
+    /// The name of the method in sweep files and tables.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Fixed(method) => method.name(),
+            Self::Pgd { .. } => "pgd",
+            Self::MiFgsm { .. } => "mi-fgsm",
+            Self::DiFgsm { .. } => "di-fgsm",
+            Self::DeepFool { .. } => "deepfool",
+            Self::Apgd { .. } => "apgd",
+            Self::Fab { .. } => "fab",
+            Self::AutoAttack { .. } => "autoattack",
+            Self::Feature { .. } => "feature",
+            Self::Uap { .. } => "uap",
+            Self::Transfer { .. } => "transfer",
+        }
+    }
+
     /// Whether it looks for the nearest point that fools, so that one evaluation answers every ε.
     pub const fn minimum_norm(&self) -> bool {
         match self {

@@ -1,0 +1,233 @@
+//! Pages of small, fixed sets of rows.
+
+#![allow(clippy::unwrap_used, reason = "a test may stop at once")]
+
+use gauntlet_domain::claims::Evaluation;
+use gauntlet_domain::results::ResultRow;
+use gauntlet_domain::statistics::wilson_interval;
+use gauntlet_domain::sweep::parse;
+use gauntlet_proto::v1;
+use roxmltree::{Document, Node};
+
+use super::{Report, page};
+
+const SWEEP: &str = r#"
+name = "small"
+description = "letters, and what they owe to pre-training"
+seeds = [0, 1, 2]
+[[dataset]]
+name = "glyphs"
+[[model]]
+backbone = "resnet18-w16"
+[[init]]
+name = "scratch"
+[[init]]
+name = "pretrained"
+pretrain = { dataset = "fashion-mnist", recipe = "standard" }
+[[recipe]]
+name = "standard"
+method = "standard"
+[[recipe]]
+name = "dm"
+method = "dm"
+[[attack]]
+name = "pgd10"
+method = "pgd"
+eps = ["2/255", "8/255"]
+[[attack]]
+name = "noise"
+method = "noise"
+eps = "8/255"
+"#;
+
+fn evaluation(way: [&str; 2], seed: u64, attack: &str, eps: &str, clean: u32, robust: u32) -> Evaluation {
+    let (low, high) = wilson_interval(u64::from(robust), 100).unwrap();
+    let text = str::to_owned;
+    let row = ResultRow {
+        sweep: text("small-1a2b3c4d"),
+        dataset: text("glyphs"),
+        backbone: text("resnet18-w16"),
+        init: text(way[0]),
+        recipe: text(way[1]),
+        seed,
+        attack: text(attack),
+        norm: text("linf"),
+        eps: text(eps),
+        examples: 100,
+        clean_correct: clean,
+        robust_correct: robust,
+        aoi: f64::from(clean) / 100.0,
+        aai: f64::from(robust) / 100.0,
+        decline_ratio: Some(f64::from(clean - robust) / f64::from(clean)),
+        aai_low: low,
+        aai_high: high,
+        stop_at_interval: None,
+        examples_asked: 100,
+    };
+    Evaluation { row, examples: None }
+}
+
+fn evaluations() -> Vec<Evaluation> {
+    let mut found = Vec::new();
+    for seed in 0..3 {
+        let more = seed as u32;
+        for (way, clean, robust) in [
+            (["scratch", "standard"], 80, [70, 50, 79]),
+            (["pretrained", "standard"], 90, [66, 21, 88]),
+            (["pretrained", "dm"], 85, [75, 40 + more, 84]),
+        ] {
+            found.push(evaluation(way, seed, "pgd10", "2/255", clean + more, robust[0] + more));
+            found.push(evaluation(way, seed, "pgd10", "8/255", clean + more, robust[1] + more % 2));
+            found.push(evaluation(way, seed, "noise", "8/255", clean + more, robust[2] - more));
+        }
+    }
+    found
+}
+
+fn report() -> Report {
+    Report {
+        sweep: v1::Sweep {
+            sweep_id: "small-1a2b3c4d".to_owned(),
+            name: "small".to_owned(),
+            state: "succeeded".to_owned(),
+            user: "ada".to_owned(),
+            submitted_at_micros: 1_700_000_000_000_000,
+            tasks: Some(v1::TaskCounts { succeeded: 40, ..Default::default() }),
+            cells: 27,
+            ..Default::default()
+        },
+        source: Ok(parse(SWEEP).unwrap()),
+        evaluations: evaluations(),
+        skipped: Vec::new(),
+        warnings: Vec::new(),
+        made_at: "2026-01-02 03:04 UTC".to_owned(),
+    }
+}
+
+/// The part of the page that people read; it is XML as well as HTML.
+fn main_of(html: &str) -> &str {
+    &html[html.find("<main>").unwrap()..html.find("</main>").unwrap() + "</main>".len()]
+}
+
+/// The text of a page: one line for each paragraph, heading and row, and the title of each figure.
+fn text_of(html: &str) -> String {
+    fn inside(node: Node<'_, '_>) -> String {
+        let text: String = node.descendants().filter(Node::is_text).filter_map(|text| text.text()).collect();
+        text.trim().to_owned()
+    }
+    fn write(node: Node<'_, '_>, lines: &mut Vec<String>) {
+        match node.tag_name().name() {
+            "h1" | "h2" | "h3" | "p" | "li" | "dt" | "summary" | "figcaption" if node.is_element() => {
+                lines.push(inside(node))
+            }
+            "dd" if !node.children().any(|child| child.has_tag_name("ul")) => lines.push(format!("  {}", inside(node))),
+            "tr" => lines.push(node.children().map(inside).collect::<Vec<_>>().join(" | ")),
+            "svg" => {
+                let title = node.children().find(|child| child.tag_name().name() == "title").map(inside);
+                lines.extend(title.map(|title| format!("[figure] {title}")));
+            }
+            _ => node.children().for_each(|child| write(child, lines)),
+        }
+    }
+    let document = Document::parse(main_of(html)).unwrap();
+    let mut lines = Vec::new();
+    write(document.root(), &mut lines);
+    lines.join("\n")
+}
+
+#[test]
+fn a_page_says_what_ran_what_it_means_by_which_test_and_from_which_numbers() {
+    insta::assert_snapshot!(text_of(&page(&report()).unwrap()));
+}
+
+#[test]
+fn every_figure_is_well_formed_and_names_itself() {
+    let html = page(&report()).unwrap();
+    let document = Document::parse(main_of(&html)).unwrap();
+    let svg: Vec<_> = document.descendants().filter(|node| node.tag_name().name() == "svg").collect();
+    let figures: Vec<_> =
+        svg.iter().filter(|svg| svg.parent().is_some_and(|parent| parent.has_tag_name("figure"))).collect();
+    assert_eq!(figures.len(), 3, "a curve of pgd10, and the plane under pgd10 and noise");
+    for figure in figures {
+        let title = figure.children().find(|child| child.tag_name().name() == "title").unwrap();
+        assert_eq!(
+            (figure.attribute("role"), figure.attribute("aria-labelledby")),
+            (Some("img"), title.attribute("id"))
+        );
+        assert!(figure.descendants().any(|node| node.tag_name().name() == "polygon"), "it has markers");
+        let table = figure.parent().unwrap().descendants().any(|node| node.has_tag_name("details"));
+        assert!(table, "its numbers are there as a table");
+    }
+    let mut rest = html.as_str();
+    while let Some(start) = rest.find("<svg") {
+        let end = start + rest[start..].find("</svg>").unwrap() + "</svg>".len();
+        Document::parse(&rest[start..end]).unwrap();
+        rest = &rest[end..];
+    }
+}
+
+#[test]
+fn a_page_needs_no_other_file_and_runs_nothing() {
+    let html = page(&report()).unwrap();
+    for reference in ["<script", "<link", "<img", "<iframe", "src=", "href=\"http", "url(", "@import", "javascript:"] {
+        assert!(!html.contains(reference), "{reference}");
+    }
+}
+
+#[test]
+fn hostile_names_stay_text() {
+    const HOSTILE: &str = "</title></style></svg><script>alert(1)</script><b onclick='x'>\"&\u{1}";
+    let mut hostile = report();
+    hostile.sweep.name = HOSTILE.to_owned();
+    hostile.sweep.user = HOSTILE.to_owned();
+    hostile.source = Err(HOSTILE.to_owned());
+    for Evaluation { row, .. } in &mut hostile.evaluations {
+        for name in [&mut row.dataset, &mut row.init, &mut row.attack, &mut row.norm] {
+            name.push_str(HOSTILE);
+        }
+    }
+    let html = page(&hostile).unwrap();
+    assert!(!html.contains("<script") && !html.contains("<b onclick"), "{html}");
+    let document = Document::parse(main_of(&html)).unwrap();
+    let known = |name: &str| !["script", "img", "style"].contains(&name);
+    assert!(document.descendants().filter(Node::is_element).all(|node| known(node.tag_name().name())));
+    assert!(text_of(&html).contains("<script>alert(1)</script>"), "it is there to be read");
+}
+
+#[test]
+fn a_single_epsilon_is_said_to_make_no_curve() {
+    let html = page(&report()).unwrap();
+    assert!(
+        text_of(&html).contains("glyphs · resnet18-w16 · noise (linf): no curve, because there is a single ε, 8/255")
+    );
+}
+
+#[test]
+fn an_unfinished_sweep_says_how_much_is_missing() {
+    let mut unfinished = report();
+    unfinished.evaluations.truncate(10);
+    unfinished.sweep.state = "running".to_owned();
+    unfinished.sweep.tasks =
+        Some(v1::TaskCounts { succeeded: 20, leased: 2, pending: 15, failed: 3, ..Default::default() });
+    let text = text_of(&page(&unfinished).unwrap());
+    assert!(text.contains("Not complete. 20 of 40 tasks have no result (17 not finished, 3 ended without one), and 17 of 27 rows of the results are missing."), "{text}");
+    assert!(!text_of(&page(&report()).unwrap()).contains("Not complete"));
+}
+
+#[test]
+fn a_sweep_without_results_has_a_page_that_says_so() {
+    let mut empty = report();
+    empty.evaluations.clear();
+    let text = text_of(&page(&empty).unwrap());
+    assert!(text.contains("No evaluation has a result yet.") && text.contains("There are no results yet."), "{text}");
+    assert!(text.contains("not tested by this sweep"), "{text}");
+}
+
+#[test]
+fn without_the_sweep_file_claims_are_said_not_to_be_tested() {
+    let mut unknown = report();
+    unknown.source = Err("the coordinator does not tell it".to_owned());
+    let text = text_of(&page(&unknown).unwrap());
+    assert!(text.contains("The sweep file is not known.") && text.contains("No claim was tested"), "{text}");
+    assert!(text.contains("Twins are not joined"), "{text}");
+}

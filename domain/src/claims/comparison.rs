@@ -1,0 +1,158 @@
+//! One comparison and its test.
+
+use super::evaluation::{Measure, Pair};
+use super::{LEVEL, Sign};
+use crate::statistics::paired::{Difference, over_examples, over_seeds};
+
+/// One of the two that are compared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Side {
+    /// Name of the init.
+    pub init: String,
+    /// Name of the recipe.
+    pub recipe: String,
+    /// Name of the attack.
+    pub attack: String,
+}
+
+/// Two ways of training, or two attacks, held against each other.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Comparison {
+    /// Name of the data set.
+    pub dataset: String,
+    /// Name of the model.
+    pub backbone: String,
+    /// Norm of the attack.
+    pub norm: String,
+    /// Its radius, as written.
+    pub eps: String,
+    /// What the claim is about.
+    pub first: Side,
+    /// What it is held against.
+    pub second: Side,
+    /// What is compared.
+    pub measure: Measure,
+    /// What the test counts.
+    pub basis: Basis,
+    /// The measure of both: means over the seeds, or shares of the examples of the test.
+    pub shares: [f64; 2],
+    /// First minus second.
+    pub difference: Difference,
+    /// The p-value, adjusted for the number of comparisons of the claim.
+    pub adjusted_p_value: f64,
+    /// What follows.
+    pub outcome: Outcome,
+}
+
+/// What a test counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Basis {
+    /// Seeds, each a difference on the same test examples.
+    Seeds {
+        /// How many.
+        seeds: usize,
+        /// Examples of each; the fewest, where evaluations stopped early.
+        examples: u32,
+    },
+    /// Examples of one seed.
+    Examples {
+        /// How many; of a decline ratio, those that both get right before the attack.
+        examples: u64,
+        /// Of these, the ones that the first alone has: right, or for a decline ratio fallen.
+        only_first: u64,
+        /// The ones that the second alone has.
+        only_second: u64,
+    },
+}
+
+/// What a comparison says of its claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is as claimed.
+    Holds,
+    /// It is the other way round.
+    Fails,
+    /// The test decides nothing.
+    Undecided,
+}
+
+impl Outcome {
+    /// In words.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Holds => "holds",
+            Self::Fails => "fails",
+            Self::Undecided => "undecided",
+        }
+    }
+}
+
+impl Comparison {
+    pub(super) fn decide(&mut self, adjusted_p_value: f64, claimed: Sign) {
+        self.adjusted_p_value = adjusted_p_value;
+        let as_claimed = match claimed {
+            Sign::Positive => self.difference.estimate > 0.0,
+            Sign::Negative => self.difference.estimate < 0.0,
+        };
+        self.outcome = match as_claimed {
+            _ if adjusted_p_value >= LEVEL => Outcome::Undecided,
+            true => Outcome::Holds,
+            false => Outcome::Fails,
+        };
+    }
+}
+
+/// What can be compared: the same seeds on either side.
+#[derive(Debug)]
+pub(super) struct Cell<'a> {
+    /// One per seed; at least one.
+    pub(super) pairs: Vec<Pair<'a>>,
+}
+
+impl Cell<'_> {
+    /// Examples per seed; the fewest, where evaluations stopped early.
+    pub(super) fn examples(&self) -> u32 {
+        self.pairs.iter().map(Pair::examples).min().unwrap_or_default()
+    }
+
+    /// The comparison, not yet decided; none where no test can be made.
+    pub(super) fn compare(&self, measure: Measure) -> Option<Comparison> {
+        let (basis, shares, difference) = self.over_seeds(measure).or_else(|| self.over_examples(measure))?;
+        let Pair { first, second } = self.pairs.first()?;
+        let side = |row: &crate::results::ResultRow| Side {
+            init: row.init.clone(),
+            recipe: row.recipe.clone(),
+            attack: row.attack.clone(),
+        };
+        Some(Comparison {
+            dataset: first.row.dataset.clone(),
+            backbone: first.row.backbone.clone(),
+            norm: first.row.norm.clone(),
+            eps: first.row.eps.clone(),
+            first: side(&first.row),
+            second: side(&second.row),
+            measure,
+            basis,
+            shares,
+            difference,
+            adjusted_p_value: 1.0,
+            outcome: Outcome::Undecided,
+        })
+    }
+
+    fn over_seeds(&self, measure: Measure) -> Option<(Basis, [f64; 2], Difference)> {
+        let measured: Vec<([f64; 2], f64)> = self.pairs.iter().filter_map(|pair| pair.measured(measure)).collect();
+        let differences: Vec<f64> = measured.iter().map(|([first, second], _)| first - second).collect();
+        let step = measured.iter().map(|(_, step)| *step).fold(0.0, f64::max);
+        let difference = over_seeds(&differences, step)?;
+        let mean = |side: usize| measured.iter().map(|(shares, _)| shares[side]).sum::<f64>() / measured.len() as f64;
+        Some((Basis::Seeds { seeds: measured.len(), examples: self.examples() }, [mean(0), mean(1)], difference))
+    }
+
+    fn over_examples(&self, measure: Measure) -> Option<(Basis, [f64; 2], Difference)> {
+        let found = self.pairs.iter().find_map(|pair| pair.discordant(measure))?;
+        let difference = over_examples(found.only_first, found.only_second, found.examples)?;
+        let (examples, only_first, only_second) = (found.examples, found.only_first, found.only_second);
+        Some((Basis::Examples { examples, only_first, only_second }, found.shares(), difference))
+    }
+}

@@ -1,0 +1,136 @@
+//! The study's claims and the controls, each decided for a sweep by a declared test.
+//!
+//! A comparison holds two ways of training (or two attacks) against each other on one data set and model, under one attack at one ε, paired by seed.
+//! With two or more seeds the seed is the unit: the paired t test and its interval speak about other seeds on the same test examples. With one seed the
+//! example is the unit: the exact McNemar test and Tango's interval speak about other examples and the same two models. [`RULE`] says how comparisons
+//! come to a verdict. Every claim can come out against the study.
+
+mod comparison;
+mod evaluation;
+mod questions;
+mod roles;
+#[cfg(test)]
+mod tests;
+
+pub use comparison::{Basis, Comparison, Outcome, Side};
+pub use evaluation::{Evaluation, Examples, Measure};
+pub use roles::Start;
+
+use crate::results::ResultRow;
+use crate::statistics::paired::holm;
+use crate::sweep::Sweep;
+
+/// Adjusted p-values below this decide.
+pub const LEVEL: f64 = 0.05;
+
+/// How a verdict is found, in words.
+pub const RULE: &str = "A comparison is decided where its two-sided p-value, adjusted by Holm for the number of comparisons of its claim, is below \
+0.05: it holds where the difference has the claimed sign, and fails where it has the other. A claim holds (fails) for the sweep where at least one \
+comparison holds (fails) and none is decided the other way, is mixed where both occur, and is undecided at this sample size where nothing is decided. \
+Comparisons over two or more seeds use the paired t test with the seed as the unit, and speak about other seeds on the same test examples; comparisons \
+of one seed use the exact McNemar test over its examples with Tango's score interval, and speak about other examples and the same two models. The \
+intervals are 95 % each, not adjusted.";
+
+/// What a sweep says about one claim.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Claim {
+    /// Its short name.
+    pub id: &'static str,
+    /// What is claimed.
+    pub statement: &'static str,
+    /// What a sweep needs for it.
+    pub needs: &'static str,
+    /// The sign that the differences are claimed to have.
+    pub claimed: Sign,
+    /// What was compared, in the order of the sweep.
+    pub comparisons: Vec<Comparison>,
+    /// Comparisons that no test could be made of: without outcomes per example, or with nothing right before the attack.
+    pub untested: usize,
+    /// What follows for the sweep.
+    pub verdict: Verdict,
+}
+
+/// The sign of a difference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sign {
+    /// The first is higher.
+    Positive,
+    /// The first is lower.
+    Negative,
+}
+
+/// What a sweep says about a claim, by [`RULE`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Decided for the claim somewhere and nowhere against it.
+    Holds,
+    /// The other way round.
+    Fails,
+    /// Decided for the claim somewhere and against it elsewhere.
+    Mixed,
+    /// Nothing is decided.
+    Undecided,
+    /// Nothing could be compared.
+    NotTested,
+}
+
+impl Verdict {
+    /// In words.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Holds => "holds",
+            Self::Fails => "fails",
+            Self::Mixed => "mixed: holds in some comparisons, fails in others",
+            Self::Undecided => "undecided at this sample size",
+            Self::NotTested => "not tested by this sweep",
+        }
+    }
+
+    fn of(comparisons: &[Comparison]) -> Self {
+        let any = |outcome: Outcome| comparisons.iter().any(|comparison| comparison.outcome == outcome);
+        match (any(Outcome::Holds), any(Outcome::Fails)) {
+            _ if comparisons.is_empty() => Self::NotTested,
+            (true, true) => Self::Mixed,
+            (true, false) => Self::Holds,
+            (false, true) => Self::Fails,
+            (false, false) => Self::Undecided,
+        }
+    }
+}
+
+impl Claim {
+    /// Comparisons that came out so.
+    pub fn count(&self, outcome: Outcome) -> usize {
+        self.comparisons.iter().filter(|comparison| comparison.outcome == outcome).count()
+    }
+}
+
+/// What a sweep says about each claim and control, from the evaluations that are there.
+pub fn claims(sweep: &Sweep, evaluations: &[Evaluation]) -> Vec<Claim> {
+    questions::ask(sweep, evaluations).into_iter().map(decide).collect()
+}
+
+/// Every evaluation of a fine-tuned model beside that of its standard twin: the same seed under the same attack at the same ε.
+pub fn twins<'a>(sweep: &'a Sweep, evaluations: &'a [Evaluation]) -> Vec<[&'a ResultRow; 2]> {
+    let cells = questions::of_twins(sweep, evaluations);
+    cells.iter().flat_map(|cell| &cell.pairs).map(|pair| [&pair.first.row, &pair.second.row]).collect()
+}
+
+fn decide(question: questions::Question<'_>) -> Claim {
+    let asked = question.cells.len();
+    let mut comparisons: Vec<Comparison> =
+        question.cells.iter().filter_map(|cell| cell.compare(question.measure)).collect();
+    let p_values: Vec<f64> = comparisons.iter().map(|comparison| comparison.difference.p_value).collect();
+    for (comparison, adjusted) in comparisons.iter_mut().zip(holm(&p_values)) {
+        comparison.decide(adjusted, question.claimed);
+    }
+    Claim {
+        id: question.id,
+        statement: question.statement,
+        needs: question.needs,
+        claimed: question.claimed,
+        untested: asked - comparisons.len(),
+        verdict: Verdict::of(&comparisons),
+        comparisons,
+    }
+}
