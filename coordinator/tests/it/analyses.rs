@@ -90,7 +90,7 @@ async fn numbers_that_the_analysis_cannot_have_come_to_end_the_attempt_and_leave
     assert_eq!(worker.report(attempt(&analyses[0]), not_finite).await, Verdict::Invalid);
     let foreign = v1::AttemptRef { attempt: 7, ..attempt(&analyses[1]) };
     assert_eq!(worker.report(foreign, honest()).await, Verdict::Stale);
-    let outcomes = analyses.iter().find(|assign| !is_training(assign)).map(|assign| result(assign)).unwrap();
+    let outcomes = analyses.iter().find(|assign| !is_training(assign)).map(result).unwrap();
     assert_eq!(worker.report(attempt(&analyses[1]), outcomes).await, Verdict::Invalid);
     let status = house.sweep(&sweep).await;
     let reasons: Vec<&str> = status.unsuccessful.iter().map(|task| task.reason.as_str()).collect();
