@@ -145,7 +145,7 @@ fn masking(report: &Report) -> Markup {
     html! {
         h3 id="masking" { "Control: signs of masked gradients" }
         @if report.warnings.is_empty() {
-            p { "No warning: beyond chance, no attack of this sweep that follows gradients is beaten by itself at a smaller ε, by noise or by a black box, and few first gradients are zero." }
+            p { "No warning: beyond chance, no attack of this sweep that follows gradients is beaten by itself at a smaller ε, by noise or by a black box, and no more than 5 % of the first gradients are zero." }
         } @else {
             p { strong.verdict.fails { (report.warnings.len()) " warnings" } " A robust accuracy that one of them names is in doubt." }
             ul { @for warning in &report.warnings { li { (warning.sentence()) } } }

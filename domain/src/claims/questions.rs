@@ -95,7 +95,7 @@ pub(super) fn ask<'a>(sweep: &'a Sweep, evaluations: &'a [Evaluation]) -> Vec<Qu
         ),
         question(
             "C1",
-            "Control: random noise leaves a higher AAI than every attack that follows gradients in the same ball",
+            "Control: random noise leaves a higher AAI than an attack that follows gradients in the same ball",
             NOISE,
             aai,
             positive,

@@ -82,10 +82,12 @@ fn point(eps: f64, text: &str, rows: &[&ResultRow], correct: fn(&ResultRow) -> u
 fn draw(scene: Scene<'_>, lines: &[Line<'_>], in_grey_levels: bool) -> anyhow::Result<Panel> {
     let scale = if in_grey_levels { 255.0 } else { 1.0 };
     let largest = lines.iter().flat_map(|(_, points)| points).map(|point| scale * point.eps).fold(0.0, f64::max);
+    let highest = lines.iter().flat_map(|(_, points)| points).map(|point| point.high).fold(0.0, f64::max);
+    let top = 20.0 * (5.0 * highest).ceil().max(1.0);
     let unit = if in_grey_levels { "in 1/255" } else { "in pixel space" };
     let axes = Axes {
         x: (-0.03 * largest, 1.05 * largest),
-        y: (-2.0, 102.0),
+        y: (-0.02 * top, 1.02 * top),
         x_title: format!("ε ({}), {unit}", scene.norm),
         y_title: "accuracy, %".to_owned(),
     };

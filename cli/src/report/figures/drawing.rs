@@ -76,11 +76,18 @@ pub fn panel(
             .y_labels(6)
             .label_style(text())
             .axis_desc_style(text())
+            .x_label_formatter(&number)
+            .y_label_formatter(&number)
             .x_desc(axes.x_title.clone())
             .y_desc(axes.y_title.clone())
             .draw()?;
         paint(&mut chart)
     })
+}
+
+/// A number on an axis, without the digits that the arithmetic of the ticks leaves.
+fn number(value: &f64) -> String {
+    format!("{}", (value * 1e6).round() / 1e6 + 0.0)
 }
 
 /// A line in the way's dashes.

@@ -1,4 +1,5 @@
-//! How each way of training looks, the same in every figure: a colour, a marker and dashes, so that no two need colour alone to be told apart.
+//! How each way of training looks, the same in every figure: a colour, a marker and dashes. The first 60 differ, and neighbours do in
+//! more than colour.
 
 use anyhow::Context as _;
 use gauntlet_domain::results::ResultRow;
