@@ -7,6 +7,7 @@ use std::time::Instant;
 use gauntlet_domain::{AttemptRef, WorkerId};
 use tonic::Status;
 
+use crate::pace::Pace;
 use crate::sessions::{Seen, Told};
 use crate::shared::Shared;
 use crate::store::{Error, Orphan};
@@ -15,12 +16,13 @@ use crate::store::{Error, Orphan};
 pub async fn run(shared: Arc<Shared>) {
     // At the start as after an outage, nobody may have been there to renew leases.
     let mut grace_due = true;
+    let mut pace = Pace::default();
     let mut last = Instant::now();
     loop {
         // A process that was stopped has missed what its workers said meanwhile.
         grace_due |= last.elapsed() > shared.config.lease_ttl / 2;
         last = Instant::now();
-        match shared.outage.note(pass(&shared, &mut grace_due).await) {
+        match shared.outage.note(pass(&shared, &mut grace_due, &mut pace).await) {
             Ok(()) => {}
             Err(error) if error.is_unavailable() => grace_due = true,
             Err(error) => drop(crate::status::logged(&error)),
@@ -32,7 +34,7 @@ pub async fn run(shared: Arc<Shared>) {
     }
 }
 
-async fn pass(shared: &Arc<Shared>, grace_due: &mut bool) -> Result<(), Error> {
+async fn pass(shared: &Arc<Shared>, grace_due: &mut bool, pace: &mut Pace) -> Result<(), Error> {
     if *grace_due {
         shared.store.grant_grace(shared.config.lease_ttl).await?;
         *grace_due = false;
@@ -49,7 +51,7 @@ async fn pass(shared: &Arc<Shared>, grace_due: &mut bool) -> Result<(), Error> {
         let transitions = shared.store.expire_worker(&worker).await?;
         shared.committed(&transitions);
     }
-    reconcile(shared).await
+    reconcile(shared, pace).await
 }
 
 async fn renew(shared: &Shared) -> Result<(), Error> {
@@ -65,7 +67,7 @@ async fn renew(shared: &Shared) -> Result<(), Error> {
 }
 
 /// What another coordinator did to tasks and workers of our sessions, or what was lost between the database and us.
-async fn reconcile(shared: &Arc<Shared>) -> Result<(), Error> {
+async fn reconcile(shared: &Arc<Shared>, pace: &mut Pace) -> Result<(), Error> {
     let seen = shared.sessions.seen();
     if seen.is_empty() {
         return Ok(());
@@ -73,7 +75,10 @@ async fn reconcile(shared: &Arc<Shared>) -> Result<(), Error> {
     stop_what_ended(shared, &seen).await?;
     follow_workers(shared, &seen).await?;
     ask_back_what_is_paused(shared).await?;
-    take_back_what_never_left(shared).await
+    if pace.is_due(Instant::now(), false) {
+        take_back_what_never_left(shared, pace).await?;
+    }
+    Ok(())
 }
 
 async fn stop_what_ended(shared: &Arc<Shared>, seen: &[Seen]) -> Result<(), Error> {
@@ -119,14 +124,22 @@ async fn ask_back_what_is_paused(shared: &Shared) -> Result<(), Error> {
 }
 
 /// A claim whose answer was lost on the way from the database, or whose session ended before it was sent.
-async fn take_back_what_never_left(shared: &Arc<Shared>) -> Result<(), Error> {
-    let orphans: Vec<Orphan> = {
-        let _claiming = shared.claiming.lock().await;
-        let leased = shared.store.leased_to(&shared.config.coordinator_id).await?;
-        let unknown =
-            |(orphan, session): &(Orphan, i64)| shared.sessions.lacks(&orphan.worker, *session, orphan.attempt);
-        leased.into_iter().filter(unknown).map(|(orphan, _)| orphan).collect()
+async fn take_back_what_never_left(shared: &Arc<Shared>, pace: &mut Pace) -> Result<(), Error> {
+    let begun = Instant::now();
+    let mut orphans = shared.store.leased_to(&shared.config.coordinator_id).await?;
+    let now = Instant::now();
+    pace.looked(now, now.saturating_duration_since(begun));
+    let mut keep_unknown = || {
+        orphans.retain(|(orphan, session)| shared.sessions.lacks(&orphan.worker, *session, orphan.attempt));
+        orphans.is_empty()
     };
+    if keep_unknown() {
+        return Ok(());
+    }
+    // What was being claimed is known once nobody claims; that must not wait for the look above.
+    drop(shared.claiming.lock().await);
+    keep_unknown();
+    let orphans: Vec<Orphan> = orphans.into_iter().map(|(orphan, _)| orphan).collect();
     if orphans.is_empty() {
         return Ok(());
     }
