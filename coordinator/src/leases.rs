@@ -41,17 +41,23 @@ async fn pass(shared: &Arc<Shared>, grace_due: &mut bool, pace: &mut Pace) -> Re
     }
     let start = Instant::now();
     renew(shared).await?;
-    let expired = shared.store.expired_workers().await?;
+    let looks = pace.is_due(start, false);
+    let expired = if looks { shared.store.expired_workers().await? } else { Vec::new() };
     // A database that hung has let leases run out that we would have renewed.
     if start.elapsed() > shared.config.lease_ttl / 4 {
         *grace_due = true;
+        pace.looked(Instant::now(), start.elapsed());
         return Ok(());
     }
     for worker in expired {
         let transitions = shared.store.expire_worker(&worker).await?;
         shared.committed(&transitions);
     }
-    reconcile(shared, pace).await
+    reconcile(shared, looks).await?;
+    if looks {
+        pace.looked(Instant::now(), start.elapsed());
+    }
+    Ok(())
 }
 
 async fn renew(shared: &Shared) -> Result<(), Error> {
@@ -66,17 +72,18 @@ async fn renew(shared: &Shared) -> Result<(), Error> {
     Ok(())
 }
 
-/// What another coordinator did to tasks and workers of our sessions, or what was lost between the database and us.
-async fn reconcile(shared: &Arc<Shared>, pace: &mut Pace) -> Result<(), Error> {
+/// What another coordinator did to tasks and workers of our sessions, or what was lost between the database and us: the latter only where all that is
+/// leased may be looked at.
+async fn reconcile(shared: &Arc<Shared>, looks: bool) -> Result<(), Error> {
     let seen = shared.sessions.seen();
     if seen.is_empty() {
         return Ok(());
     }
     stop_what_ended(shared, &seen).await?;
     follow_workers(shared, &seen).await?;
-    ask_back_what_is_paused(shared).await?;
-    if pace.is_due(Instant::now(), false) {
-        take_back_what_never_left(shared, pace).await?;
+    if looks {
+        ask_back_what_is_paused(shared).await?;
+        take_back_what_never_left(shared).await?;
     }
     Ok(())
 }
@@ -124,11 +131,8 @@ async fn ask_back_what_is_paused(shared: &Shared) -> Result<(), Error> {
 }
 
 /// A claim whose answer was lost on the way from the database, or whose session ended before it was sent.
-async fn take_back_what_never_left(shared: &Arc<Shared>, pace: &mut Pace) -> Result<(), Error> {
-    let begun = Instant::now();
+async fn take_back_what_never_left(shared: &Arc<Shared>) -> Result<(), Error> {
     let mut orphans = shared.store.leased_to(&shared.config.coordinator_id).await?;
-    let now = Instant::now();
-    pace.looked(now, now.saturating_duration_since(begun));
     let mut keep_unknown = || {
         orphans.retain(|(orphan, session)| shared.sessions.lacks(&orphan.worker, *session, orphan.attempt));
         orphans.is_empty()
