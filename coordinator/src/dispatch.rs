@@ -14,6 +14,7 @@ use gauntlet_domain::{TaskId, WorkerId};
 use gauntlet_proto::v1;
 
 use crate::demands::Demands;
+use crate::looks::Looks;
 use crate::preempt;
 use crate::sessions::Given;
 use crate::shared::Shared;
@@ -31,6 +32,8 @@ pub struct Memory {
     pub turns: Turns,
     /// What tasks need.
     pub demands: Demands,
+    /// What was seen of the queues.
+    pub looks: Looks,
     preempted_at: Option<Instant>,
 }
 
@@ -112,7 +115,7 @@ async fn pass(shared: &Arc<Shared>, memory: &mut Memory) -> Result<bool, Error> 
     };
     let claims: Vec<ClaimFor> = decided.values().filter_map(claim).collect();
     if claims.is_empty() {
-        return Ok(false);
+        return Ok(memory.looks.found_nothing());
     }
     let decided = Decided { by_task: decided, sessions, snapshot };
     let Sent { given, unsent } = {
@@ -131,7 +134,7 @@ async fn pass(shared: &Arc<Shared>, memory: &mut Memory) -> Result<bool, Error> 
         shared.changes.send_modify(|count| *count = count.wrapping_add(1));
     }
     // Nothing given: the sessions or the tasks are in other hands, and the next look shows it.
-    Ok(given > 0)
+    Ok(given > 0 || memory.looks.found_nothing())
 }
 
 /// The user of a queue, if there is a quota of either.
@@ -143,7 +146,7 @@ fn bounded(snapshot: &Snapshot, key: QueueKey) -> Option<UserName> {
 
 /// The queues, each as far as the next so many slots could need it, for the workers that take work.
 async fn look(shared: &Shared, memory: &mut Memory, slots: usize) -> Result<Snapshot, Error> {
-    let Contenders { users, mut queues } = shared.store.contenders().await?;
+    let Contenders { users, mut queues, .. } = memory.looks.contenders(shared).await?;
     memory.turns.seat(&users, &queues);
     let takers = shared.sessions.takers(shared.config.silence(), &BTreeSet::new());
     let workers: Vec<WorkerView> = takers.into_iter().map(|(view, _)| view).collect();
@@ -155,7 +158,7 @@ async fn look(shared: &Shared, memory: &mut Memory, slots: usize) -> Result<Snap
     let costs = workers.iter().any(|worker| worker.remaining_secs.is_some());
     let blocked = match blocked.is_empty() {
         true => BTreeMap::new(),
-        false => shared.store.fronts(&blocked, costs).await?,
+        false => shared.store.fronts(&blocked, memory.looks.marks(), costs).await?,
     };
     loop {
         let wanted = wanted(&users, &queues, &memory.turns, slots);
@@ -170,7 +173,8 @@ async fn look(shared: &Shared, memory: &mut Memory, slots: usize) -> Result<Snap
             }
             return Ok(Snapshot { workers, users, queues, demands, longest_secs });
         }
-        let mut fronts = shared.store.fronts(&fronts, costs).await?;
+        let mut fronts = shared.store.fronts(&fronts, memory.looks.marks(), costs).await?;
+        memory.looks.saw(&fronts);
         for (key, count) in wanted {
             if let Some(queue) = queues.iter_mut().find(|queue| queue.key == key) {
                 queue.ready = fronts.remove(&key).unwrap_or_default();
@@ -229,6 +233,7 @@ impl Decided {
             inputs: claim.inputs.iter().map(|(task, _)| *task).collect(),
             data: demand.and_then(|demand| demand.data.clone()),
             place,
+            queue: assignment.map(|given| given.queue),
             assign: v1::Assign {
                 device: device.map(|device| device.name.clone()).unwrap_or_default(),
                 memory_mib: place.memory_mib,

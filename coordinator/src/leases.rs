@@ -7,6 +7,7 @@ use std::time::Instant;
 use gauntlet_domain::{AttemptRef, WorkerId};
 use tonic::Status;
 
+use crate::pace::Pace;
 use crate::sessions::{Seen, Told};
 use crate::shared::Shared;
 use crate::store::{Error, Orphan};
@@ -15,12 +16,13 @@ use crate::store::{Error, Orphan};
 pub async fn run(shared: Arc<Shared>) {
     // At the start as after an outage, nobody may have been there to renew leases.
     let mut grace_due = true;
+    let mut pace = Pace::default();
     let mut last = Instant::now();
     loop {
         // A process that was stopped has missed what its workers said meanwhile.
         grace_due |= last.elapsed() > shared.config.lease_ttl / 2;
         last = Instant::now();
-        match shared.outage.note(pass(&shared, &mut grace_due).await) {
+        match shared.outage.note(pass(&shared, &mut grace_due, &mut pace).await) {
             Ok(()) => {}
             Err(error) if error.is_unavailable() => grace_due = true,
             Err(error) => drop(crate::status::logged(&error)),
@@ -32,24 +34,30 @@ pub async fn run(shared: Arc<Shared>) {
     }
 }
 
-async fn pass(shared: &Arc<Shared>, grace_due: &mut bool) -> Result<(), Error> {
+async fn pass(shared: &Arc<Shared>, grace_due: &mut bool, pace: &mut Pace) -> Result<(), Error> {
     if *grace_due {
         shared.store.grant_grace(shared.config.lease_ttl).await?;
         *grace_due = false;
     }
     let start = Instant::now();
     renew(shared).await?;
-    let expired = shared.store.expired_workers().await?;
+    let looks = pace.is_due(start, false);
+    let expired = if looks { shared.store.expired_workers().await? } else { Vec::new() };
     // A database that hung has let leases run out that we would have renewed.
     if start.elapsed() > shared.config.lease_ttl / 4 {
         *grace_due = true;
+        pace.looked(Instant::now(), start.elapsed());
         return Ok(());
     }
     for worker in expired {
         let transitions = shared.store.expire_worker(&worker).await?;
         shared.committed(&transitions);
     }
-    reconcile(shared).await
+    reconcile(shared, looks).await?;
+    if looks {
+        pace.looked(Instant::now(), start.elapsed());
+    }
+    Ok(())
 }
 
 async fn renew(shared: &Shared) -> Result<(), Error> {
@@ -64,16 +72,20 @@ async fn renew(shared: &Shared) -> Result<(), Error> {
     Ok(())
 }
 
-/// What another coordinator did to tasks and workers of our sessions, or what was lost between the database and us.
-async fn reconcile(shared: &Arc<Shared>) -> Result<(), Error> {
+/// What another coordinator did to tasks and workers of our sessions, or what was lost between the database and us: the latter only where all that is
+/// leased may be looked at.
+async fn reconcile(shared: &Arc<Shared>, looks: bool) -> Result<(), Error> {
     let seen = shared.sessions.seen();
     if seen.is_empty() {
         return Ok(());
     }
     stop_what_ended(shared, &seen).await?;
     follow_workers(shared, &seen).await?;
-    ask_back_what_is_paused(shared).await?;
-    take_back_what_never_left(shared).await
+    if looks {
+        ask_back_what_is_paused(shared).await?;
+        take_back_what_never_left(shared).await?;
+    }
+    Ok(())
 }
 
 async fn stop_what_ended(shared: &Arc<Shared>, seen: &[Seen]) -> Result<(), Error> {
@@ -120,13 +132,18 @@ async fn ask_back_what_is_paused(shared: &Shared) -> Result<(), Error> {
 
 /// A claim whose answer was lost on the way from the database, or whose session ended before it was sent.
 async fn take_back_what_never_left(shared: &Arc<Shared>) -> Result<(), Error> {
-    let orphans: Vec<Orphan> = {
-        let _claiming = shared.claiming.lock().await;
-        let leased = shared.store.leased_to(&shared.config.coordinator_id).await?;
-        let unknown =
-            |(orphan, session): &(Orphan, i64)| shared.sessions.lacks(&orphan.worker, *session, orphan.attempt);
-        leased.into_iter().filter(unknown).map(|(orphan, _)| orphan).collect()
+    let mut orphans = shared.store.leased_to(&shared.config.coordinator_id).await?;
+    let mut keep_unknown = || {
+        orphans.retain(|(orphan, session)| shared.sessions.lacks(&orphan.worker, *session, orphan.attempt));
+        orphans.is_empty()
     };
+    if keep_unknown() {
+        return Ok(());
+    }
+    // What was being claimed is known once nobody claims; that must not wait for the look above.
+    drop(shared.claiming.lock().await);
+    keep_unknown();
+    let orphans: Vec<Orphan> = orphans.into_iter().map(|(orphan, _)| orphan).collect();
     if orphans.is_empty() {
         return Ok(());
     }

@@ -3,7 +3,7 @@
 //! * `store`: the only SQL;
 //! * `services`: the gRPC services, thin;
 //! * `sessions`: the workers that are here, in memory;
-//! * `dispatch`: the scheduling loop; `leases`: the loop that looks after leases; `learning`: the one that learns what work takes; `removal`: the
+//! * `dispatch`: the scheduling loop; `looks`: how it looks at the queues; `leases`: the loop that looks after leases; `learning`: the one that learns what work takes; `removal`: the
 //!   one that removes what was deleted;
 //! * `status`: the one translation from errors to gRPC status.
 //!
@@ -18,7 +18,9 @@ mod dispatch;
 mod explain;
 mod learning;
 mod leases;
+mod looks;
 mod outage;
+mod pace;
 mod preempt;
 mod removal;
 mod reports;

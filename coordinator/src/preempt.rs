@@ -9,14 +9,14 @@ use gauntlet_domain::schedule::{
 
 use crate::dispatch::Memory;
 use crate::shared::Shared;
-use crate::store::{Contenders, Error, Front};
+use crate::store::{Contenders, Error, Front, Marks};
 
 /// Tasks of a preempting sweep that are looked at.
 const LOOK: usize = 64;
 
 /// Asks for as much as the preempting sweeps could start and may take, of what runs on the workers of this coordinator.
 pub async fn pass(shared: &Arc<Shared>, memory: &mut Memory) -> Result<(), Error> {
-    let Contenders { users, mut queues } = shared.store.contenders().await?;
+    let Contenders { users, mut queues, .. } = memory.looks.contenders(shared).await?;
     memory.turns.seat(&users, &queues);
     queues.retain(|queue| queue.preempts);
     if queues.is_empty() {
@@ -27,7 +27,7 @@ pub async fn pass(shared: &Arc<Shared>, memory: &mut Memory) -> Result<(), Error
     let demands = memory.demands.of(&keys, &kinds, shared.config.learning_interval, &shared.store).await?;
     // Those that are full too: they are what it is about.
     let workers = shared.sessions.views(shared.config.silence());
-    let queues = fronts(shared, queues, &demands, &workers).await?;
+    let queues = fronts(shared, queues, memory.looks.marks(), &demands, &workers).await?;
     if queues.is_empty() {
         return Ok(());
     }
@@ -46,6 +46,7 @@ pub async fn pass(shared: &Arc<Shared>, memory: &mut Memory) -> Result<(), Error
 async fn fronts(
     shared: &Shared,
     queues: Vec<QueueView>,
+    marks: &Marks,
     demands: &BTreeMap<DemandKey, Demand>,
     workers: &[WorkerView],
 ) -> Result<Vec<QueueView>, Error> {
@@ -56,7 +57,7 @@ async fn fronts(
         Front { queue: queue.key, demands: queue.demands.iter().copied().filter(fits).collect(), count: LOOK }
     };
     let wanted: Vec<Front> = queues.iter().map(front).collect();
-    let mut ready = shared.store.fronts(&wanted, false).await?;
+    let mut ready = shared.store.fronts(&wanted, marks, false).await?;
     let seen = queues.into_iter().filter_map(|queue| Some(QueueView { ready: ready.remove(&queue.key)?, ..queue }));
     Ok(seen.collect())
 }

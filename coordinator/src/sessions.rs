@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use gauntlet_domain::experiment::TaskSpec;
 use gauntlet_domain::forecast::DeviceKind;
-use gauntlet_domain::schedule::WorkerView;
+use gauntlet_domain::schedule::{QueueKey, WorkerView};
 use gauntlet_domain::{AttemptRef, Digest, TaskId, WorkerId};
 use gauntlet_proto::v1;
 use gauntlet_proto::v1::coordinator_message::Message;
@@ -175,6 +175,15 @@ impl Sessions {
             }
         }
         all
+    }
+
+    /// How many attempts of each queue run that these sessions took from it.
+    pub fn running_of_queues(&self) -> BTreeMap<QueueKey, u32> {
+        let mut counts = BTreeMap::new();
+        for queue in self.lock().values().flat_map(|it| it.running.values()).filter_map(|running| running.queue) {
+            *counts.entry(queue).or_default() += 1;
+        }
+        counts
     }
 
     /// An attempt is over; its slot is free. With a reason, its worker is told to stop it, unless this is a later session in which it never ran.

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
+use crate::looks::Ripe;
 use crate::outage::Outage;
 use crate::reports::Reports;
 use crate::sessions::Sessions;
@@ -30,6 +31,8 @@ pub struct Shared {
     pub outage: Outage,
     /// Wakes the scheduling loop.
     pub dispatch: Notify,
+    /// What became ready since the loop looked, where it asks for that.
+    pub ripe: Ripe,
     /// Wakes the loop that removes what was deleted.
     pub removal: Notify,
     /// Held from a claim until the sessions know of it, so that nobody takes a fresh lease for a forgotten one.
@@ -54,6 +57,7 @@ impl Shared {
             reports,
             outage: Outage::default(),
             dispatch: Notify::new(),
+            ripe: Ripe::default(),
             removal: Notify::new(),
             claiming: Mutex::new(()),
             times_left: TimesLeft::default(),
@@ -81,6 +85,7 @@ impl Shared {
                 self.wake_after(Duration::from_micros(wait.unsigned_abs()));
             }
         }
+        self.ripe.note(transitions.iter().filter(|it| it.after.state == TaskState::Ready).map(|it| it.task));
         if !transitions.is_empty() {
             self.changed();
         }

@@ -93,7 +93,7 @@ fn charge(request: v1::SubmitSweepRequest) -> Result<Charge, Error> {
 impl Sweeps {
     async fn before(&self, details: &TaskDetails) -> Result<Before, Error> {
         let tasks = self.noted(self.0.store.ahead_of(details.id, 1000).await)?;
-        let Contenders { users, queues } = self.noted(self.0.store.contenders().await)?;
+        let Contenders { users, queues, .. } = self.noted(self.0.store.contenders(None).await)?;
         let precedence = details.charged.as_ref().and_then(|sweep| precedence(&users, &queues, sweep.queue));
         Ok(Before { tasks, precedence: precedence.unwrap_or_default() })
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use gauntlet_domain::experiment::TaskSpec;
 use gauntlet_domain::forecast::DeviceKind;
-use gauntlet_domain::schedule::{DeviceUse, Place, WorkerTraits, WorkerView};
+use gauntlet_domain::schedule::{DeviceUse, Place, QueueKey, WorkerTraits, WorkerView};
 use gauntlet_domain::{AttemptNumber, AttemptRef, TaskId, WorkerId};
 use gauntlet_proto::v1::coordinator_message::Message;
 use gauntlet_proto::v1::{self, CoordinatorMessage};
@@ -84,11 +84,13 @@ pub(super) struct Running {
     pub(super) leaving: bool,
     /// What it takes of which device.
     place: Place,
+    /// The queue it was taken from, if this session took it.
+    pub(super) queue: Option<QueueKey>,
 }
 
 impl Running {
-    const fn new(attempt: AttemptNumber, spec: Option<Arc<TaskSpec>>, place: Place) -> Self {
-        Self { attempt, progress: None, spec, ending: false, leaving: false, place }
+    const fn new(attempt: AttemptNumber, spec: Option<Arc<TaskSpec>>, place: Place, queue: Option<QueueKey>) -> Self {
+        Self { attempt, progress: None, spec, ending: false, leaving: false, place, queue }
     }
 }
 
@@ -105,6 +107,8 @@ pub struct Given {
     pub data: Option<Arc<str>>,
     /// Where on the worker it runs.
     pub place: Place,
+    /// The queue it was taken from.
+    pub queue: Option<QueueKey>,
     /// What the worker is told.
     pub assign: v1::Assign,
 }
@@ -155,7 +159,7 @@ impl Session {
         holds: impl IntoIterator<Item = TaskId>,
     ) -> Self {
         let place = |attempt: &AttemptRef| places.get(attempt).copied().unwrap_or_default();
-        let runs = |attempt: &AttemptRef| (attempt.task, Running::new(attempt.attempt, None, place(attempt)));
+        let runs = |attempt: &AttemptRef| (attempt.task, Running::new(attempt.attempt, None, place(attempt), None));
         self.running = running.iter().map(runs).collect();
         self.holds = holds.into_iter().collect();
         self
@@ -218,10 +222,10 @@ impl Session {
 
     /// Notes an attempt and sends it off. False if it could not be sent.
     pub(super) fn assign(&mut self, given: Given) -> bool {
-        let Given { attempt, spec, inputs, data, place, assign } = given;
+        let Given { attempt, spec, inputs, data, place, queue, assign } = given;
         let sent = self.send(Message::Assign(assign));
         if sent {
-            self.running.insert(attempt.task, Running::new(attempt.attempt, spec, place));
+            self.running.insert(attempt.task, Running::new(attempt.attempt, spec, place, queue));
             self.holds.extend(inputs);
             self.remember(data);
         }

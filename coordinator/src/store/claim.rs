@@ -77,11 +77,12 @@ impl Store {
         let (tasks, workers): (Vec<TaskId>, Vec<&str>) =
             claims.iter().map(|claim| (claim.task, claim.worker.as_str())).unzip();
         let queues: Vec<Option<i32>> = claims.iter().map(|claim| claim.queue.map(|queue| queue.0)).collect();
+        // Written so that the index of what is ready cannot serve: whoever counted while nothing was ready takes it for empty, and would read all of it.
         let rows = sqlx::query!(
             r#"with free as (
                 select t.ctid, n.worker_id
                 from unnest($1::bytea[], $2::text[], $3::integer[]) as n (task_id, worker_id, queue_key) join tasks t using (task_id)
-                where t.state = 'ready' and t.not_before <= now() and t.queue_key = coalesce(n.queue_key, t.queue_key)
+                where t.state::text = 'ready' and t.not_before <= now() and t.queue_key = coalesce(n.queue_key, t.queue_key)
                     and not exists (select from sweeps s where s.queue_key = t.queue_key and s.paused_at is not null)
                 for no key update of t skip locked
             ), leased as (

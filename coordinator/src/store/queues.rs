@@ -1,117 +1,58 @@
-//! Who waits for slots, with what.
+//! What waits in the queues and what runs of them.
 
 use std::collections::BTreeMap;
 
-use gauntlet_domain::schedule::{DemandKey, QueueKey, QueueView, ReadyTask, Requirements, UserView};
+use gauntlet_domain::schedule::{DemandKey, QueueKey, ReadyTask, Requirements};
 use gauntlet_domain::share::UserName;
 use gauntlet_domain::task::Timestamp;
 use gauntlet_domain::{AttemptRef, TaskId};
 
 use super::claim::attempt_column;
-use super::rows::{attempt, corrupt, task_id, task_ids, timestamp, unsigned};
+use super::rows::{attempt, bytes, corrupt, task_id, task_ids, timestamp, unsigned};
 use super::work::Work;
-use super::{Error, Store, quotas, users};
-
-/// All who want slots, with what they have; the fronts of their queues are not looked at yet.
-#[derive(Debug, Default)]
-pub struct Contenders {
-    /// Users of whom something runs or is ready.
-    pub users: Vec<UserView>,
-    /// Queues in which something is ready.
-    pub queues: Vec<QueueView>,
-}
+use super::{Error, Mark, Marks, Store};
 
 impl Store {
-    /// The queues in which something is ready and whose sweep is not paused. It costs a look at the index for each of them, and one at each lease: neither backlog nor history
-    /// make it slower.
+    /// The fronts of these queues: at most so many tasks of each that may be leased now, the longest chains first. With their costs if asked. Where
+    /// there is a mark, nothing that stands before it.
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn contenders(&self) -> Result<Contenders, Error> {
-        let rows = sqlx::query!(
-            r#"with recursive waiting as (
-                (select queue_key, demand_key from tasks where state = 'ready' order by queue_key, demand_key limit 1)
-                union all
-                select next.queue_key, next.demand_key
-                from waiting cross join lateral (
-                    select t.queue_key, t.demand_key from tasks t
-                    where t.state = 'ready' and (t.queue_key, t.demand_key) > (waiting.queue_key, waiting.demand_key)
-                    order by t.queue_key, t.demand_key
-                    limit 1
-                ) as next
-            ), queues as (
-                select queue_key, array_agg(demand_key) as demands from waiting group by queue_key
-            ), running as (
-                select queue_key, count(*) as tasks from tasks where state = 'leased' group by queue_key
-            )
-            select queue_key as "queue_key!", queues.demands as "demands?: Vec<i32>", s.paused_at is not null as "paused!",
-                coalesce(running.tasks, 0) as "running!",
-                coalesce(s.user_name, 'anonymous') as "user_name!", coalesce(s.weight, 1) as "weight!", coalesce(s.priority, 0) as "priority!",
-                s.max_concurrent as "max_concurrent?", s.required_labels as "required_labels?", s.memory_mib as "memory_mib?",
-                coalesce(s.preempts, false) as "preempts!", coalesce(u.weight, 1) as "user_weight!",
-                u.max_concurrent as "user_max_concurrent?"
-            from queues
-            full join running using (queue_key)
-            left join sweeps s using (queue_key)
-            left join users u on u.user_name = coalesce(s.user_name, 'anonymous')
-            order by queue_key"#
-        );
-        let mut contenders = Contenders::default();
-        let mut users: BTreeMap<UserName, UserView> = BTreeMap::new();
-        for row in rows.fetch_all(&self.pool).await? {
-            let user: UserName = row.user_name.parse().map_err(corrupt)?;
-            let tasks: u32 = unsigned(row.running)?;
-            match users.get_mut(&user) {
-                Some(user) => user.running += tasks,
-                None => {
-                    let (weight, quota) = (users::weight(row.user_weight)?, quotas::quota(row.user_max_concurrent)?);
-                    users.insert(user.clone(), UserView { name: user.clone(), weight, quota, running: tasks });
-                }
-            }
-            if let Some(demands) = row.demands.filter(|_| !row.paused) {
-                contenders.queues.push(QueueView {
-                    key: QueueKey(row.queue_key),
-                    user,
-                    priority: row.priority,
-                    weight: users::weight(row.weight)?,
-                    quota: quotas::quota(row.max_concurrent)?,
-                    running: tasks,
-                    preempts: row.preempts,
-                    requires: requirements(row.required_labels, row.memory_mib)?,
-                    demands: demands.into_iter().map(DemandKey).collect(),
-                    ready: Vec::new(),
-                    more: true,
-                });
-            }
-        }
-        contenders.users = users.into_values().collect();
-        Ok(contenders)
-    }
-
-    /// The fronts of these queues: at most so many tasks of each that may be leased now, the longest chains first. With their costs if asked.
-    ///
-    /// # Errors
-    /// The database is unavailable.
-    pub async fn fronts(&self, wanted: &[Front], costs: bool) -> Result<BTreeMap<QueueKey, Vec<ReadyTask>>, Error> {
+    pub async fn fronts(
+        &self,
+        wanted: &[Front],
+        marks: &Marks,
+        costs: bool,
+    ) -> Result<BTreeMap<QueueKey, Vec<ReadyTask>>, Error> {
         let each = || wanted.iter().flat_map(|front| front.demands.iter().map(move |demand| (front, *demand)));
         let keys: Vec<i32> = each().map(|(front, _)| front.queue.0).collect();
         let demands: Vec<i32> = each().map(|(_, demand)| demand.0).collect();
         let counts: Vec<i64> = each().map(|(front, _)| i64::try_from(front.count).unwrap_or(i64::MAX)).collect();
+        // Without a mark: before all.
+        let mark = |(front, demand): (&Front, DemandKey)| marks.get(&(front.queue, demand));
+        let from = |mark: Option<&Mark>| {
+            mark.map_or((f64::INFINITY, Vec::new()), |it| (it.critical_path_cost, bytes(it.task)))
+        };
+        let (ranks, firsts): (Vec<f64>, Vec<Vec<u8>>) = each().map(|it| from(mark(it))).unzip();
         let rows = sqlx::query!(
             r#"select n.queue_key as "queue_key!", n.demand_key as "demand_key!", f.task_id as "task_id!: Vec<u8>",
                 f.critical_path_cost as "rank!", coalesce(s.cost, 0) as "cost!",
                 array(select i.input_task_id::bytea from task_inputs i where i.task_id = f.task_id) as "inputs!: Vec<Vec<u8>>"
-            from unnest($1::integer[], $2::integer[], $3::bigint[]) as n (queue_key, demand_key, count)
+            from unnest($1::integer[], $2::integer[], $3::bigint[], $4::double precision[], $5::bytea[])
+                as n (queue_key, demand_key, count, from_cost, from_id)
             cross join lateral (
                 select t.task_id, t.critical_path_cost from tasks t
                 where t.state = 'ready' and t.queue_key = n.queue_key and t.demand_key = n.demand_key and t.not_before <= now()
-                order by t.critical_path_cost desc, t.task_id
+                    and (-t.critical_path_cost, t.task_id) >= (-n.from_cost, n.from_id)
+                order by -t.critical_path_cost, t.task_id
                 limit n.count
             ) as f
-            left join task_specs s on $4 and s.task_id = f.task_id"#,
+            left join task_specs s on $6 and s.task_id = f.task_id"#,
             &keys,
             &demands,
             &counts,
+            &ranks,
+            &firsts,
             costs
         );
         let mut fronts: BTreeMap<QueueKey, Vec<ReadyTask>> = BTreeMap::new();

@@ -2,12 +2,13 @@
 
 mod batches;
 mod counting;
+mod looking;
 
 use gauntlet_domain::plan::{Plan, PlannedTask};
 use gauntlet_domain::schedule::{QueueView, ReadyTask};
 use gauntlet_domain::statistics::{mean_and_deviation, wilson_interval};
 use gauntlet_domain::task::{FailureCounts, Lease, RetryPolicy, Task, TaskState, Timestamp};
-use gauntlet_domain::{AttemptNumber, AttemptRef, WorkerId, catalogue, plan, sweep};
+use gauntlet_domain::{AttemptNumber, AttemptRef, TaskId, WorkerId, catalogue, plan, sweep};
 use gauntlet_postgres::testing::TestDatabase;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -79,10 +80,10 @@ fn sweep_under(seeds: std::ops::Range<u64>, eps: &[&str], more: &str) -> Plan {
 
 /// The fronts of all queues, one after the other.
 pub async fn ready(store: &Store, limit: usize) -> Vec<ReadyTask> {
-    let queues = store.contenders().await.unwrap().queues;
+    let queues = store.contenders(None).await.unwrap().queues;
     let front = |queue: QueueView| super::Front { queue: queue.key, demands: queue.demands, count: limit };
     let wanted: Vec<_> = queues.into_iter().map(front).collect();
-    store.fronts(&wanted, false).await.unwrap().into_values().flatten().take(limit).collect()
+    store.fronts(&wanted, &Marks::new(), false).await.unwrap().into_values().flatten().take(limit).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
