@@ -40,7 +40,7 @@ fn plan(analyses: &str) -> Plan {
 }
 
 fn spec<'a>(plan: &'a Plan, cell: &AnalysisCell) -> &'a AnalysisSpec {
-    let task = plan.tasks.iter().find(|task| task.id == cell.task).unwrap();
+    let task = plan.tasks.iter().find(|task| task.id == cell.task).expect("its task is planned");
     assert_eq!(task.kind, TaskKind::Analyze);
     match &task.spec {
         TaskSpec::Analyze(spec) => spec,

@@ -36,13 +36,28 @@ pub(super) fn check(content: &Content, spec: impl FnOnce() -> Spec) -> Result<()
         }
         (Content::Checkpoint(_), TaskSpec::Attack(_)) => Ok(()),
         (_, TaskSpec::Train(_)) if wants_training => Ok(()),
-        (_, TaskSpec::Train(_)) => Err("outcomes or numbers came for a task that trains".to_owned()),
-        (_, TaskSpec::Attack(_)) => {
-            Err("the report of a training or an analysis came for a task that attacks".to_owned())
-        }
-        (_, TaskSpec::Analyze(_)) => {
-            Err("the report of a training or an attack came for a task that analyzes".to_owned())
-        }
+        (content, spec) => Err(format!("{} came for a task that {}", what(content), does(spec))),
+    }
+}
+
+const fn what(content: &Content) -> &'static str {
+    match content {
+        Content::Attacked(_) => "outcomes",
+        Content::Analyzed(_) => "the numbers of an analysis",
+        Content::Epoch(_)
+        | Content::Checkpoint(_)
+        | Content::Trained(_)
+        | Content::Failed(_)
+        | Content::HandedBack(_)
+        | Content::Nonsense(_) => "the report of a training",
+    }
+}
+
+const fn does(spec: &TaskSpec) -> &'static str {
+    match spec {
+        TaskSpec::Train(_) => "trains",
+        TaskSpec::Attack(_) => "attacks",
+        TaskSpec::Analyze(_) => "analyzes",
     }
 }
 
