@@ -28,6 +28,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         classes: classes.len() as u32,
         image: ImageShape { channels: 3, height: SIDE, width: SIDE },
         fit: Fit::Crop { resize: RESIZE },
+        frequencies: None,
     };
     let places = Places { files: [(facts.digest, root.into())].into(), ..Places::default() };
     let folder = Arc::new(ImageFolder::open(&spec, &places, threads)?);

@@ -129,6 +129,7 @@ fn glyphs_with_their_defaults_written_out_are_the_same_glyphs() {
         "keep_classes",
         "train_examples_per_class",
         "test_examples_per_class",
+        "frequencies",
         "cue",
     ];
     let long = format!("{DATASET}\n{}", written_out(glyphs, &others));

@@ -1,4 +1,4 @@
-//! Subsets of data sets, and planted cues.
+//! Subsets of data sets, planted cues, and frequencies that are taken away.
 
 #![allow(clippy::unwrap_used, reason = "a test may stop at once, and so may its helpers")]
 
@@ -6,7 +6,9 @@ mod common;
 
 use common::{parse_mistakes, plan_mistakes, planned, with_file};
 use gauntlet_domain::catalogue::pinned_facts;
-use gauntlet_domain::experiment::{CuePairing, DatasetSource, DatasetSpec, GlyphCue, Subset, TaskSpec};
+use gauntlet_domain::experiment::{
+    CuePairing, DatasetSource, DatasetSpec, FrequencyBand, GlyphCue, Pass, Subset, TaskSpec,
+};
 use gauntlet_domain::sweep::{Facts, FileContent, FolderClass};
 
 /// A grid of one training and one attack on this data set.
@@ -137,4 +139,30 @@ fn impossible_cues_are_mistakes_with_a_place() {
     .map(|cue| mistakes(&format!("name = \"glyphs\"\ncue = {cue}")));
     insta::assert_snapshot!(said.join("\n"));
     insta::assert_snapshot!(mistakes("name = \"fashion-mnist\"\ncue = { amplitude = \"1/255\" }"));
+}
+
+#[test]
+fn frequencies_are_kept_in_both_splits_and_make_another_data_set() {
+    let [whole, _] = splits("name = \"glyphs\"");
+    assert!(!serde_json::to_string(&whole).unwrap().contains("frequencies"), "identities of older sweeps would change");
+    for (keep, pass) in [("low", Pass::Low), ("high", Pass::High)] {
+        let parts = splits(&format!("name = \"glyphs\"\nfrequencies = {{ keep = \"{keep}\", radius = 8 }}"));
+        let band = Some(FrequencyBand { keep: pass, radius: 8.0 });
+        assert_eq!(parts.each_ref().map(|split| split.frequencies), [band; 2]);
+        assert_ne!(parts[0].short_digest(), whole.short_digest());
+        assert_eq!(DatasetSpec { frequencies: None, ..parts[0].clone() }, whole);
+    }
+}
+
+#[test]
+fn frequencies_that_cannot_be_kept_are_mistakes_with_a_place() {
+    let said = [
+        "8",
+        "{ keep = \"low\" }",
+        "{ radius = 8 }",
+        "{ keep = \"middle\", radius = 8 }",
+        "{ keep = \"low\", radius = -1 }",
+    ]
+    .map(|frequencies| mistakes(&format!("name = \"glyphs\"\nfrequencies = {frequencies}")));
+    insta::assert_snapshot!(said.join("\n"));
 }

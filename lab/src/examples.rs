@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use gauntlet_data::{ImageFolder, Images, Loader, Places, View, Wanted};
-use gauntlet_domain::experiment::{DatasetSource, DatasetSpec, ImageShape};
+use gauntlet_domain::experiment::{DatasetSource, DatasetSpec, FrequencyBand, ImageShape};
 use tch::{Device, Kind, Tensor};
 
+use crate::analyses::frequency::band_pass;
 use crate::error::LabError;
 
 /// Fitted images of a folder stay in memory if they take no more than this.
@@ -17,6 +18,8 @@ pub struct Examples {
     pixels: Pixels,
     /// i64 \[N\], on the device.
     labels: Tensor,
+    /// What is left of the images' frequencies; all if none.
+    frequencies: Option<FrequencyBand>,
 }
 
 /// Where the pixels are.
@@ -52,13 +55,13 @@ impl Examples {
     /// Like [`load`](Self::load).
     pub fn load_within(budget: u64, spec: &DatasetSpec, places: &Places, device: Device) -> Result<Self, LabError> {
         if !matches!(spec.source, DatasetSource::Folder { .. }) {
-            return Self::from_images(&gauntlet_data::load(spec, places)?, spec.classes, device);
+            return Self::in_memory(&gauntlet_data::load(spec, places)?, spec, device);
         }
         let folder = ImageFolder::open(spec, places, threads())?;
         if folder.fitted_bytes() <= budget {
-            return Self::from_images(&folder.load(threads())?, spec.classes, device);
+            return Self::in_memory(&folder.load(threads())?, spec, device);
         }
-        Self::from_folder(folder, device)
+        Self::from_folder(folder, spec, device)
     }
 
     /// A split of image files of which every epoch sees other parts.
@@ -66,13 +69,17 @@ impl Examples {
     /// # Errors
     /// Files that are missing or not what the spec says; a data set of another format.
     pub fn originals(spec: &DatasetSpec, places: &Places, device: Device) -> Result<Self, LabError> {
-        Self::from_folder(ImageFolder::open(spec, places, threads())?, device)
+        Self::from_folder(ImageFolder::open(spec, places, threads())?, spec, device)
     }
 
-    fn from_folder(folder: ImageFolder, device: Device) -> Result<Self, LabError> {
+    fn in_memory(images: &Images, spec: &DatasetSpec, device: Device) -> Result<Self, LabError> {
+        Ok(Self { frequencies: spec.frequencies, ..Self::from_images(images, spec.classes, device)? })
+    }
+
+    fn from_folder(folder: ImageFolder, spec: &DatasetSpec, device: Device) -> Result<Self, LabError> {
         let labels: Vec<i64> = folder.labels().map(i64::from).collect();
         let labels = Tensor::f_from_slice(&labels)?.f_to_device(device)?;
-        Ok(Self { pixels: Pixels::Files(Arc::new(folder)), labels })
+        Ok(Self { pixels: Pixels::Files(Arc::new(folder)), labels, frequencies: spec.frequencies })
     }
 
     /// Brings images to the device.
@@ -94,7 +101,8 @@ impl Examples {
         }
         let pixels = bytes(&images.pixels, count, shape)?.f_to_device(device)?;
         let labels: Vec<i64> = images.labels.iter().copied().map(i64::from).collect();
-        Ok(Self { pixels: Pixels::Memory(pixels), labels: Tensor::f_from_slice(&labels)?.f_to_device(device)? })
+        let labels = Tensor::f_from_slice(&labels)?.f_to_device(device)?;
+        Ok(Self { pixels: Pixels::Memory(pixels), labels, frequencies: None })
     }
 
     /// Number of examples.
@@ -140,7 +148,7 @@ impl Examples {
         let on_device = Tensor::f_from_slice(indices)?.f_to_device(self.labels.device())?;
         let labels = self.labels.f_index_select(0, &on_device)?;
         let pixels = match &self.pixels {
-            Pixels::Memory(pixels) => to_unit_interval(&pixels.f_index_select(0, &on_device)?)?,
+            Pixels::Memory(pixels) => self.shown(&pixels.f_index_select(0, &on_device)?)?,
             Pixels::Files(folder) => {
                 let mut loader = Loader::new(Arc::clone(folder), threads());
                 let wanted = |index: &i64| Wanted { example: *index as usize, view: View::default() };
@@ -159,7 +167,7 @@ impl Examples {
         match &self.pixels {
             Pixels::Memory(pixels) => {
                 let (first, count) = (first as i64, count as i64);
-                let pixels = to_unit_interval(&pixels.f_narrow(0, first, count)?)?;
+                let pixels = self.shown(&pixels.f_narrow(0, first, count)?)?;
                 Ok(Batch { pixels, labels: self.labels.f_narrow(0, first, count)? })
             }
             Pixels::Files(_) => self.select(&(first as i64..(first + count) as i64).collect::<Vec<i64>>()),
@@ -170,7 +178,16 @@ impl Examples {
     pub(crate) fn take(&self, loader: &mut Loader, folder: &ImageFolder, count: usize) -> Result<Tensor, LabError> {
         let pixels = loader.take().ok_or_else(|| LabError::Defect("no batch was asked for".to_owned()))??;
         let pixels = bytes(&pixels, count, folder.shape())?.f_to_device(self.labels.device())?;
-        Ok(to_unit_interval(&pixels)?)
+        self.shown(&pixels)
+    }
+
+    /// Images of the data set as a model takes them, f32 \[n,C,H,W\] in [0,1], from u8.
+    fn shown(&self, bytes: &Tensor) -> Result<Tensor, LabError> {
+        let pixels = bytes.f_to_kind(Kind::Float)?.f_div_scalar(255.0)?;
+        match self.frequencies {
+            None => Ok(pixels),
+            Some(band) => band_pass(&pixels, band),
+        }
     }
 
     /// The labels of these examples, i64 \[n\] on the device.
@@ -189,8 +206,4 @@ pub(crate) fn threads() -> usize {
 fn bytes(pixels: &[u8], count: usize, shape: ImageShape) -> tch::Result<Tensor> {
     let size = [count as i64, shape.channels.into(), shape.height.into(), shape.width.into()];
     Tensor::f_from_data_size(pixels, &size, Kind::Uint8)
-}
-
-fn to_unit_interval(bytes: &Tensor) -> tch::Result<Tensor> {
-    bytes.f_to_kind(Kind::Float)?.f_div_scalar(255.0)
 }

@@ -99,6 +99,7 @@ fn crafted_on() -> Box<DatasetSpec> {
         classes: 3,
         image: ImageShape { channels: 1, height: 32, width: 32 },
         fit: Fit::Pad,
+        frequencies: None,
     })
 }
 

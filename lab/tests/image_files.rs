@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 
 use gauntlet_data::{Places, inspect};
 use gauntlet_domain::experiment::{
-    AttackConfig, AttackMethod, Augmentation, Backbone, DatasetSource, DatasetSpec, Fit, ImageShape, Length, Norm,
-    Objective, RandomCrop, Subset,
+    AttackConfig, AttackMethod, Augmentation, Backbone, DatasetSource, DatasetSpec, Fit, FrequencyBand, ImageShape,
+    Length, Norm, Objective, Pass, RandomCrop, Subset,
 };
 use gauntlet_domain::sweep::FileRole;
+use gauntlet_lab::analyses::frequency::{high_pass, low_pass};
 use gauntlet_lab::attacks::{Aids, Evaluation, evaluate};
 use gauntlet_lab::{Examples, Inputs, Lab, Settings, TaskOutput};
 use support::{Bench, Notes, floats, formula_model, squares};
@@ -42,6 +43,7 @@ fn folder(root: &Path) -> (DatasetSpec, Places) {
         classes: 3,
         image: ImageShape { channels: 1, height: 32, width: 32 },
         fit: Fit::Crop { resize: 36 },
+        frequencies: None,
     };
     (spec, Places { files: BTreeMap::from([(manifest, root.to_owned())]), data_dir: PathBuf::new() })
 }
@@ -140,4 +142,25 @@ fn a_damaged_file_stops_the_training_with_its_name() {
     let every: Vec<i64> = (0..COUNT as i64).collect();
     let said = examples.select(&every).unwrap_err().to_string();
     assert!(said.contains("class-1/1.png"), "{said}");
+}
+
+#[test]
+fn a_data_set_of_some_frequencies_shows_these_alone_in_memory_and_from_files() {
+    let root = tempfile::tempdir().unwrap();
+    let (whole, places) = folder(root.path());
+    let all = Examples::load(&whole, &places, Device::Cpu).unwrap();
+    for (keep, part) in [(Pass::Low, low_pass as fn(&_, _) -> _), (Pass::High, high_pass)] {
+        let spec = DatasetSpec { frequencies: Some(FrequencyBand { keep, radius: 3.0 }), ..whole.clone() };
+        let originals = Examples::originals(&spec, &places, Device::Cpu).unwrap();
+        for budget in [0, u64::MAX] {
+            let examples = Examples::load_within(budget, &spec, &places, Device::Cpu).unwrap();
+            let expected = part(&all.range(5, 20).unwrap().pixels, 3.0).unwrap();
+            assert_eq!(floats(&examples.range(5, 20).unwrap().pixels), floats(&expected));
+            let expected = part(&all.select(&[40, 3, 3]).unwrap().pixels, 3.0).unwrap();
+            let found = examples.select(&[40, 3, 3]).unwrap();
+            assert_eq!(floats(&found.pixels), floats(&expected));
+            assert_eq!(floats(&originals.select(&[40, 3, 3]).unwrap().pixels), floats(&expected));
+            assert_ne!(floats(&found.pixels), floats(&all.select(&[40, 3, 3]).unwrap().pixels));
+        }
+    }
 }

@@ -56,6 +56,7 @@ fn attacks() -> Vec<AttackConfig> {
         classes: 3,
         image: ImageShape { channels: 1, height: 32, width: 32 },
         fit: Fit::Pad,
+        frequencies: None,
     };
     let uap = AttackMethod::Uap {
         crafted_on: Box::new(crafted_on),

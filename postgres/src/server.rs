@@ -134,9 +134,11 @@ fn arguments(layout: &Layout, durability: Durability) -> Vec<OsString> {
             "fsync=on",
             "synchronous_commit=on",
             "full_page_writes=on",
-            // Taken as it is needed. A queue that is read and written all over writes pages whole after each checkpoint: there should be few.
-            "shared_buffers=256MB",
-            "max_wal_size=4GB",
+            // Taken as it is needed. The keys of tasks are digests, so that the queue is read and written all over: with less, a task of a history of
+            // millions waits for pages.
+            "shared_buffers=1GB",
+            // After a checkpoint each page is written whole, so there should be few. Twenty thousand tasks a second write 60 MB/s.
+            "max_wal_size=8GB",
             "checkpoint_timeout=15min",
             // Dead rows of the queue pile up in seconds.
             "autovacuum_naptime=15s",

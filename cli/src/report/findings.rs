@@ -1,6 +1,6 @@
 //! What the sweep says of the claims.
 
-use gauntlet_domain::claims::{Basis, Claim, Comparison, Measure, Outcome, RULE, Verdict, claims};
+use gauntlet_domain::claims::{Basis, Claim, Comparison, Measure, Outcome, RULE, Side, Verdict, claims};
 use maud::{Markup, html};
 
 use super::Report;
@@ -29,7 +29,7 @@ pub fn section(report: &Report) -> Markup {
         section aria-labelledby="findings" {
             h2 id="findings" { "Findings" }
             @if let Ok(source) = &report.source {
-                @let found = claims(source, &report.evaluations);
+                @let found = claims(source, &report.evaluations, &report.analyses);
                 p { "The claims are those of " cite { "ImageNet Pre-training also Transfers Non-Robustness" } " (arXiv 2106.10989); the verdicts are of this sweep alone." }
                 (overview(&found))
                 p.note { strong { "How a verdict is found. " } (RULE) }
@@ -102,8 +102,13 @@ fn cells(comparison: &Comparison) -> Vec<String> {
         Measure::Aai | Measure::DeclineRatio => {
             format!("{} against {} ({})", first.attack, second.attack, comparison.norm)
         }
+        Measure::Cka => "none (similarity)".to_owned(),
     };
-    let eps = if comparison.measure == Measure::Aoi { "–" } else { &comparison.eps };
+    let eps = if matches!(comparison.measure, Measure::Aoi | Measure::Cka) { "–" } else { &comparison.eps };
+    let model = |side: &Side| match comparison.measure {
+        Measure::Aoi | Measure::Aai | Measure::DeclineRatio => format!("{} · {}", side.init, side.recipe),
+        Measure::Cka => format!("{} · {} and {}", side.init, side.recipe, side.attack),
+    };
     let interval =
         format!("{} ({} to {})", points(difference.estimate), points(difference.low), points(difference.high));
     vec![
@@ -111,8 +116,8 @@ fn cells(comparison: &Comparison) -> Vec<String> {
         comparison.backbone.clone(),
         attack,
         eps.to_owned(),
-        format!("{} · {}", first.init, first.recipe),
-        format!("{} · {}", second.init, second.recipe),
+        model(first),
+        model(second),
         percent(comparison.shares[0]),
         percent(comparison.shares[1]),
         interval,
@@ -128,7 +133,7 @@ fn basis(basis: Basis, measure: Measure) -> String {
         Basis::Examples { examples, only_first, only_second } => {
             let (which, alone) = match measure {
                 Measure::DeclineRatio => (" that both get right", "fall in"),
-                Measure::Aoi | Measure::Aai => ("", "right in"),
+                Measure::Aoi | Measure::Aai | Measure::Cka => ("", "right in"),
             };
             format!(
                 "{examples} examples{which}, one seed: {only_first} {alone} this alone, {only_second} in the other alone (exact McNemar)"

@@ -7,6 +7,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+use gauntlet_domain::analyses::AnalysisRow;
 use gauntlet_domain::claims::Evaluation;
 use gauntlet_domain::masking::MaskingWarning;
 use gauntlet_domain::results::{ResultRow, SkippedRow, summarize};
@@ -33,6 +34,8 @@ pub struct Report {
     pub evaluations: Vec<Evaluation>,
     /// The cells that an earlier attack made pointless.
     pub skipped: Vec<SkippedRow>,
+    /// What the analyses came to.
+    pub analyses: Vec<AnalysisRow>,
     /// What speaks for masked gradients.
     pub warnings: Vec<MaskingWarning>,
     /// When it was asked for, for people.

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may stop at once")]
 
+use gauntlet_domain::analyses::AnalysisRow;
 use gauntlet_domain::claims::Evaluation;
 use gauntlet_domain::results::ResultRow;
 use gauntlet_domain::statistics::wilson_interval;
@@ -99,9 +100,43 @@ fn report() -> Report {
         source: Ok(parse(SWEEP).unwrap()),
         evaluations: evaluations(),
         skipped: Vec::new(),
+        analyses: Vec::new(),
         warnings: Vec::new(),
         made_at: "2026-01-02 03:04 UTC".to_owned(),
     }
+}
+
+/// How alike layers are, and accuracy by radius.
+fn analyses() -> Vec<AnalysisRow> {
+    let row = |init: &str, seed, analysis: &str, (measure, layer): (&str, &str), x, value| AnalysisRow {
+        sweep: "small-1a2b3c4d".to_owned(),
+        dataset: "glyphs".to_owned(),
+        backbone: "resnet18-w16".to_owned(),
+        init: init.to_owned(),
+        recipe: "standard".to_owned(),
+        seed,
+        analysis: analysis.to_owned(),
+        method: "similarity".to_owned(),
+        against: "start".to_owned(),
+        examples: 500,
+        measure: measure.to_owned(),
+        layer: layer.to_owned(),
+        x,
+        value,
+    };
+    let mut rows = Vec::new();
+    for (init, shared) in [("scratch", 0.2), ("pretrained", 0.8)] {
+        for seed in 0..2 {
+            let value = shared + 0.1 * seed as f64;
+            for layer in ["layer1", "layer2", "logits"] {
+                rows.push(row(init, seed, "to-the-start", ("cka", layer), None, value));
+            }
+            rows.push(row(init, seed, "bands", ("low-pass-accuracy", ""), Some(2.0), value));
+            rows.push(row(init, seed, "bands", ("low-pass-accuracy", ""), Some(16.0), value / 2.0));
+            rows.push(row(init, seed, "bands", ("null", ""), None, value));
+        }
+    }
+    rows
 }
 
 /// The part of the page that people read; it is XML as well as HTML.
@@ -230,4 +265,17 @@ fn without_the_sweep_file_claims_are_said_not_to_be_tested() {
     let text = text_of(&page(&unknown).unwrap());
     assert!(text.contains("The sweep file is not known.") && text.contains("No claim was tested"), "{text}");
     assert!(text.contains("Twins are not joined"), "{text}");
+}
+
+#[test]
+fn analyses_are_drawn_along_the_layers_or_their_own_axis() {
+    let analysed = Report { analyses: analyses(), ..report() };
+    let html = page(&analysed).unwrap();
+    let document = Document::parse(main_of(&html)).unwrap();
+    let figures = document.descendants().filter(|node| node.has_tag_name("figure")).count();
+    assert_eq!(figures, 3 + 2, "one panel of layers, one of radii");
+    assert!(["layer1", "layer2", "logits"].iter().all(|layer| html.contains(&format!("\n{layer}\n</text>"))), "{html}");
+    let text = text_of(&html);
+    let analyses = &text[text.find("Analyses").unwrap()..];
+    insta::assert_snapshot!(analyses);
 }

@@ -14,7 +14,7 @@ mod proxy;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use cluster::{Cluster, Left};
@@ -41,14 +41,38 @@ fn setting<T: std::str::FromStr>(variable: &str, usual: T) -> T {
     }
 }
 
-/// Results and outcomes of the sweep where nothing goes wrong.
-fn undisturbed(sweep: &Path) -> (String, String) {
+/// Asked beside the attacks of whichever sweep.
+const ANALYSES: &str = r#"
+[[analysis]]
+name = "likeness"
+method = "similarity"
+against = "start"
+
+[[analysis]]
+name = "bands"
+method = "frequency"
+radii = [2, 8]
+"#;
+
+/// What analyses came to, to the bit.
+const VALUES: &str = "select * from (select dataset, init, recipe, seed, analysis, against, examples, measure, layer, x, value from analyses) as a \
+                      order by 1, 2, 3, 4, 5, 6, 8, 9, 10";
+
+/// The sweep with analyses.
+fn with_analyses(sweep: &Path, folder: &Path) -> PathBuf {
+    let path = folder.join("storm.toml");
+    fs::write(&path, fs::read_to_string(sweep).unwrap() + ANALYSES).unwrap();
+    path
+}
+
+/// Results, outcomes and values of analyses of the sweep where nothing goes wrong.
+fn undisturbed(sweep: &Path) -> (String, String, String) {
     let folder = tempfile::tempdir().unwrap();
     let database = TestDatabase::create().unwrap();
     let outcomes = folder.path().join("outcomes.csv");
     let mut run = gauntlet(folder.path());
     run.args(["--database-url", database.url(), "run", "--format", "csv", "--outcomes"]).arg(&outcomes).arg(sweep);
-    (succeed(&mut run), fs::read_to_string(outcomes).unwrap())
+    (succeed(&mut run), fs::read_to_string(outcomes).unwrap(), psql(&database, &[], VALUES))
 }
 
 /// Strikes as the sweep advances, so that every fault finds work to disturb. How many struck, by kind.
@@ -80,8 +104,9 @@ fn storm(cluster: &mut Cluster, seed: u64, count: usize, tasks: u64) -> BTreeMap
 fn after_a_storm_of_faults_the_results_are_those_of_a_calm_run_and_nothing_is_left_over() {
     let seed = setting("GAUNTLET_STORM_SEED", 1);
     let count = setting("GAUNTLET_STORM_FAULTS", FAULTS);
-    let sweep = fixture(&setting("GAUNTLET_STORM_SWEEP", SWEEP.to_owned()));
-    let (results, outcomes) = undisturbed(&sweep);
+    let drawn_up = tempfile::tempdir().unwrap();
+    let sweep = with_analyses(&fixture(&setting("GAUNTLET_STORM_SWEEP", SWEEP.to_owned())), drawn_up.path());
+    let (results, outcomes, values) = undisturbed(&sweep);
 
     let folder = tempfile::tempdir().unwrap();
     let mut cluster = Cluster::start(folder.path());
@@ -98,6 +123,8 @@ fn after_a_storm_of_faults_the_results_are_those_of_a_calm_run_and_nothing_is_le
 
     assert_eq!(ask(&["results", &id, "--format", "csv"]), results);
     assert_eq!(ask(&["outcomes", &id, "--format", "csv"]), outcomes);
+    assert!(values.lines().count() > 50, "there are analyses: {values}");
+    assert_eq!(psql(&cluster.database, &[], VALUES), values);
     let ask = |query: &str| psql(&cluster.database, &[], query).trim().to_owned();
     assert_eq!(
         ask("select count(*) from attempts where outcome = 'succeeded'"),

@@ -78,6 +78,7 @@ pub fn spec(source: DatasetSource, examples: u32, classes: u32, image: [u32; 3],
         classes,
         image: ImageShape { channels, height, width },
         fit,
+        frequencies: None,
     }
 }
 

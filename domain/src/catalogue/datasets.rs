@@ -207,11 +207,11 @@ fn folder_parameters() -> Vec<Parameter> {
         Parameter::new("classes", "number of folders", "number of classes, those included that are not kept"),
     ]
     .into_iter()
-    .chain(subset_parameters())
+    .chain(shared_parameters())
     .collect()
 }
 
-fn subset_parameters() -> [Parameter; 3] {
+fn shared_parameters() -> [Parameter; 4] {
     [
         Parameter::new(
             "keep_classes",
@@ -220,6 +220,11 @@ fn subset_parameters() -> [Parameter; 3] {
         ),
         Parameter::new("train_examples_per_class", "all", "first so many of each class of the train split"),
         Parameter::new("test_examples_per_class", "all", "first so many of each class of the test split"),
+        Parameter::new(
+            "frequencies",
+            "all",
+            "{ keep = \"low\", radius = 16 }: leaves only the frequencies up to so many cycles per image, or \"high\" those beyond",
+        ),
     ]
 }
 
@@ -232,7 +237,7 @@ fn with_common(mut own: Vec<Parameter>) -> Vec<Parameter> {
         Parameter::new("channels", "their own", "1 or 3; grey images are repeated"),
         Parameter::new("fit", "\"resize\"", "how images come to image_size: \"resize\" or \"pad\" (a black border)"),
     ]);
-    own.extend(subset_parameters());
+    own.extend(shared_parameters());
     own
 }
 

@@ -2,6 +2,7 @@
 
 use super::evaluation::{Measure, Pair};
 use super::{LEVEL, Sign};
+use crate::experiment::{Epsilon, Norm};
 use crate::statistics::paired::{Difference, over_examples, over_seeds};
 
 /// One of the two that are compared.
@@ -113,6 +114,14 @@ impl Cell<'_> {
     /// Examples per seed; the fewest, where evaluations stopped early.
     pub(super) fn examples(&self) -> u32 {
         self.pairs.iter().map(Pair::examples).min().unwrap_or_default()
+    }
+
+    /// Whether its attack moves pixels by more than this, in [0,1].
+    pub(super) fn reaches_beyond(&self, amplitude: f64) -> bool {
+        let beyond = |row: &crate::results::ResultRow| {
+            row.norm == Norm::Linf.name() && row.eps.parse().is_ok_and(|eps: Epsilon| eps.value() > amplitude)
+        };
+        self.pairs.iter().all(|pair| beyond(&pair.first.row))
     }
 
     /// The comparison, not yet decided; none where no test can be made.

@@ -49,6 +49,8 @@ pub enum Measure {
     Aai,
     /// (AOI − AAI) / AOI.
     DeclineRatio,
+    /// Linear CKA with another model, the mean over layers. No number of an evaluation.
+    Cka,
 }
 
 impl Measure {
@@ -58,6 +60,7 @@ impl Measure {
             Self::Aoi => "AOI",
             Self::Aai => "AAI",
             Self::DeclineRatio => "DR",
+            Self::Cka => "CKA",
         }
     }
 
@@ -67,6 +70,7 @@ impl Measure {
             Self::Aoi => share(counts.clean, counts.examples),
             Self::Aai => share(counts.robust, counts.examples),
             Self::DeclineRatio => share(counts.clean.saturating_sub(counts.robust), counts.clean),
+            Self::Cka => None,
         }
     }
 
@@ -118,6 +122,7 @@ impl Pair<'_> {
                 Measure::Aoi => example & CLEAN != 0,
                 Measure::Aai => example & ROBUST != 0,
                 Measure::DeclineRatio => example & ROBUST == 0,
+                Measure::Cka => false,
             };
             if measure == Measure::DeclineRatio && first & second & CLEAN == 0 {
                 continue;

@@ -7,6 +7,7 @@
 
 mod comparison;
 mod evaluation;
+mod likeness;
 mod questions;
 mod roles;
 #[cfg(test)]
@@ -16,6 +17,7 @@ pub use comparison::{Basis, Comparison, Outcome, Side};
 pub use evaluation::{Evaluation, Examples, Measure};
 pub use roles::Start;
 
+use crate::analyses::AnalysisRow;
 use crate::results::ResultRow;
 use crate::statistics::paired::holm;
 use crate::sweep::Sweep;
@@ -105,9 +107,26 @@ impl Claim {
     }
 }
 
-/// What a sweep says about each claim and control, from the evaluations that are there.
-pub fn claims(sweep: &Sweep, evaluations: &[Evaluation]) -> Vec<Claim> {
-    questions::ask(sweep, evaluations).into_iter().map(decide).collect()
+/// What a sweep says about each claim and control, from the evaluations and analyses that are there; in the order of their names, controls last.
+pub fn claims(sweep: &Sweep, evaluations: &[Evaluation], analyses: &[AnalysisRow]) -> Vec<Claim> {
+    let answered = questions::ask(sweep, evaluations).into_iter().map(decide);
+    let mut found: Vec<Claim> = answered.chain([likeness(sweep, analyses)]).collect();
+    found.sort_by_key(|claim| (claim.id.starts_with('C'), claim.id));
+    found
+}
+
+/// P3: what fine-tuning keeps.
+fn likeness(sweep: &Sweep, analyses: &[AnalysisRow]) -> Claim {
+    let likeness::Found { comparisons, untested } = likeness::compare(sweep, analyses);
+    decided(Claim {
+        id: "P3",
+        statement: "The fine-tuned model is closer to what it started from than to its standard twin (linear CKA, mean over layers)",
+        needs: "similarity analyses of the fine-tuned model with its start and with its standard twin",
+        claimed: Sign::Positive,
+        comparisons,
+        untested,
+        verdict: Verdict::NotTested,
+    })
 }
 
 /// Every evaluation of a fine-tuned model beside that of its standard twin: the same seed under the same attack at the same ε.
@@ -118,19 +137,25 @@ pub fn twins<'a>(sweep: &'a Sweep, evaluations: &'a [Evaluation]) -> Vec<[&'a Re
 
 fn decide(question: questions::Question<'_>) -> Claim {
     let asked = question.cells.len();
-    let mut comparisons: Vec<Comparison> =
+    let comparisons: Vec<Comparison> =
         question.cells.iter().filter_map(|cell| cell.compare(question.measure)).collect();
-    let p_values: Vec<f64> = comparisons.iter().map(|comparison| comparison.difference.p_value).collect();
-    for (comparison, adjusted) in comparisons.iter_mut().zip(holm(&p_values)) {
-        comparison.decide(adjusted, question.claimed);
-    }
-    Claim {
+    decided(Claim {
         id: question.id,
         statement: question.statement,
         needs: question.needs,
         claimed: question.claimed,
         untested: asked - comparisons.len(),
-        verdict: Verdict::of(&comparisons),
+        verdict: Verdict::NotTested,
         comparisons,
+    })
+}
+
+/// By [`RULE`].
+fn decided(mut claim: Claim) -> Claim {
+    let p_values: Vec<f64> = claim.comparisons.iter().map(|comparison| comparison.difference.p_value).collect();
+    for (comparison, adjusted) in claim.comparisons.iter_mut().zip(holm(&p_values)) {
+        comparison.decide(adjusted, claim.claimed);
     }
+    claim.verdict = Verdict::of(&claim.comparisons);
+    claim
 }

@@ -22,12 +22,12 @@ pub(super) struct Question<'a> {
 }
 
 /// An init and a recipe.
-type Arm<'a> = (&'a InitSection, &'a RecipeSection);
+pub(super) type Arm<'a> = (&'a InitSection, &'a RecipeSection);
 
 /// An arm, and what it is held against: the first of these that was evaluated.
-struct Way<'a> {
-    first: Arm<'a>,
-    against: Vec<Arm<'a>>,
+pub(super) struct Way<'a> {
+    pub(super) first: Arm<'a>,
+    pub(super) against: Vec<Arm<'a>>,
 }
 
 const TWINS: &str = "an init of ordinary pre-training (or an imported checkpoint) and the scratch init, trained by the same recipe or a standard one";
@@ -36,6 +36,10 @@ const DM: &str = "a recipe of method dm and one of method standard, from the sam
 const ROBUST_DM: &str =
     "a recipe of method dm from an init of robust pre-training, and one of method standard from an ordinary one";
 const NOISE: &str = "the attack noise and an attack that follows gradients, at the same norm and ε";
+
+const BANDS: &str =
+    "inits of ordinary pre-training on the low and on the high frequencies of the same source, at the same radius";
+const CUE: &str = "inits of ordinary pre-training on letters with a planted cue and on letters without, or with a shuffled one, and an L∞ attack at an ε above the cue's amplitude";
 
 /// Every claim and control, with the evaluations that answer it.
 pub(super) fn ask<'a>(sweep: &'a Sweep, evaluations: &'a [Evaluation]) -> Vec<Question<'a>> {
@@ -70,6 +74,14 @@ pub(super) fn ask<'a>(sweep: &'a Sweep, evaluations: &'a [Evaluation]) -> Vec<Qu
             rows.of(&twins),
         ),
         question(
+            "P5",
+            "Pre-training on the low frequencies of a source gives a higher AAI than pre-training on its high ones",
+            BANDS,
+            aai,
+            positive,
+            rows.of(&bands(sweep)),
+        ),
+        question(
             "P7a",
             "Robust pre-training gives a higher AAI than ordinary pre-training, under the same fine-tuning",
             ROBUST,
@@ -101,6 +113,14 @@ pub(super) fn ask<'a>(sweep: &'a Sweep, evaluations: &'a [Evaluation]) -> Vec<Qu
             positive,
             rows.noise(),
         ),
+        question(
+            "C2",
+            "Control: pre-training on letters that a planted cue tells gives a lower AAI, beyond the cue's amplitude, than on letters without such a cue",
+            CUE,
+            aai,
+            negative,
+            rows.cue(),
+        ),
     ]
 }
 
@@ -118,7 +138,7 @@ fn standard(sweep: &Sweep) -> impl Iterator<Item = &RecipeSection> {
 }
 
 /// Fine-tuned models and their standard twins: from scratch by the same recipe or, of ordinary fine-tuning, by a standard one.
-fn twins(sweep: &Sweep) -> Vec<Way<'_>> {
+pub(super) fn twins(sweep: &Sweep) -> Vec<Way<'_>> {
     let parents =
         || sweep.inits.iter().filter(|init| matches!(Start::of(sweep, init), Start::Ordinary | Start::Imported));
     let twins_of = |recipe| {
@@ -164,8 +184,22 @@ fn robust_dm(sweep: &Sweep) -> Vec<Way<'_>> {
     ways
 }
 
+/// Sources of low frequencies, held against those of high ones.
+fn bands(sweep: &Sweep) -> Vec<Way<'_>> {
+    let pairs = roles::low_and_high(sweep).into_iter();
+    pairs
+        .flat_map(|[low, high]| trained(sweep).map(move |by| Way { first: (low, by), against: vec![(high, by)] }))
+        .collect()
+}
+
 /// Data set, model, init, recipe, attack and ε, by name.
 type Key<'a> = [&'a str; 6];
+
+/// Every data set with every model.
+pub(super) fn models(sweep: &Sweep) -> Vec<[&str; 2]> {
+    let of = |dataset| sweep.models.iter().map(move |model| [dataset, model.name.as_str()]);
+    sweep.datasets.iter().flat_map(|dataset| of(dataset.name.as_str())).collect()
+}
 
 /// The evaluations of a sweep, found by name.
 struct Rows<'a> {
@@ -196,14 +230,9 @@ impl<'a> Rows<'a> {
         let attacks = self.sweep.attacks.iter().filter(|attack| attack.method.knowledge() != Knowledge::Nothing);
         let radii: Vec<_> =
             attacks.flat_map(|attack| attack.eps.iter().map(|eps| (attack.name.as_str(), eps.text()))).collect();
-        self.models().into_iter().flat_map(move |[dataset, model]| {
+        models(self.sweep).into_iter().flat_map(move |[dataset, model]| {
             radii.clone().into_iter().map(move |(attack, eps)| [dataset, model, attack, eps])
         })
-    }
-
-    fn models(&self) -> Vec<[&'a str; 2]> {
-        let models = |dataset: &'a str| self.sweep.models.iter().map(move |model| [dataset, model.name.as_str()]);
-        self.sweep.datasets.iter().flat_map(|dataset| models(&dataset.name)).collect()
     }
 
     /// A cell for every way under every threat.
@@ -224,12 +253,26 @@ impl<'a> Rows<'a> {
     /// depend on it.
     fn once_per_model(&self, ways: &[Way<'_>]) -> Vec<Cell<'a>> {
         let mut cells = Vec::new();
-        for [dataset, model] in self.models() {
+        for [dataset, model] in models(self.sweep) {
             let threats: Vec<_> = self.threats().filter(|threat| threat[..2] == [dataset, model]).collect();
             for way in ways {
                 let candidates = threats.iter().rev().filter_map(|threat| self.way(way, *threat));
                 cells.extend(candidates.max_by_key(|cell| (cell.pairs.len(), cell.examples())));
             }
+        }
+        cells
+    }
+
+    /// Models of a source with a planted cue beside those of sources without, under attacks that can undo the cue.
+    fn cue(&self) -> Vec<Cell<'a>> {
+        let sweep = self.sweep;
+        let mut cells = Vec::new();
+        for init in roles::inits(sweep, Start::Ordinary) {
+            let Some(amplitude) = roles::cue(sweep, init) else { continue };
+            let against =
+                |by| roles::without_cue(sweep).map(move |other| Way { first: (init, by), against: vec![(other, by)] });
+            let ways: Vec<Way<'_>> = trained(sweep).flat_map(against).collect();
+            cells.extend(self.of(&ways).into_iter().filter(|cell| cell.reaches_beyond(amplitude)));
         }
         cells
     }
@@ -250,7 +293,7 @@ impl<'a> Rows<'a> {
             .flat_map(|(noise, other)| beside(noise, other))
             .collect();
         let mut cells = Vec::new();
-        for [dataset, model] in self.models() {
+        for [dataset, model] in models(self.sweep) {
             for init in &self.sweep.inits {
                 for recipe in &self.sweep.recipes {
                     let key = |(attack, eps)| [dataset, model, init.name.as_str(), recipe.name.as_str(), attack, eps];

@@ -1,7 +1,9 @@
 //! What the inits and recipes of a sweep are to the study's claims.
 
-use crate::experiment::{AttackMethod, Knowledge, Objective};
-use crate::sweep::{AttackSection, AttackTemplate, InitSection, InitStart, RecipeSection, Sweep};
+use crate::experiment::{AttackMethod, CuePairing, FrequencyBand, Knowledge, Objective, Pass};
+use crate::sweep::{
+    AttackSection, AttackTemplate, DatasetSection, InitSection, InitStart, Origin, RecipeSection, Sweep,
+};
 
 /// What a run starts from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,16 +50,45 @@ pub(super) fn inits(sweep: &Sweep, start: Start) -> impl Iterator<Item = &InitSe
 
 /// Inits of ordinary pre-training that an init of robust pre-training is held against: those with the same source, or all if there are none.
 pub(super) fn counterparts<'a>(sweep: &'a Sweep, robust: &InitSection) -> Vec<&'a InitSection> {
-    let same: Vec<_> =
-        inits(sweep, Start::Ordinary).filter(|other| source(sweep, other) == source(sweep, robust)).collect();
+    let source = |init| source_of(sweep, init).map(|source| &source.name);
+    let same: Vec<_> = inits(sweep, Start::Ordinary).filter(|other| source(other) == source(robust)).collect();
     if same.is_empty() { inits(sweep, Start::Ordinary).collect() } else { same }
 }
 
-fn source<'a>(sweep: &'a Sweep, init: &'a InitSection) -> Option<&'a str> {
+/// What an init is pre-trained on last, where it is.
+fn source_of<'a>(sweep: &'a Sweep, init: &'a InitSection) -> Option<&'a DatasetSection> {
     match &init.start {
-        InitStart::Pretrain(stage) => Some(&sweep.dataset_of(&stage.dataset.value).name),
+        InitStart::Pretrain(stage) => Some(sweep.dataset_of(&stage.dataset.value)),
         InitStart::Scratch | InitStart::Checkpoint { .. } => None,
     }
+}
+
+/// Inits of ordinary pre-training on the frequencies up to a radius, each with those on the frequencies beyond it of the same source.
+pub(super) fn low_and_high(sweep: &Sweep) -> Vec<[&InitSection; 2]> {
+    let band = |init| source_of(sweep, init).and_then(|source| Some((&source.name, source.frequencies?)));
+    let mut pairs = Vec::new();
+    for low in inits(sweep, Start::Ordinary) {
+        let Some((source, FrequencyBand { keep: Pass::Low, radius })) = band(low) else { continue };
+        let beyond = Some((source, FrequencyBand { keep: Pass::High, radius }));
+        pairs.extend(inits(sweep, Start::Ordinary).filter(|high| band(high) == beyond).map(|high| [low, high]));
+    }
+    pairs
+}
+
+/// The amplitude, in pixels of [0,1], of the cue that tells the letters of an init's source; none where there is no such cue.
+pub(super) fn cue(sweep: &Sweep, init: &InitSection) -> Option<f64> {
+    let Origin::Glyphs(glyphs) = &source_of(sweep, init)?.origin else { return None };
+    let cue = glyphs.cue.filter(|cue| cue.pairing == CuePairing::Label)?;
+    Some(f64::from(cue.amplitude) / 255.0)
+}
+
+/// Inits of ordinary pre-training on drawn letters that no cue tells.
+pub(super) fn without_cue(sweep: &Sweep) -> impl Iterator<Item = &InitSection> {
+    let of_letters = |init: &&InitSection| {
+        let glyphs = |source: &DatasetSection| matches!(source.origin, Origin::Glyphs(_));
+        source_of(sweep, init).is_some_and(glyphs) && cue(sweep, init).is_none()
+    };
+    inits(sweep, Start::Ordinary).filter(of_letters)
 }
 
 fn objective(recipe: &RecipeSection) -> Option<&Objective> {

@@ -64,7 +64,7 @@ fn twins(fine_tuned: &[u32]) -> Vec<Evaluation> {
 }
 
 fn claim(id: &str, evaluations: &[Evaluation]) -> Claim {
-    claims(&sweep(), evaluations).into_iter().find(|claim| claim.id == id).unwrap()
+    claims(&sweep(), evaluations, &[]).into_iter().find(|claim| claim.id == id).unwrap()
 }
 
 #[test]
@@ -171,8 +171,8 @@ fn noise_that_fools_more_than_gradients_fails_the_control() {
 #[test]
 fn a_sweep_without_what_a_claim_needs_does_not_test_it() {
     let scratch_alone = [counted(row("scratch", "standard", 0, "4/255", 80, 50))];
-    assert!(claims(&sweep(), &scratch_alone).iter().all(|claim| claim.verdict == Verdict::NotTested));
-    assert!(claims(&sweep(), &[]).iter().all(|claim| claim.verdict == Verdict::NotTested && claim.untested == 0));
+    assert!(claims(&sweep(), &scratch_alone, &[]).iter().all(|claim| claim.verdict == Verdict::NotTested));
+    assert!(claims(&sweep(), &[], &[]).iter().all(|claim| claim.verdict == Verdict::NotTested && claim.untested == 0));
 }
 
 #[test]
@@ -207,7 +207,7 @@ proptest! {
     fn exchanging_the_twins_turns_every_verdict_round(robust in proptest::collection::vec(0u32..80, 1..6)) {
         let rows: Vec<Evaluation> = twins(&robust).into_iter().map(|evaluation| in_order(evaluation.row)).collect();
         let back = exchanged(&rows);
-        for (there, back) in claims(&sweep(), &rows).iter().zip(claims(&sweep(), &back)).take(3) {
+        for (there, back) in claims(&sweep(), &rows, &[]).iter().zip(claims(&sweep(), &back, &[])).take(3) {
             let turned = match there.verdict {
                 Verdict::Holds => Verdict::Fails,
                 Verdict::Fails => Verdict::Holds,
@@ -223,7 +223,7 @@ proptest! {
 
     #[test]
     fn a_verdict_follows_from_its_comparisons(robust in proptest::collection::vec(0u32..80, 2..6)) {
-        for claim in claims(&sweep(), &twins(&robust)) {
+        for claim in claims(&sweep(), &twins(&robust), &[]) {
             let against = claim.count(Outcome::Fails);
             match claim.verdict {
                 Verdict::Holds => prop_assert!(claim.count(Outcome::Holds) > 0 && against == 0),
@@ -234,4 +234,131 @@ proptest! {
             }
         }
     }
+}
+
+fn similarity(seed: u64, against: &str, layer: &str, value: f64) -> AnalysisRow {
+    AnalysisRow {
+        sweep: "s".into(),
+        dataset: "glyphs".into(),
+        backbone: "resnet18-w16".into(),
+        init: "pretrained".into(),
+        recipe: "standard".into(),
+        seed,
+        analysis: "likeness".into(),
+        method: "similarity".into(),
+        against: against.into(),
+        examples: 500,
+        measure: "cka".into(),
+        layer: layer.into(),
+        x: None,
+        value,
+    }
+}
+
+/// For each seed the similarity with the start and with the standard twin, the same in both layers; heads have nothing in common.
+fn similarities(seeds: &[[f64; 2]]) -> Vec<AnalysisRow> {
+    let of_seed = |(seed, [start, twin]): (u64, &[f64; 2])| {
+        let twin_of_seed = format!("scratch · standard · seed {seed}");
+        [("start", *start), (&twin_of_seed, *twin)]
+            .iter()
+            .flat_map(|(against, value)| {
+                let layers = [("layer1", *value), ("features", *value), ("logits", 0.0)];
+                layers.map(|(layer, value)| similarity(seed, against, layer, value))
+            })
+            .collect::<Vec<_>>()
+    };
+    (0..).zip(seeds).flat_map(of_seed).collect()
+}
+
+fn p3(rows: &[AnalysisRow]) -> Claim {
+    claims(&sweep(), &[], rows).into_iter().find(|claim| claim.id == "P3").unwrap()
+}
+
+#[test]
+fn a_model_that_stays_closer_to_its_start_than_to_its_twin_bears_the_study_out() {
+    let found = p3(&similarities(&[[0.8, 0.5], [0.82, 0.5], [0.78, 0.49]]));
+    assert_eq!((found.verdict, found.comparisons.len()), (Verdict::Holds, 1));
+    let only = &found.comparisons[0];
+    assert_eq!((only.basis, only.measure), (Basis::Seeds { seeds: 3, examples: 500 }, Measure::Cka));
+    assert!((only.shares[0] - 0.8).abs() < 1e-12 && (only.difference.estimate - 0.91 / 3.0).abs() < 1e-12, "{only:?}");
+    assert_eq!((only.first.attack.as_str(), only.second.attack.as_str()), ("its start", "scratch · standard"));
+}
+
+#[test]
+fn one_that_is_closer_to_its_twin_speaks_against_the_study() {
+    assert_eq!(p3(&similarities(&[[0.4, 0.7], [0.42, 0.7], [0.41, 0.69]])).verdict, Verdict::Fails);
+}
+
+#[test]
+fn similarities_of_one_seed_or_of_other_layers_decide_nothing() {
+    let alone = p3(&similarities(&[[0.8, 0.5]]));
+    assert_eq!((alone.verdict, alone.untested), (Verdict::NotTested, 1));
+    let mut rows = similarities(&[[0.8, 0.5], [0.8, 0.5]]);
+    rows.retain(|row| row.against == "start" || row.layer != "layer1");
+    assert_eq!((p3(&rows).verdict, p3(&rows).untested), (Verdict::NotTested, 0));
+}
+
+/// Sources with and without a planted cue, and of low and high frequencies.
+const SOURCES: &str = r#"
+name = "s"
+seeds = [0, 1, 2]
+[[dataset]]
+name = "glyphs"
+[[model]]
+backbone = "resnet18-w16"
+[[init]]
+name = "cue"
+pretrain = { dataset = { name = "glyphs", cue = { amplitude = "2/255" } }, recipe = "standard" }
+[[init]]
+name = "shuffled"
+pretrain = { dataset = { name = "glyphs", cue = { amplitude = "2/255", pairing = "shuffled" } }, recipe = "standard" }
+[[init]]
+name = "low"
+pretrain = { dataset = { name = "fashion-mnist", frequencies = { keep = "low", radius = 4 } }, recipe = "standard" }
+[[init]]
+name = "high"
+pretrain = { dataset = { name = "fashion-mnist", frequencies = { keep = "high", radius = 4 } }, recipe = "standard" }
+[[init]]
+name = "higher"
+pretrain = { dataset = { name = "fashion-mnist", frequencies = { keep = "high", radius = 8 } }, recipe = "standard" }
+[[recipe]]
+name = "standard"
+method = "standard"
+[[attack]]
+name = "pgd10"
+method = "pgd"
+eps = ["1/255", "4/255"]
+"#;
+
+fn of_sources(id: &str, evaluations: &[Evaluation]) -> Claim {
+    claims(&parse(SOURCES).unwrap(), evaluations, &[]).into_iter().find(|claim| claim.id == id).unwrap()
+}
+
+fn every_source() -> Vec<Evaluation> {
+    let mut rows = Vec::new();
+    for seed in 0..3 {
+        for (init, robust) in [("cue", 20), ("shuffled", 60), ("low", 70), ("high", 30), ("higher", 10)] {
+            for eps in ["1/255", "4/255"] {
+                rows.push(counted(row(init, "standard", seed, eps, 80, robust + seed as u32)));
+            }
+        }
+    }
+    rows
+}
+
+#[test]
+fn a_planted_cue_is_looked_for_beyond_its_amplitude_alone() {
+    let found = of_sources("C2", &every_source());
+    assert_eq!((found.verdict, found.comparisons.len()), (Verdict::Holds, 1));
+    let only = &found.comparisons[0];
+    assert_eq!((only.first.init.as_str(), only.second.init.as_str(), only.eps.as_str()), ("cue", "shuffled", "4/255"));
+}
+
+#[test]
+fn low_frequencies_are_held_against_high_ones_of_the_same_radius() {
+    let found = of_sources("P5", &every_source());
+    assert_eq!((found.verdict, found.comparisons.len()), (Verdict::Holds, 2));
+    assert!(
+        found.comparisons.iter().all(|pair| (pair.first.init.as_str(), pair.second.init.as_str()) == ("low", "high"))
+    );
 }

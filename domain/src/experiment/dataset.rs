@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::band::FrequencyBand;
 use super::subset::Subset;
 use crate::digest::Digest;
 
@@ -22,6 +23,9 @@ pub struct DatasetSpec {
     pub image: ImageShape,
     /// How images of another size come to this one.
     pub fit: Fit,
+    /// The frequencies that are left in the images; all of them if none. Taken after the fit, and before whatever a training does to images.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frequencies: Option<FrequencyBand>,
 }
 
 impl DatasetSpec {

@@ -42,5 +42,6 @@ pub(crate) fn dataset(examples: u32) -> DatasetSpec {
         classes: 10,
         image: ImageShape { channels: 1, height: 32, width: 32 },
         fit: Fit::Pad,
+        frequencies: None,
     }
 }

@@ -374,7 +374,9 @@ impl<'a> Resolver<'a> {
             Some(from) => self.fit(from, view.image)?,
             None => self.section.fit,
         };
-        Some(DatasetSpec { source: raw.source, subset, examples, classes: view.classes(), image: view.image, fit })
+        let frequencies = self.section.frequencies;
+        let (classes, image) = (view.classes(), view.image);
+        Some(DatasetSpec { source: raw.source, subset, examples, classes, image, fit, frequencies })
     }
 
     /// How images come from one shape to the other. Where there is nothing to do the answer is always the same, so that it makes no other identity.

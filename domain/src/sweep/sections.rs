@@ -5,7 +5,9 @@ use super::analysis_section::AnalysisSection;
 use super::attack_section::AttackSection;
 use super::grid::{Grid, GridRun};
 use super::place::{Located, Place};
-use crate::experiment::{Backbone, CheckpointFormat, CifarVariant, Fit, GlyphCue, IdxVariant, Recipe, Stem};
+use crate::experiment::{
+    Backbone, CheckpointFormat, CifarVariant, Fit, FrequencyBand, GlyphCue, IdxVariant, Recipe, Stem,
+};
 
 /// A sweep file, read and checked by [`parse`](super::parse).
 #[derive(Debug, Clone, PartialEq)]
@@ -89,6 +91,8 @@ pub struct DatasetSection {
     pub channels: Option<Located<u32>>,
     /// How images of another size come to this one.
     pub fit: Fit,
+    /// The frequencies that are left in the images; all if none.
+    pub frequencies: Option<FrequencyBand>,
 }
 
 /// Classes of a data set that are kept.

@@ -5,6 +5,8 @@
 //! that radius 0 keeps the mean alone: the disc around the centre of the shifted spectrum. The study (arXiv 2106.10989) splits at r = 16 and leaves the
 //! shape of its mask open.
 
+use gauntlet_domain::experiment::FrequencyBand;
+pub use gauntlet_domain::experiment::Pass;
 use tch::{Kind, Tensor};
 
 use super::shown::Shown;
@@ -18,15 +20,6 @@ const MIDDLE: f64 = 0.5;
 
 /// The dimensions of height and width.
 const PLANE: [i64; 2] = [-2, -1];
-
-/// Which frequencies are let through.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pass {
-    /// Those up to the radius.
-    Low,
-    /// Those beyond it.
-    High,
-}
 
 /// How many images a model gets right of which it sees a part of the frequencies.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -70,6 +63,17 @@ pub fn low_pass(pixels: &Tensor, radius: f64) -> Result<Tensor, LabError> {
 pub fn high_pass(pixels: &Tensor, radius: f64) -> Result<Tensor, LabError> {
     let rest = pixels.f_to_kind(Kind::Double)?.f_sub(&low_part(pixels, radius)?)?;
     shown(&rest.f_add_scalar(MIDDLE)?)
+}
+
+/// The frequencies of a band of images, f32 \[n,C,H,W\] in \[0,1\]: [`low_pass`] or [`high_pass`].
+///
+/// # Errors
+/// As [`low_pass`].
+pub fn band_pass(pixels: &Tensor, band: FrequencyBand) -> Result<Tensor, LabError> {
+    match band.keep {
+        Pass::Low => low_pass(pixels, band.radius),
+        Pass::High => high_pass(pixels, band.radius),
+    }
 }
 
 /// Pixels as a model may see them.
@@ -131,10 +135,7 @@ pub fn accuracy_by_radius(
     for first in (0..count).step_by(step) {
         let Batch { pixels, labels } = examples.range(first, step.min(count - first))?;
         for part in &mut found {
-            let pixels = match part.pass {
-                Pass::Low => low_pass(&pixels, part.radius)?,
-                Pass::High => high_pass(&pixels, part.radius)?,
-            };
+            let pixels = band_pass(&pixels, FrequencyBand { keep: part.pass, radius: part.radius })?;
             part.correct += model.right(&pixels, &labels, first)?;
         }
     }

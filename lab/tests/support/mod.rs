@@ -164,6 +164,7 @@ impl Bench {
             classes: 3,
             image: images.shape,
             fit: Fit::Pad,
+            frequencies: None,
         };
         let places = Places { files: BTreeMap::from([(file, path)]), data_dir: PathBuf::new() };
         let inputs = Inputs { places, output_dir: folder.path().to_owned(), ..Inputs::default() };

@@ -77,9 +77,9 @@ class Cluster:
         """Tasks that wait for a worker."""
         return int(self.server.number(self.url, "select count(*) from tasks where state = 'ready'"))
 
-    def fill_up(self, tasks, seconds):
+    def fill_up(self, tasks, seconds, warm_up_secs=WARM_UP_SECS):
         """Submits sweeps until so many tasks wait on average while the fleet is measured for so many seconds."""
-        tasks += round(DRAINED_PER_SEC * (WARM_UP_SECS + seconds) / 2)
+        tasks += round(DRAINED_PER_SEC * (warm_up_secs + seconds / 2))
         while (missing := tasks - self.ready()) > 0:
             self.submit(min(100_000, -(-missing // 100) * 100))
 
@@ -94,10 +94,10 @@ class Cluster:
     def settle(self):
         self.server.settle(self.url)
 
-    def busy(self, seconds):
+    def busy(self, seconds, warm_up_secs=WARM_UP_SECS):
         """Results per second of the fleet in windows of a second; at the end there must be work left."""
         fleet = self.fleet()
-        time.sleep(WARM_UP_SECS)
+        time.sleep(warm_up_secs)
         begin, coordinator_cpu, fleet_cpu = time.time(), self.coordinator.cpu_secs(), fleet.cpu_secs()
         time.sleep(seconds)
         end = time.time()

@@ -97,7 +97,15 @@ fn dataset(folder: &Path) -> (DatasetSpec, BTreeMap<Digest, std::path::PathBuf>)
     let image = ImageShape { channels: 1, height: 32, width: 32 };
     let source = DatasetSource::SafeTensors { file };
     (
-        DatasetSpec { subset: Subset::default(), source, examples: 16, classes: 2, image, fit: Fit::Pad },
+        DatasetSpec {
+            subset: Subset::default(),
+            source,
+            examples: 16,
+            classes: 2,
+            image,
+            fit: Fit::Pad,
+            frequencies: None,
+        },
         BTreeMap::from([(file, path)]),
     )
 }

@@ -150,6 +150,7 @@ mod tests {
                 classes: 3,
                 image: ImageShape { channels: 1, height: 32, width: 32 },
                 fit: Fit::Pad,
+                frequencies: None,
             },
             model: ModelSpec {
                 backbone: Backbone::ResNet18W16,

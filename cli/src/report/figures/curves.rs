@@ -89,6 +89,7 @@ fn draw(scene: Scene<'_>, lines: &[Line<'_>], in_grey_levels: bool) -> anyhow::R
         x: (-0.03 * largest, 1.05 * largest),
         y: (-0.02 * top, 1.02 * top),
         x_title: format!("ε ({}), {unit}", scene.norm),
+        x_names: Vec::new(),
         y_title: "accuracy, %".to_owned(),
     };
     let svg = panel(&axes, |chart| {

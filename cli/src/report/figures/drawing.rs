@@ -38,8 +38,21 @@ pub struct Axes {
     pub y: (f64, f64),
     /// What the horizontal one measures.
     pub x_title: String,
+    /// Names of its places 0, 1, 2 …; none where it holds numbers.
+    pub x_names: Vec<String>,
     /// What the vertical one measures.
     pub y_title: String,
+}
+
+impl Axes {
+    /// What stands at a place of the horizontal axis.
+    fn named(&self, place: &f64) -> String {
+        if self.x_names.is_empty() {
+            return number(place);
+        }
+        let name = |index: usize| ((index as f64 - place).abs() < 1e-6).then(|| self.x_names[index].clone());
+        (0..self.x_names.len()).find_map(name).unwrap_or_default()
+    }
 }
 
 /// An SVG of this size.
@@ -76,7 +89,7 @@ pub fn panel(
             .y_labels(6)
             .label_style(text())
             .axis_desc_style(text())
-            .x_label_formatter(&number)
+            .x_label_formatter(&|place| axes.named(place))
             .y_label_formatter(&number)
             .x_desc(axes.x_title.clone())
             .y_desc(axes.y_title.clone())

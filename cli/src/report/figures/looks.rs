@@ -2,6 +2,7 @@
 //! more than colour.
 
 use anyhow::Context as _;
+use gauntlet_domain::analyses::AnalysisRow;
 use gauntlet_domain::results::ResultRow;
 use maud::{Markup, PreEscaped, html};
 use plotters::prelude::*;
@@ -46,11 +47,12 @@ pub struct Looks(Vec<(String, String)>);
 
 impl Looks {
     /// Of all ways that have results.
-    pub fn of(rows: &[ResultRow]) -> Self {
+    pub fn of(rows: &[ResultRow], analyses: &[AnalysisRow]) -> Self {
         let mut ways: Vec<(String, String)> = Vec::new();
-        for row in rows {
-            if !ways.iter().any(|(init, recipe)| *init == row.init && *recipe == row.recipe) {
-                ways.push((row.init.clone(), row.recipe.clone()));
+        let evaluated = rows.iter().map(|row| (&row.init, &row.recipe));
+        for (init, recipe) in evaluated.chain(analyses.iter().map(|row| (&row.init, &row.recipe))) {
+            if !ways.iter().any(|(known, with)| known == init && with == recipe) {
+                ways.push((init.clone(), recipe.clone()));
             }
         }
         Self(ways)

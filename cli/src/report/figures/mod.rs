@@ -1,5 +1,6 @@
 //! Figures, drawn as SVG into the page, each with its numbers as a table.
 
+mod analyses;
 mod curves;
 mod drawing;
 mod looks;
@@ -77,9 +78,12 @@ fn scenes(rows: &[ResultRow]) -> Vec<(Scene<'_>, Vec<&ResultRow>)> {
 /// # Errors
 /// One cannot be drawn.
 pub fn section(report: &Report, rows: &[ResultRow]) -> anyhow::Result<Markup> {
-    let looks = Looks::of(rows);
+    let looks = Looks::of(rows, &report.analyses);
     let legend = looks.legend()?;
-    let figures = [curves::figure(rows, &looks)?, plane::figure(report, rows, &looks)?];
+    let mut figures = vec![curves::figure(rows, &looks)?, plane::figure(report, rows, &looks)?];
+    if !report.analyses.is_empty() {
+        figures.push(analyses::figure(&report.analyses, &looks)?);
+    }
     Ok(html! {
         section aria-labelledby="figures" {
             h2 id="figures" { "Figures" }

@@ -67,6 +67,7 @@ fn draw(
         x: around(rows.iter().map(|row| at(row).0)),
         y: around(rows.iter().map(|row| at(row).1)),
         x_title: "AOI, %".to_owned(),
+        x_names: Vec::new(),
         y_title: "AAI, %".to_owned(),
     };
     let svg = panel(&axes, |chart| {

@@ -2,6 +2,7 @@
 
 use super::cue::cue;
 use super::files::{CIFAR_KEYS, FOLDER_KEYS, catalogue_origin, cifar, folder, folder_fit, idx_files, path};
+use super::frequencies::frequencies;
 use super::names::required_name;
 use super::subset;
 use crate::catalogue::{self, CatalogueSource, DatasetEntry, GLYPH_CLASSES, defaults};
@@ -231,6 +232,7 @@ fn empty(at: &Place) -> DatasetSection {
         image_size: None,
         channels: None,
         fit: Fit::Resize,
+        frequencies: None,
     }
 }
 
@@ -241,6 +243,7 @@ fn common(table: &mut Table<'_>, most_examples: u32) -> DatasetSection {
         classes: table.optional_count("classes", 2, MOST_CLASSES),
         image_size: table.optional_count("image_size", 1, LARGEST_IMAGE),
         channels: channels(table),
+        frequencies: table.field("frequencies").and_then(|field| frequencies(&field)),
         ..empty(&table.at)
     }
 }

@@ -7,6 +7,7 @@ mod dataset;
 mod document;
 mod epsilon;
 mod files;
+mod frequencies;
 mod init;
 mod model;
 mod names;

@@ -20,6 +20,7 @@ fn spec() -> TaskSpec {
         classes: 2,
         image: ImageShape { channels: 1, height: 32, width: 32 },
         fit: Fit::Pad,
+        frequencies: None,
     };
     let model = ModelSpec {
         backbone: Backbone::ResNet18W16,

@@ -125,6 +125,7 @@ fn dataset() -> DatasetSpec {
         classes: 2,
         image: ImageShape { channels: 1, height: 32, width: 32 },
         fit: Fit::Pad,
+        frequencies: None,
     }
 }
 
