@@ -298,6 +298,9 @@ pub struct AnalysesArgs {
     /// Where to write instead of stdout.
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
+    /// Also write the images that analyses left, as PNG files, a folder for each run.
+    #[arg(long, value_name = "FOLDER")]
+    pub images: Option<PathBuf>,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -39,6 +39,31 @@ pub struct AnalysisRow {
     pub value: f64,
 }
 
+/// An image that an analysis left. The fields are the columns of the view `images`, in their order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageRow {
+    /// Identity of the sweep.
+    pub sweep: String,
+    /// Name of the data set.
+    pub dataset: String,
+    /// Name of the model.
+    pub backbone: String,
+    /// Name of the init.
+    pub init: String,
+    /// Name of the recipe.
+    pub recipe: String,
+    /// Seed of the run.
+    pub seed: u64,
+    /// Name of the analysis.
+    pub analysis: String,
+    /// What the run was compared with: `start`, or another run; empty where nothing was.
+    pub against: String,
+    /// What it shows.
+    pub image: String,
+    /// A PNG file.
+    pub png: Vec<u8>,
+}
+
 /// Names of the columns of the view `analyses`, in order.
 pub const ANALYSIS_COLUMNS: [&str; 14] = [
     "sweep", "dataset", "backbone", "init", "recipe", "seed", "analysis", "method", "against", "examples", "measure",

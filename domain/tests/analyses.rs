@@ -114,8 +114,19 @@ fn frequencies_are_asked_of_every_run_alone_and_each_radius_once() {
 }
 
 #[test]
+fn a_heat_map_has_usual_waves_unless_the_file_says_others() {
+    let method = |text: &str| {
+        let plan = plan(&format!("[[analysis]]\nname = \"map\"\nmethod = \"heat-map\"\n{text}"));
+        spec(&plan, &plan.analyses[0]).method.clone()
+    };
+    assert_eq!(method(""), AnalysisMethod::HeatMap { norm: 4.0, reach: 4 });
+    assert_eq!(method("norm = 2\nreach = 8\n"), AnalysisMethod::HeatMap { norm: 2.0, reach: 8 });
+}
+
+#[test]
 fn analyses_that_cannot_be_asked_are_refused() {
     let files = [
+        "[[analysis]]\nname = \"a\"\nmethod = \"heat-map\"\nnorm = 0\nreach = 0\n",
         "[[analysis]]\nname = \"a\"\nmethod = \"similar\"\n",
         "[[analysis]]\nname = \"a\"\nmethod = \"similarity\"\n",
         "[[analysis]]\nname = \"a\"\nmethod = \"similarity\"\nagainst = \"end\"\n",

@@ -98,3 +98,27 @@ fn an_analysis_that_was_stopped_comes_to_the_same_bits_when_it_is_begun_again() 
     let [first, second] = [(); 2].map(|()| executed(&spec, &inputs, &mut Notes::default()).unwrap());
     assert_eq!(serde_json::to_string(&first).unwrap(), serde_json::to_string(&second).unwrap());
 }
+
+#[test]
+fn a_heat_map_has_a_row_for_each_vertical_frequency_and_is_an_image_too() {
+    let bench = Bench::new(EXAMPLES);
+    let method = AnalysisMethod::HeatMap { norm: 4.0, reach: 1 };
+    let (spec, inputs) = task(&bench, method.clone(), None);
+    let result = executed(&spec, &inputs, &mut Notes::default()).unwrap();
+    result.check(&method).unwrap();
+    let places: Vec<(&str, Option<f64>)> = result.values.iter().map(|it| (it.layer.as_str(), it.x)).collect();
+    let rows = ["vertical=-1", "vertical=0", "vertical=1"];
+    let expected = rows.iter().flat_map(|row| [-1.0, 0.0, 1.0].map(|x| (*row, Some(x)))).collect::<Vec<_>>();
+    assert_eq!(places, expected);
+    let errors: Vec<f64> = values(&result, "error").map(|(_, error)| error).collect();
+    assert!(errors.iter().all(|error| (0.0..=1.0).contains(error)), "{errors:?}");
+    assert_eq!(
+        (errors[0], errors[1], errors[3]),
+        (errors[8], errors[7], errors[5]),
+        "opposite frequencies are one wave"
+    );
+    let names: Vec<&str> = result.images.iter().map(|image| image.name.as_str()).collect();
+    assert_eq!(names, ["heat-map"]);
+    let other = AnalysisSpec { seed: 6, ..spec };
+    assert_ne!(executed(&other, &inputs, &mut Notes::default()).unwrap().values, result.values, "signs are the seed's");
+}

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use gauntlet_domain::analyses::AnalysisRow;
+use gauntlet_domain::analyses::{AnalysisRow, ImageRow};
 use gauntlet_domain::masking::MaskingWarning;
 use gauntlet_domain::results::{ResultRow, SkippedRow};
 use gauntlet_proto::v1;
@@ -11,7 +11,7 @@ use tonic::Streaming;
 use super::connection::Connection;
 use crate::args::{AnalysesArgs, Global, ListFormat, OutcomesArgs, ResultFormat, ResultsArgs, SweepArgs};
 use crate::client::{Client, refused};
-use crate::render::{Sink, write_analyses, write_analysis_tables, write_outcomes, write_results};
+use crate::render::{Sink, write_analyses, write_analysis_tables, write_images, write_outcomes, write_results};
 
 /// Prints the results of a sweep.
 ///
@@ -93,9 +93,22 @@ pub async fn fetch_warnings(client: &mut Client, sweep_id: &str) -> anyhow::Resu
 /// The sweep is unknown, or the answer cannot be written.
 pub async fn analyses(global: &Global, args: &AnalysesArgs) -> anyhow::Result<ExitCode> {
     let mut connection = Connection::to_any(global).await?;
-    let rows = fetch_analyses(&mut connection.client, &args.id).await;
+    let answer = async {
+        let rows = fetch_analyses(&mut connection.client, &args.id).await?;
+        let images = match args.images {
+            Some(_) => fetch_images(&mut connection.client, &args.id).await?,
+            None => Vec::new(),
+        };
+        Ok::<_, anyhow::Error>((rows, images))
+    }
+    .await;
     connection.close().await;
-    write_analyses(&rows?, args.format, Sink::open(args.out.as_deref())?)?;
+    let (rows, images) = answer?;
+    write_analyses(&rows, args.format, Sink::open(args.out.as_deref())?)?;
+    if let Some(folder) = &args.images {
+        write_images(&images, folder)?;
+        eprintln!("{} images: {}", images.len(), folder.display());
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -138,6 +151,25 @@ pub async fn fetch_analyses(client: &mut Client, sweep_id: &str) -> anyhow::Resu
     let mut stream = match client.sweeps.stream_analyses(request).await {
         Ok(stream) => stream.into_inner(),
         // A coordinator from before there were analyses has none.
+        Err(status) if status.code() == tonic::Code::Unimplemented => return Ok(Vec::new()),
+        Err(status) => return Err(refused(status)),
+    };
+    let mut rows = Vec::new();
+    while let Some(row) = stream.message().await.map_err(refused)? {
+        rows.push(row.into());
+    }
+    Ok(rows)
+}
+
+/// The images that the analyses of a sweep left.
+///
+/// # Errors
+/// The sweep is unknown, or the stream breaks.
+pub async fn fetch_images(client: &mut Client, sweep_id: &str) -> anyhow::Result<Vec<ImageRow>> {
+    let request = v1::StreamAnalysisImagesRequest { sweep_id: sweep_id.to_owned() };
+    let mut stream = match client.sweeps.stream_analysis_images(request).await {
+        Ok(stream) => stream.into_inner(),
+        // A coordinator from before analyses left images has none.
         Err(status) if status.code() == tonic::Code::Unimplemented => return Ok(Vec::new()),
         Err(status) => return Err(refused(status)),
     };

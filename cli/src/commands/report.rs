@@ -11,7 +11,7 @@ use gauntlet_domain::results::ResultRow;
 use gauntlet_domain::sweep::{Sweep, parse};
 use gauntlet_proto::v1;
 
-use super::answers::{fetch_analyses, fetch_results, fetch_skipped, fetch_warnings, outcomes_stream};
+use super::answers::{fetch_analyses, fetch_images, fetch_results, fetch_skipped, fetch_warnings, outcomes_stream};
 use super::connection::Connection;
 use crate::args::{Global, ReportArgs};
 use crate::client::{Client, refused};
@@ -48,6 +48,7 @@ async fn fetch(client: &mut Client, id: &str) -> anyhow::Result<Report> {
     Ok(Report {
         skipped: fetch_skipped(client, id).await?,
         analyses: fetch_analyses(client, id).await?,
+        images: fetch_images(client, id).await?,
         warnings: fetch_warnings(client, id).await?,
         made_at: moment(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64)),
         source,

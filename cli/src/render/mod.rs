@@ -3,6 +3,7 @@
 mod analyses;
 mod columns;
 mod footnotes;
+mod images;
 mod outcomes;
 mod results;
 mod sink;
@@ -10,6 +11,7 @@ pub mod tables;
 
 pub use analyses::{write_analyses, write_analysis_tables};
 pub use footnotes::footnotes;
+pub use images::write_images;
 pub use outcomes::write_outcomes;
 pub use results::{summary_table, write_results};
 pub use sink::Sink;

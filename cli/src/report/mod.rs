@@ -2,12 +2,13 @@
 
 mod figures;
 mod findings;
+mod gallery;
 mod head;
 mod table;
 #[cfg(test)]
 mod tests;
 
-use gauntlet_domain::analyses::AnalysisRow;
+use gauntlet_domain::analyses::{AnalysisRow, ImageRow};
 use gauntlet_domain::claims::Evaluation;
 use gauntlet_domain::masking::MaskingWarning;
 use gauntlet_domain::results::{ResultRow, SkippedRow, summarize};
@@ -36,6 +37,8 @@ pub struct Report {
     pub skipped: Vec<SkippedRow>,
     /// What the analyses came to.
     pub analyses: Vec<AnalysisRow>,
+    /// The images that they left.
+    pub images: Vec<ImageRow>,
     /// What speaks for masked gradients.
     pub warnings: Vec<MaskingWarning>,
     /// When it was asked for, for people.
@@ -71,6 +74,7 @@ pub fn page(report: &Report) -> anyhow::Result<String> {
                     (findings::section(report))
                     (results(report, &rows))
                     (figures::section(report, &rows)?)
+                    (gallery::section(report))
                 }
             }
         }

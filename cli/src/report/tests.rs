@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may stop at once")]
 
-use gauntlet_domain::analyses::AnalysisRow;
+use gauntlet_domain::analyses::{AnalysisRow, ImageRow};
 use gauntlet_domain::claims::Evaluation;
 use gauntlet_domain::results::ResultRow;
 use gauntlet_domain::statistics::wilson_interval;
@@ -101,6 +101,7 @@ fn report() -> Report {
         evaluations: evaluations(),
         skipped: Vec::new(),
         analyses: Vec::new(),
+        images: Vec::new(),
         warnings: Vec::new(),
         made_at: "2026-01-02 03:04 UTC".to_owned(),
     }
@@ -137,6 +138,24 @@ fn analyses() -> Vec<AnalysisRow> {
         }
     }
     rows
+}
+
+/// Two images of each of two seeds of one run, and one of another.
+fn images() -> Vec<ImageRow> {
+    let row = |init: &str, seed, image: &str| ImageRow {
+        sweep: "small-1a2b3c4d".to_owned(),
+        dataset: "glyphs".to_owned(),
+        backbone: "resnet18-w16".to_owned(),
+        init: init.to_owned(),
+        recipe: "standard".to_owned(),
+        seed,
+        analysis: "crafted".to_owned(),
+        against: format!("scratch · standard · seed {seed}"),
+        image: image.to_owned(),
+        png: b"\x89PNG\r\n\x1a\n".to_vec(),
+    };
+    let of = |init, seed| ["example-0-original", "example-0-adversarial"].map(|image| row(init, seed, image));
+    [&of("pretrained", 0)[..], &of("pretrained", 1), &of("scratch", 0)[..1]].concat()
 }
 
 /// The part of the page that people read; it is XML as well as HTML.
@@ -202,11 +221,26 @@ fn every_figure_is_well_formed_and_names_itself() {
 }
 
 #[test]
+fn images_are_shown_of_the_first_seed_of_each_way() {
+    let text = text_of(&page(&Report { images: images(), ..report() }).unwrap());
+    let shown = &text[text.find("What analyses left").unwrap()..];
+    assert_eq!(shown.matches("example 0 original").count(), 2, "{shown}");
+    assert!(
+        shown.contains("glyphs · resnet18-w16 · pretrained · standard · seed 0 against scratch · standard · seed 0"),
+        "{shown}"
+    );
+    assert!(!shown.contains("seed 1"), "{shown}");
+}
+
+#[test]
 fn a_page_needs_no_other_file_and_runs_nothing() {
-    let html = page(&report()).unwrap();
+    let html = page(&Report { images: images(), analyses: analyses(), ..report() }).unwrap();
     for reference in ["<script", "<link", "<img", "<iframe", "src=", "href=\"http", "url(", "@import", "javascript:"] {
         assert!(!html.contains(reference), "{reference}");
     }
+    let sources: Vec<&str> = html.split("<image").skip(1).filter_map(|image| image.split("href=").nth(1)).collect();
+    assert_eq!(sources.len(), 3);
+    assert!(sources.iter().all(|source| source.starts_with("\"data:image/png;base64,iVBORw0KGgo")), "{sources:?}");
 }
 
 #[test]

@@ -122,6 +122,23 @@ pub fn analyses(shared: Arc<Shared>, sweep: String) -> ReceiverStream<Result<v1:
     })
 }
 
+/// The images that the analyses of a sweep left, one analysis at a time.
+pub fn analysis_images(shared: Arc<Shared>, sweep: String) -> ReceiverStream<Result<v1::AnalysisImageRow, Status>> {
+    let reader = Arc::clone(&shared);
+    stream(&shared, |answers| async move {
+        let mut position = None;
+        while let Some(images) = reader.outage.note(reader.store.images_after(&sweep, position).await)? {
+            position = Some(images.position);
+            for row in images.rows {
+                if answers.send(Ok(row.into())).await.is_err() {
+                    return Ok(());
+                }
+            }
+        }
+        still_there(&reader, &sweep).await
+    })
+}
+
 /// The outcomes of a sweep, one row of the results at a time.
 pub fn outcomes(shared: Arc<Shared>, sweep: String) -> ReceiverStream<Result<v1::OutcomeBatch, Status>> {
     let reader = Arc::clone(&shared);

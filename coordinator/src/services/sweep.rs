@@ -112,6 +112,7 @@ impl SweepService for Sweeps {
     type WatchSweepStream = ReceiverStream<Result<v1::Sweep, Status>>;
     type StreamResultsStream = ReceiverStream<Result<v1::ResultRow, Status>>;
     type StreamAnalysesStream = ReceiverStream<Result<v1::AnalysisRow, Status>>;
+    type StreamAnalysisImagesStream = ReceiverStream<Result<v1::AnalysisImageRow, Status>>;
     type StreamOutcomesStream = ReceiverStream<Result<v1::OutcomeBatch, Status>>;
 
     async fn plan_sweep(
@@ -309,6 +310,14 @@ impl SweepService for Sweeps {
     ) -> Result<Response<Self::StreamAnalysesStream>, Status> {
         let id = self.resolve(&request.into_inner().sweep_id).await?;
         Ok(Response::new(streams::analyses(Arc::clone(&self.0), id)))
+    }
+
+    async fn stream_analysis_images(
+        &self,
+        request: Request<v1::StreamAnalysisImagesRequest>,
+    ) -> Result<Response<Self::StreamAnalysisImagesStream>, Status> {
+        let id = self.resolve(&request.into_inner().sweep_id).await?;
+        Ok(Response::new(streams::analysis_images(Arc::clone(&self.0), id)))
     }
 
     async fn list_skipped_evaluations(

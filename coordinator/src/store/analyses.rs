@@ -1,6 +1,6 @@
-//! What analyses came to, a page at a time.
+//! What analyses came to, a page at a time, and the images that they left.
 
-use gauntlet_domain::analyses::AnalysisRow;
+use gauntlet_domain::analyses::{AnalysisRow, ImageRow};
 
 use super::rows::unsigned;
 use super::{Error, Store};
@@ -14,7 +14,53 @@ pub struct AnalysisPage {
     pub last: Option<(i32, i32)>,
 }
 
+/// Images of one analysis of a sweep.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Images {
+    /// In the order of the view `images`; at least one.
+    pub rows: Vec<ImageRow>,
+    /// Position of the analysis in the sweep.
+    pub position: i32,
+}
+
 impl Store {
+    /// The images of the next analysis of a sweep, behind a position, that left some.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn images_after(&self, sweep: &str, position: Option<i32>) -> Result<Option<Images>, Error> {
+        let rows = sqlx::query!(
+            "select a.sweep_id, a.position, a.dataset, a.backbone, a.init, a.recipe, a.seed, a.analysis, a.against, i.name, i.png
+            from sweep_analyses a join analysis_images i using (task_id)
+            where a.sweep_id = $1 and a.position = (
+                select b.position from sweep_analyses b
+                where b.sweep_id = $1 and b.position > $2 and exists (select from analysis_images j where j.task_id = b.task_id)
+                order by b.position
+                limit 1)
+            order by i.number",
+            sweep,
+            position.unwrap_or(-1)
+        );
+        let rows = rows.fetch_all(&self.pool).await?;
+        let Some(position) = rows.first().map(|row| row.position) else { return Ok(None) };
+        let mut images = Images { rows: Vec::with_capacity(rows.len()), position };
+        for row in rows {
+            images.rows.push(ImageRow {
+                sweep: row.sweep_id,
+                dataset: row.dataset,
+                backbone: row.backbone,
+                init: row.init,
+                recipe: row.recipe,
+                seed: unsigned(row.seed)?,
+                analysis: row.analysis,
+                against: row.against,
+                image: row.name,
+                png: row.png,
+            });
+        }
+        Ok(Some(images))
+    }
+
     /// At most `limit` rows of the analyses of a sweep behind a place.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use gauntlet_domain::experiment::{AnalysisResult, ArtifactRef, AttackResult, EpochMetrics};
+use gauntlet_domain::experiment::{AnalysisImage, AnalysisResult, ArtifactRef, AttackResult, EpochMetrics};
 use gauntlet_domain::{AttemptRef, Digest, TaskId};
 use sqlx::{Postgres, Transaction};
 
@@ -199,6 +199,27 @@ async fn write_analysis(
         &values.iter().map(|it| it.layer.as_str()).collect::<Vec<_>>() as _,
         &values.iter().map(|it| it.x).collect::<Vec<_>>() as _,
         &values.iter().map(|it| it.value).collect::<Vec<_>>()
+    );
+    query.execute(&mut **tx).await?;
+    if !result.images.is_empty() {
+        write_images(attempt, &result.images, tx).await?;
+    }
+    Ok(())
+}
+
+async fn write_images(
+    attempt: AttemptRef,
+    images: &[AnalysisImage],
+    tx: &mut Transaction<'static, Postgres>,
+) -> Result<(), Error> {
+    let query = sqlx::query!(
+        "insert into analysis_images (task_id, number, attempt, name, png)
+        select $1, n.number - 1, $2, n.name, n.png
+        from unnest($3::text[], $4::bytea[]) with ordinality as n (name, png, number)",
+        bytes(attempt.task),
+        attempt_column(attempt.attempt)?,
+        &images.iter().map(|image| image.name.as_str()).collect::<Vec<_>>() as _,
+        &images.iter().map(|image| image.png.as_slice()).collect::<Vec<_>>() as _
     );
     query.execute(&mut **tx).await?;
     Ok(())

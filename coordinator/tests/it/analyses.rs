@@ -1,6 +1,6 @@
 //! Analyses: numbers that become rows once, and only of the attempt that holds the lease.
 
-use gauntlet_domain::analyses::{ANALYSIS_COLUMNS, AnalysisRow};
+use gauntlet_domain::analyses::{ANALYSIS_COLUMNS, AnalysisRow, ImageRow};
 use gauntlet_proto::v1::acknowledge::Verdict;
 use gauntlet_proto::v1::report::Content;
 use gauntlet_proto::v1::{self, AnalysisValue, Assign};
@@ -26,7 +26,7 @@ fn value(measure: &str, layer: &str, value: f64) -> AnalysisValue {
 }
 
 fn analyzed(values: Vec<AnalysisValue>) -> Content {
-    Content::Analyzed(v1::Analyzed { values })
+    Content::Analyzed(v1::Analyzed { values, images: vec![] })
 }
 
 fn honest() -> Content {
@@ -127,4 +127,38 @@ async fn an_analysis_is_shared_between_sweeps_and_goes_with_the_last_of_them() {
         }
         assert_eq!(rows().await, left);
     }
+}
+
+fn image(name: &str, rest: &[u8]) -> v1::AnalysisImage {
+    v1::AnalysisImage { name: name.to_owned(), png: [b"\x89PNG\r\n\x1a\n", rest].concat() }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn images_that_analyses_leave_are_streamed_as_the_view_has_them_and_others_are_refused() {
+    let house = House::start().await;
+    let sweep = house.submit(&sweep("s")).await.sweep_id;
+    let mut worker = house.worker("w1", 8).await;
+    let analyses = up_to_the_analyses(&mut worker).await;
+    let with = |images| Content::Analyzed(v1::Analyzed { values: vec![value("cka", "layer1", 0.25)], images });
+    let of = |init: &str| analyses.iter().find(|assign| assign.label.contains(init)).unwrap();
+    let left = vec![image("example-0-original", b"one"), image("example-0-adversarial", b"two")];
+    assert_eq!(worker.report(attempt(of("pretrained")), with(left)).await, Verdict::Accepted);
+    let no_png = v1::AnalysisImage { name: "example-0".to_owned(), png: b"GIF89a".to_vec() };
+    assert_eq!(worker.report(attempt(of("scratch")), with(vec![no_png])).await, Verdict::Invalid);
+    let request = v1::StreamAnalysisImagesRequest { sweep_id: sweep.clone() };
+    let mut stream = house.sweeps().await.stream_analysis_images(request).await.unwrap().into_inner();
+    let mut streamed = Vec::new();
+    while let Some(row) = stream.message().await.unwrap() {
+        let row = ImageRow::from(row);
+        streamed.push((row.sweep, row.init, row.seed as i64, row.image, row.png));
+    }
+    let rows = sqlx::query("select * from images").fetch_all(&house.pool).await.unwrap();
+    let viewed: Vec<(String, String, i64, String, Vec<u8>)> = rows
+        .iter()
+        .map(|row| (row.get("sweep"), row.get("init"), row.get("seed"), row.get("image"), row.get("png")))
+        .collect();
+    assert_eq!(viewed, streamed);
+    let names: Vec<&str> = streamed.iter().map(|(.., name, _)| name.as_str()).collect();
+    assert_eq!(names, ["example-0-original", "example-0-adversarial"]);
+    assert_eq!((streamed[0].0.as_str(), streamed[0].1.as_str()), (sweep.as_str(), "pretrained"));
 }

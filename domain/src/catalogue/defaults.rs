@@ -231,3 +231,7 @@ pub const UAP_BATCH_SIZE: u32 = 128;
 pub const SIMILARITY_THRESHOLD: f64 = 0.98;
 /// frequency: where the low frequencies end, in cycles per image; the last is the study's.
 pub const FREQUENCY_RADII: [f64; 4] = [2.0, 4.0, 8.0, 16.0];
+/// L2 norm of the waves of a heat map, in one channel.
+pub const HEAT_MAP_NORM: f64 = 4.0;
+/// Largest frequency of a heat map.
+pub const HEAT_MAP_REACH: u32 = 4;

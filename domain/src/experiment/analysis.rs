@@ -8,6 +8,14 @@ use super::model::{ModelSpec, Weights};
 
 /// Most values of one analysis; more is taken for a mistake.
 pub const MOST_ANALYSIS_VALUES: usize = 100_000;
+/// Most images of one analysis.
+pub const MOST_ANALYSIS_IMAGES: usize = 64;
+/// Most bytes that they take together: they lie in the database, and go to whoever asks for a report.
+pub const MOST_IMAGE_BYTES: usize = 8 << 20;
+/// Longest name of a layer or an image, in bytes.
+const LONGEST_NAME: usize = 128;
+/// How every PNG file begins.
+const PNG_SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
 
 /// An analysis of a model, or of two beside each other.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -45,6 +53,14 @@ pub enum AnalysisMethod {
         /// Where the low frequencies end, in cycles per image; at least 0, all different.
         radii: Vec<f64>,
     },
+    /// Which share of the examples the model gets wrong when a wave of a single frequency is added to them: a Fourier heat map (arXiv 1906.08988). `x` is
+    /// the wave's horizontal frequency, the layer its vertical one, in cycles per image.
+    HeatMap {
+        /// L2 norm of a wave in one channel, in pixels of \[0,1\]; above 0.
+        norm: f64,
+        /// The largest frequency to either side; at least 1. What an image has no frequencies for is left out.
+        reach: u32,
+    },
 }
 
 impl AnalysisMethod {
@@ -53,6 +69,7 @@ impl AnalysisMethod {
         match self {
             Self::Similarity { .. } => "similarity",
             Self::Frequency { .. } => "frequency",
+            Self::HeatMap { .. } => "heat-map",
         }
     }
 
@@ -61,6 +78,7 @@ impl AnalysisMethod {
         match self {
             Self::Similarity { .. } => &["cka", "cca", "svcca", "pwcca"],
             Self::Frequency { .. } => &["low-pass-accuracy", "high-pass-accuracy"],
+            Self::HeatMap { .. } => &["error"],
         }
     }
 
@@ -68,16 +86,28 @@ impl AnalysisMethod {
     pub const fn compares(&self) -> bool {
         match self {
             Self::Similarity { .. } => true,
-            Self::Frequency { .. } => false,
+            Self::Frequency { .. } | Self::HeatMap { .. } => false,
         }
     }
 }
 
-/// The result of an analysis: numbers, each with what it is a number of.
+/// The result of an analysis: numbers, each with what it is a number of, and a few images for people.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct AnalysisResult {
     /// In the order in which they are shown.
     pub values: Vec<AnalysisValue>,
+    /// Likewise.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<AnalysisImage>,
+}
+
+/// A small image that an analysis leaves, to look at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AnalysisImage {
+    /// What it shows, in lower-case letters, digits and `-`: `example-3-original`.
+    pub name: String,
+    /// A PNG file.
+    pub png: Vec<u8>,
 }
 
 /// A number that an analysis came to.
@@ -110,6 +140,12 @@ pub enum InvalidAnalysis {
     /// Two values of one measure, layer and place.
     #[error("value {0} stands there twice")]
     Twice(usize),
+    /// Too many images, or too large ones.
+    #[error("{0} images of {1} bytes came: at most {MOST_ANALYSIS_IMAGES} of {MOST_IMAGE_BYTES} together")]
+    Images(usize, usize),
+    /// An image without a proper name of its own, or no PNG file.
+    #[error("image {0} has no name of its own, or is no PNG file")]
+    Image(usize),
 }
 
 impl AnalysisResult {
@@ -118,14 +154,13 @@ impl AnalysisResult {
     /// # Errors
     /// The first value that it cannot.
     pub fn check(&self, method: &AnalysisMethod) -> Result<(), InvalidAnalysis> {
-        const LONGEST_LAYER: usize = 128;
         let count = self.values.len();
         if !(1..=MOST_ANALYSIS_VALUES).contains(&count) {
             return Err(InvalidAnalysis::Count(count));
         }
         let mut seen = std::collections::BTreeSet::new();
         for (index, AnalysisValue { measure, layer, x, value }) in self.values.iter().enumerate() {
-            let printable = layer.len() <= LONGEST_LAYER && layer.chars().all(|c| c.is_ascii_graphic());
+            let printable = layer.len() <= LONGEST_NAME && layer.chars().all(|c| c.is_ascii_graphic());
             if !method.measures().contains(&measure.as_str()) || !printable {
                 return Err(InvalidAnalysis::Name(index, measure.chars().take(40).collect()));
             }
@@ -136,7 +171,23 @@ impl AnalysisResult {
                 return Err(InvalidAnalysis::Twice(index));
             }
         }
-        Ok(())
+        self.check_images()
+    }
+
+    fn check_images(&self) -> Result<(), InvalidAnalysis> {
+        let (count, bytes) = (self.images.len(), self.images.iter().map(|image| image.png.len()).sum());
+        if count > MOST_ANALYSIS_IMAGES || bytes > MOST_IMAGE_BYTES {
+            return Err(InvalidAnalysis::Images(count, bytes));
+        }
+        let mut names = std::collections::BTreeSet::new();
+        let proper = |AnalysisImage { name, png }: &AnalysisImage| {
+            let plain = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+            !name.is_empty() && name.len() <= LONGEST_NAME && plain && png.starts_with(PNG_SIGNATURE)
+        };
+        match self.images.iter().position(|image| !proper(image) || !names.insert(&image.name)) {
+            Some(index) => Err(InvalidAnalysis::Image(index)),
+            None => Ok(()),
+        }
     }
 }
 
@@ -151,7 +202,7 @@ mod tests {
     }
 
     fn checked(values: Vec<AnalysisValue>) -> Result<(), InvalidAnalysis> {
-        AnalysisResult { values }.check(&SIMILARITY)
+        AnalysisResult { values, images: vec![] }.check(&SIMILARITY)
     }
 
     #[test]
@@ -162,5 +213,25 @@ mod tests {
         assert_eq!(checked(vec![value("cka", "a\nb", 0.5)]), Err(InvalidAnalysis::Name(0, "cka".into())));
         assert_eq!(checked(vec![value("cka", "", f64::NAN)]), Err(InvalidAnalysis::NotFinite(0)));
         assert_eq!(checked(vec![value("cka", "", 0.1), value("cka", "", 0.2)]), Err(InvalidAnalysis::Twice(1)));
+    }
+
+    #[test]
+    fn images_are_png_files_with_names_of_their_own_and_not_too_many() {
+        let image = |name: &str| AnalysisImage { name: name.to_owned(), png: [PNG_SIGNATURE, b"rest"].concat() };
+        let checked = |images: Vec<AnalysisImage>| {
+            AnalysisResult { values: vec![value("cka", "layer1", 0.5)], images }.check(&SIMILARITY)
+        };
+        assert_eq!(checked(vec![image("example-0"), image("example-1")]), Ok(()));
+        assert_eq!(checked(vec![image("example-0"), image("example-0")]), Err(InvalidAnalysis::Image(1)));
+        assert_eq!(checked(vec![image("")]), Err(InvalidAnalysis::Image(0)));
+        assert_eq!(checked(vec![image("../a")]), Err(InvalidAnalysis::Image(0)));
+        assert_eq!(
+            checked(vec![AnalysisImage { png: b"GIF89a".to_vec(), ..image("a") }]),
+            Err(InvalidAnalysis::Image(0))
+        );
+        let many = (0..=MOST_ANALYSIS_IMAGES).map(|number| image(&number.to_string())).collect();
+        assert!(matches!(checked(many), Err(InvalidAnalysis::Images(65, _))));
+        let large = AnalysisImage { png: [PNG_SIGNATURE, &vec![0; MOST_IMAGE_BYTES]].concat(), ..image("a") };
+        assert!(matches!(checked(vec![large]), Err(InvalidAnalysis::Images(1, _))));
     }
 }

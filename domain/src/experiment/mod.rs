@@ -17,7 +17,8 @@ mod subset;
 mod threat;
 
 pub use analysis::{
-    AnalysisMethod, AnalysisResult, AnalysisSpec, AnalysisValue, InvalidAnalysis, MOST_ANALYSIS_VALUES,
+    AnalysisImage, AnalysisMethod, AnalysisResult, AnalysisSpec, AnalysisValue, InvalidAnalysis, MOST_ANALYSIS_IMAGES,
+    MOST_ANALYSIS_VALUES, MOST_IMAGE_BYTES,
 };
 pub use attack::{
     ApgdLoss, AttackConfig, AttackMethod, AutoAttackVersion, Knowledge, OtherModel, TargetClass, UapMethod,

@@ -2,16 +2,20 @@
 //!
 //! * [`similarity`]: how alike two models are, layer by layer; [`moments`]: what it gathers of the layers' activations;
 //! * [`frequency`]: what a model makes of the low and the high frequencies of images, and the spectrum of perturbations;
+//! * [`pictures`]: images that they leave, to look at;
 //! * [`heat_map`]: which single frequencies a model errs on.
 
 mod canonical;
 pub mod frequency;
 pub mod heat_map;
 pub mod moments;
+pub mod pictures;
 mod shown;
 pub mod similarity;
 
 use gauntlet_domain::experiment::{AnalysisMethod, AnalysisResult, AnalysisValue};
+
+use tch::Tensor;
 
 use crate::error::LabError;
 use crate::examples::Examples;
@@ -29,6 +33,8 @@ pub struct Subject<'a> {
     pub examples: &'a Examples,
     /// Examples of a pass.
     pub batch_size: usize,
+    /// Seed of what is random.
+    pub seed: u64,
 }
 
 /// Asks it. `go_on` hears after each batch how many images of how many the model was shown, and says whether to stop.
@@ -40,17 +46,21 @@ pub fn analyze(
     subject: &Subject<'_>,
     go_on: &mut dyn FnMut(u64, u64) -> Wish,
 ) -> Result<AnalysisResult, LabError> {
-    let &Subject { model, other, examples, batch_size } = subject;
+    let &Subject { model, other, examples, batch_size, seed } = subject;
     match method {
         AnalysisMethod::Similarity { threshold } => {
             let missing = || LabError::Spec("nothing is there to compare the model with".to_owned());
             let models = [model, other.ok_or_else(missing)?];
             let layers = similarity::compare(models, examples, batch_size, *threshold, go_on)?;
-            Ok(AnalysisResult { values: layers.iter().flat_map(similarity_values).collect() })
+            Ok(AnalysisResult { values: layers.iter().flat_map(similarity_values).collect(), images: vec![] })
         }
         AnalysisMethod::Frequency { radii } => {
             let accuracies = frequency::accuracy_by_radius(model, examples, radii, batch_size, go_on)?;
-            Ok(AnalysisResult { values: accuracies.iter().map(accuracy_value).collect() })
+            Ok(AnalysisResult { values: accuracies.iter().map(accuracy_value).collect(), images: vec![] })
+        }
+        AnalysisMethod::HeatMap { norm, reach } => {
+            let waves = heat_map::Waves { norm: *norm, seed, reach: Some(*reach) };
+            heat_map_result(&heat_map::fourier_heat_map(model, examples, waves, batch_size, go_on)?)
         }
     }
 }
@@ -78,4 +88,23 @@ fn accuracy_value(accuracy: &frequency::PassAccuracy) -> AnalysisValue {
     };
     let value = accuracy.correct as f64 / accuracy.examples.max(1) as f64;
     AnalysisValue { measure: measure.to_owned(), layer: String::new(), x: Some(accuracy.radius), value }
+}
+
+/// The shares of a heat map, row by row, and the map as an image of a few pixels for each frequency: the lighter, the more is wrong.
+fn heat_map_result(map: &heat_map::HeatMap) -> Result<AnalysisResult, LabError> {
+    const SIDE: i64 = 8;
+    let share = |errors: &u64| *errors as f64 / map.examples.max(1) as f64;
+    let rows = map.vertical.iter().zip(&map.errors);
+    let values = rows.flat_map(|(vertical, errors)| {
+        map.horizontal.iter().zip(errors).map(move |(horizontal, errors)| AnalysisValue {
+            measure: "error".to_owned(),
+            layer: format!("vertical={vertical}"),
+            x: Some(*horizontal as f64),
+            value: share(errors),
+        })
+    });
+    let shares: Vec<f32> = map.errors.iter().flatten().map(|errors| share(errors) as f32).collect();
+    let shares = Tensor::f_from_slice(&shares)?.f_view([1, map.vertical.len() as i64, map.horizontal.len() as i64])?;
+    let large = shares.f_repeat_interleave_self_int(SIDE, 1, None)?.f_repeat_interleave_self_int(SIDE, 2, None)?;
+    Ok(AnalysisResult { values: values.collect(), images: vec![pictures::picture("heat-map", &large)?] })
 }

@@ -1,21 +1,43 @@
 //! What analyses came to.
 
-use gauntlet_domain::analyses::AnalysisRow;
-use gauntlet_domain::experiment::{AnalysisResult, AnalysisValue};
+use gauntlet_domain::analyses::{AnalysisRow, ImageRow};
+use gauntlet_domain::experiment::{AnalysisImage, AnalysisResult, AnalysisValue};
 
 use crate::v1;
 
 impl From<AnalysisResult> for v1::Analyzed {
     fn from(result: AnalysisResult) -> Self {
         let value = |AnalysisValue { measure, layer, x, value }| v1::AnalysisValue { measure, layer, x, value };
-        Self { values: result.values.into_iter().map(value).collect() }
+        let image = |AnalysisImage { name, png }| v1::AnalysisImage { name, png };
+        Self {
+            values: result.values.into_iter().map(value).collect(),
+            images: result.images.into_iter().map(image).collect(),
+        }
     }
 }
 
 impl From<v1::Analyzed> for AnalysisResult {
     fn from(wire: v1::Analyzed) -> Self {
         let value = |v1::AnalysisValue { measure, layer, x, value }| AnalysisValue { measure, layer, x, value };
-        Self { values: wire.values.into_iter().map(value).collect() }
+        let image = |v1::AnalysisImage { name, png }| AnalysisImage { name, png };
+        Self {
+            values: wire.values.into_iter().map(value).collect(),
+            images: wire.images.into_iter().map(image).collect(),
+        }
+    }
+}
+
+impl From<ImageRow> for v1::AnalysisImageRow {
+    fn from(row: ImageRow) -> Self {
+        let ImageRow { sweep, dataset, backbone, init, recipe, seed, analysis, against, image, png } = row;
+        Self { sweep, dataset, backbone, init, recipe, seed, analysis, against, image, png }
+    }
+}
+
+impl From<v1::AnalysisImageRow> for ImageRow {
+    fn from(wire: v1::AnalysisImageRow) -> Self {
+        let v1::AnalysisImageRow { sweep, dataset, backbone, init, recipe, seed, analysis, against, image, png } = wire;
+        Self { sweep, dataset, backbone, init, recipe, seed, analysis, against, image, png }
     }
 }
 

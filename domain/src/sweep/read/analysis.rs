@@ -20,9 +20,12 @@ const MOST_EXAMPLES: u32 = i32::MAX as u32;
 enum Method {
     Similarity,
     Frequency,
+    HeatMap,
 }
 
-const METHODS: [(&str, Method); 2] = [("similarity", Method::Similarity), ("frequency", Method::Frequency)];
+const METHODS: [(&str, Method); 3] =
+    [("similarity", Method::Similarity), ("frequency", Method::Frequency), ("heat-map", Method::HeatMap)];
+const LARGEST_REACH: u32 = 512;
 
 /// Reads an analysis.
 pub(super) fn read<'a>(mut table: Table<'a>, names: &AxisNames<'a>, seeds: &[u64]) -> Option<AnalysisSection> {
@@ -39,6 +42,7 @@ pub(super) fn read<'a>(mut table: Table<'a>, names: &AxisNames<'a>, seeds: &[u64
     let method = match method {
         Method::Similarity => similarity(&mut table),
         Method::Frequency => frequency(&mut table)?,
+        Method::HeatMap => heat_map(&mut table),
     };
     let against = match method.compares() {
         true => {
@@ -82,6 +86,14 @@ fn frequency(table: &mut Table<'_>) -> Option<AnalysisMethod> {
     let radii: Vec<Option<f64>> =
         field.list_or_one("a list of radii in cycles per image, such as [4, 16]")?.iter().map(radius).collect();
     Some(AnalysisMethod::Frequency { radii: radii.into_iter().collect::<Option<_>>()? })
+}
+
+fn heat_map(table: &mut Table<'_>) -> AnalysisMethod {
+    let above_zero = NumberRange::of((Bound::Excluded(0.0), Bound::Unbounded));
+    AnalysisMethod::HeatMap {
+        norm: table.number("norm", defaults::HEAT_MAP_NORM, &above_zero),
+        reach: table.optional_count("reach", 1, LARGEST_REACH).map_or(defaults::HEAT_MAP_REACH, |reach| reach.value),
+    }
 }
 
 /// The runs that an analysis is asked of.

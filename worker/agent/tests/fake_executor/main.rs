@@ -141,7 +141,7 @@ fn attack(examples: usize) -> TaskOutput {
 
 fn analyze(measure: &str) -> TaskOutput {
     let value = AnalysisValue { measure: measure.to_owned(), layer: "layer1".to_owned(), x: None, value: 0.5 };
-    TaskOutput::Analyzed(AnalysisResult { values: vec![value] })
+    TaskOutput::Analyzed(AnalysisResult { values: vec![value], images: vec![] })
 }
 
 /// The trained weights tell what the training started from.
