@@ -1,6 +1,6 @@
 //! Values that stand where a sweep file says nothing.
 
-use crate::experiment::{ApgdLoss, AutoAttackVersion};
+use crate::experiment::{ApgdLoss, AutoAttackVersion, Corruption};
 
 /// Seed of the only run where no seeds are given.
 pub const SEED: u64 = 0;
@@ -231,3 +231,7 @@ pub const UAP_BATCH_SIZE: u32 = 128;
 pub const SIMILARITY_THRESHOLD: f64 = 0.98;
 /// frequency: where the low frequencies end, in cycles per image; the last is the study's.
 pub const FREQUENCY_RADII: [f64; 4] = [2.0, 4.0, 8.0, 16.0];
+/// corruptions: which (all of Hendrycks & Dietterich 2019, arXiv 1903.12261).
+pub const CORRUPTION_KINDS: [Corruption; 19] = Corruption::ALL;
+/// corruptions: how strong (Hendrycks & Dietterich).
+pub const CORRUPTION_SEVERITIES: [u32; 5] = [1, 2, 3, 4, 5];

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::attack::OtherModel;
+use super::corruption::{CORRUPTION_MEASURES, Corruption};
 use super::dataset::DatasetSpec;
 use super::model::{ModelSpec, Weights};
 
@@ -45,6 +46,13 @@ pub enum AnalysisMethod {
         /// Where the low frequencies end, in cycles per image; at least 0, all different.
         radii: Vec<f64>,
     },
+    /// How many examples the model gets right when each image is corrupted as in ImageNet-C (arXiv 1903.12261). `x` is the severity.
+    Corruptions {
+        /// Which corruptions, all different.
+        kinds: Vec<Corruption>,
+        /// How strong, 1 to [`Corruption::MOST_SEVERE`], all different.
+        severities: Vec<u32>,
+    },
 }
 
 impl AnalysisMethod {
@@ -53,6 +61,7 @@ impl AnalysisMethod {
         match self {
             Self::Similarity { .. } => "similarity",
             Self::Frequency { .. } => "frequency",
+            Self::Corruptions { .. } => "corruptions",
         }
     }
 
@@ -61,6 +70,7 @@ impl AnalysisMethod {
         match self {
             Self::Similarity { .. } => &["cka", "cca", "svcca", "pwcca"],
             Self::Frequency { .. } => &["low-pass-accuracy", "high-pass-accuracy"],
+            Self::Corruptions { .. } => &CORRUPTION_MEASURES,
         }
     }
 
@@ -68,7 +78,7 @@ impl AnalysisMethod {
     pub const fn compares(&self) -> bool {
         match self {
             Self::Similarity { .. } => true,
-            Self::Frequency { .. } => false,
+            Self::Frequency { .. } | Self::Corruptions { .. } => false,
         }
     }
 }

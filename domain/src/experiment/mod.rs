@@ -4,6 +4,7 @@
 
 mod analysis;
 mod attack;
+mod corruption;
 mod dataset;
 mod import;
 mod model;
@@ -21,6 +22,7 @@ pub use analysis::{
 pub use attack::{
     ApgdLoss, AttackConfig, AttackMethod, AutoAttackVersion, Knowledge, OtherModel, TargetClass, UapMethod,
 };
+pub use corruption::Corruption;
 pub use dataset::{
     CifarVariant, CuePairing, DatasetSource, DatasetSpec, Fit, FolderPart, GlyphCue, GlyphOptions, IdxVariant,
     ImageShape, Split,

@@ -2,16 +2,18 @@
 //!
 //! * [`similarity`]: how alike two models are, layer by layer; [`moments`]: what it gathers of the layers' activations;
 //! * [`frequency`]: what a model makes of the low and the high frequencies of images, and the spectrum of perturbations;
-//! * [`heat_map`]: which single frequencies a model errs on.
+//! * [`heat_map`]: which single frequencies a model errs on;
+//! * [`corruptions`]: what a model makes of noise, blur, weather and digital processing.
 
 mod canonical;
+pub mod corruptions;
 pub mod frequency;
 pub mod heat_map;
 pub mod moments;
 mod shown;
 pub mod similarity;
 
-use gauntlet_domain::experiment::{AnalysisMethod, AnalysisResult, AnalysisValue};
+use gauntlet_domain::experiment::{AnalysisMethod, AnalysisResult, AnalysisValue, Corruption};
 
 use crate::error::LabError;
 use crate::examples::Examples;
@@ -29,6 +31,8 @@ pub struct Subject<'a> {
     pub examples: &'a Examples,
     /// Examples of a pass.
     pub batch_size: usize,
+    /// Seed of everything random.
+    pub seed: u64,
 }
 
 /// Asks it. `go_on` hears after each batch how many images of how many the model was shown, and says whether to stop.
@@ -40,7 +44,7 @@ pub fn analyze(
     subject: &Subject<'_>,
     go_on: &mut dyn FnMut(u64, u64) -> Wish,
 ) -> Result<AnalysisResult, LabError> {
-    let &Subject { model, other, examples, batch_size } = subject;
+    let &Subject { model, other, examples, batch_size, seed } = subject;
     match method {
         AnalysisMethod::Similarity { threshold } => {
             let missing = || LabError::Spec("nothing is there to compare the model with".to_owned());
@@ -51,6 +55,12 @@ pub fn analyze(
         AnalysisMethod::Frequency { radii } => {
             let accuracies = frequency::accuracy_by_radius(model, examples, radii, batch_size, go_on)?;
             Ok(AnalysisResult { values: accuracies.iter().map(accuracy_value).collect() })
+        }
+        AnalysisMethod::Corruptions { kinds, severities } => {
+            let of_kind = |kind: &Corruption| severities.iter().map(|severity| (*kind, *severity)).collect::<Vec<_>>();
+            let asked: Vec<(Corruption, u32)> = kinds.iter().flat_map(of_kind).collect();
+            let found = corruptions::accuracy_by_corruption(model, examples, &asked, seed, batch_size, go_on)?;
+            Ok(AnalysisResult { values: corruption_values(&found, severities) })
         }
     }
 }
@@ -78,4 +88,25 @@ fn accuracy_value(accuracy: &frequency::PassAccuracy) -> AnalysisValue {
     };
     let value = accuracy.correct as f64 / accuracy.examples.max(1) as f64;
     AnalysisValue { measure: measure.to_owned(), layer: String::new(), x: Some(accuracy.radius), value }
+}
+
+/// The accuracy on the examples as they are, the mean over the corruptions at each severity, and each of them.
+fn corruption_values(found: &[corruptions::CorruptedAccuracy], severities: &[u32]) -> Vec<AnalysisValue> {
+    let value = |measure: &str, x: Option<f64>, value: f64| AnalysisValue {
+        measure: measure.to_owned(),
+        layer: String::new(),
+        x,
+        value,
+    };
+    let mean = |severity: &u32| {
+        let of_severity = found.iter().filter(|it| it.corruption.is_some_and(|(_, of)| of == *severity));
+        let shares: Vec<f64> = of_severity.map(corruptions::CorruptedAccuracy::share).collect();
+        value("mean", Some(f64::from(*severity)), shares.iter().sum::<f64>() / shares.len().max(1) as f64)
+    };
+    let one = |it: &corruptions::CorruptedAccuracy| match it.corruption {
+        Some((corruption, severity)) => value(corruption.name(), Some(f64::from(severity)), it.share()),
+        None => value("clean", None, it.share()),
+    };
+    let (clean, corrupted) = found.split_at(found.len().min(1));
+    clean.iter().map(one).chain(severities.iter().map(mean)).chain(corrupted.iter().map(one)).collect()
 }
