@@ -87,6 +87,7 @@ agreement: reference-env setup ## robust accuracies of random attacks beside tho
 reference-env: check-python
 	@test -x $(REFERENCE) || $(PYTHON) -m venv .deps/reference
 	@$(REFERENCE) -m pip install --quiet -r lab/tests/reference/requirements.txt
+	@$(REFERENCE) -m pip install --quiet --no-deps -r lab/tests/reference/requirements-corruptions.txt
 	@# Its model definitions alone are read; what it depends on is not needed.
 	@$(REFERENCE) -m pip install --quiet --no-deps robustbench==1.1.1
 

@@ -4,7 +4,7 @@ mod common;
 
 use common::{parse_mistakes, planned};
 use gauntlet_domain::catalogue::pinned_facts;
-use gauntlet_domain::experiment::{AnalysisMethod, AnalysisSpec, Head, TaskSpec, Weights};
+use gauntlet_domain::experiment::{AnalysisMethod, AnalysisSpec, Corruption, Head, TaskSpec, Weights};
 use gauntlet_domain::plan::{AnalysisCell, Plan, TaskKind};
 
 /// Runs of two seeds on letters, from scratch and from a pre-training.
@@ -124,6 +124,19 @@ fn a_heat_map_has_usual_waves_unless_the_file_says_others() {
 }
 
 #[test]
+fn corruptions_are_all_of_the_benchmark_at_every_severity_unless_the_section_says_which() {
+    let plan = plan(
+        "[[analysis]]\nname = \"all\"\nmethod = \"corruptions\"\nruns = { init = \"scratch\", seed = 0 }\n\
+        [[analysis]]\nname = \"few\"\nmethod = \"corruptions\"\nruns = { init = \"scratch\", seed = 0 }\n\
+        kinds = [\"fog\", \"jpeg_compression\"]\nseverities = 5\n",
+    );
+    let methods: Vec<&AnalysisMethod> = plan.analyses.iter().map(|cell| &spec(&plan, cell).method).collect();
+    let all = AnalysisMethod::Corruptions { kinds: Corruption::ALL.to_vec(), severities: vec![1, 2, 3, 4, 5] };
+    let few = [Corruption::Fog, Corruption::JpegCompression].to_vec();
+    assert_eq!(methods, [&all, &AnalysisMethod::Corruptions { kinds: few, severities: vec![5] }]);
+}
+
+#[test]
 fn analyses_that_cannot_be_asked_are_refused() {
     let files = [
         "[[analysis]]\nname = \"a\"\nmethod = \"heat-map\"\nnorm = 0\nreach = 0\n",
@@ -137,6 +150,9 @@ fn analyses_that_cannot_be_asked_are_refused() {
         "[[analysis]]\nname = \"a\"\nmethod = \"similarity\"\nagainst = { seed = 1 }\n[[exclude]]\nseed = 1\ninit = \"pretrained\"\n",
         "[[analysis]]\nname = \"a\"\nmethod = \"frequency\"\nradii = [4, -1]\nagainst = \"start\"\n",
         "[[analysis]]\nname = \"a\"\nmethod = \"frequency\"\nradii = [4, 8, 4]\n",
+        "[[analysis]]\nname = \"a\"\nmethod = \"corruptions\"\nkinds = [\"fog\", \"rain\"]\nseverities = [1, 6]\n",
+        "[[analysis]]\nname = \"a\"\nmethod = \"corruptions\"\nkinds = [\"fog\", \"snow\", \"fog\"]\nseverities = []\n",
+        "[[analysis]]\nname = \"a\"\nmethod = \"corruptions\"\nseverities = [3, 3]\nagainst = \"start\"\n",
         "[[analysis]]\nname = \"a\"\nmethod = \"similarity\"\nagainst = \"start\"\n\
         [[analysis]]\nname = \"a\"\nmethod = \"similarity\"\nagainst = { seed = 1 }\n",
     ];

@@ -97,6 +97,13 @@ pub enum Purpose<'a> {
         /// Vertical and horizontal frequency.
         frequency: [i64; 2],
     },
+    /// Everything random in the corruption of this name.
+    Corruption {
+        /// Index in the split.
+        example: u64,
+        /// The corruption.
+        name: &'a str,
+    },
 }
 
 impl fmt::Display for Purpose<'_> {
@@ -117,6 +124,7 @@ impl fmt::Display for Purpose<'_> {
             Self::WaveSigns { example, frequency: [vertical, horizontal] } => {
                 write!(f, "wave-signs/{example}/{vertical}/{horizontal}")
             }
+            Self::Corruption { example, name } => write!(f, "corruption/{example}/{name}"),
             Self::AttackStart { example, number } => write!(f, "attack-start/{example}/{number}"),
         }
     }

@@ -4,7 +4,7 @@
 mod support;
 
 use gauntlet_domain::experiment::{
-    AnalysisMethod, AnalysisResult, AnalysisSpec, Head, NUMERICS_VERSION, OtherModel, TaskSpec, Weights,
+    AnalysisMethod, AnalysisResult, AnalysisSpec, Corruption, Head, NUMERICS_VERSION, OtherModel, TaskSpec, Weights,
 };
 use gauntlet_domain::{Digest, TaskId};
 use gauntlet_lab::training::Wish;
@@ -87,6 +87,23 @@ fn all_frequencies_are_the_whole_image_and_none_of_them_tell_nothing() {
     assert!(whole > 0.6, "{whole}");
     // Of an image without frequencies a flat grey is left, and every example gets the same class.
     assert!(at("high-pass-accuracy", 1000.0) < 0.6, "{result:?}");
+}
+
+#[test]
+fn corruptions_are_measured_each_at_each_severity_beside_their_mean_and_the_examples_as_they_are() {
+    let bench = Bench::new(EXAMPLES);
+    let kinds = vec![Corruption::Brightness, Corruption::Contrast];
+    let method = AnalysisMethod::Corruptions { kinds, severities: vec![1, 5] };
+    let (spec, inputs) = task(&bench, method.clone(), None);
+    let result = executed(&spec, &inputs, &mut Notes::default()).unwrap();
+    result.check(&method).unwrap();
+    let found: Vec<(&str, Option<f64>)> = result.values.iter().map(|it| (it.measure.as_str(), it.x)).collect();
+    let at = |measure| [(measure, Some(1.0)), (measure, Some(5.0))];
+    let expected = [[("clean", None)].as_slice(), &at("mean"), &at("brightness"), &at("contrast")].concat();
+    assert_eq!(found, expected);
+    let numbers: Vec<f64> = result.values.iter().map(|it| it.value).collect();
+    assert!(numbers[0] > 0.6, "{numbers:?}");
+    assert_eq!(numbers[2], (numbers[4] + numbers[6]) / 2.0);
 }
 
 #[test]

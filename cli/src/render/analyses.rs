@@ -65,7 +65,10 @@ fn fields(row: &AnalysisRow) -> [String; 14] {
     ]
 }
 
-/// The table of one analysis: a column for each measure.
+/// Most measures that have a column each.
+const MOST_COLUMNS: usize = 6;
+
+/// The table of one analysis: a column for each measure, or, of many measures along an axis, a row for each and a column for each place.
 fn table(rows: &[AnalysisSummary]) -> Table {
     let mut measures: Vec<&str> = Vec::new();
     for (measure, _) in rows.iter().flat_map(|row| &row.values) {
@@ -74,24 +77,72 @@ fn table(rows: &[AnalysisSummary]) -> Table {
         }
     }
     let has_x = rows.iter().any(|row| row.x.is_some());
-    let mut header = vec!["analysis", "dataset", "backbone", "init", "recipe", "against", "seeds × examples", "layer"];
+    if has_x && measures.len() > MOST_COLUMNS { by_measure(rows, &measures) } else { by_place(rows, &measures, has_x) }
+}
+
+const RUN: [&str; 7] = ["analysis", "dataset", "backbone", "init", "recipe", "against", "seeds × examples"];
+
+/// The cells below [`RUN`].
+fn run(row: &AnalysisSummary) -> Vec<String> {
+    let [analysis, dataset, backbone, init, recipe] =
+        [&row.analysis, &row.dataset, &row.backbone, &row.init, &row.recipe].map(String::clone);
+    let against = if row.against.is_empty() { "–".to_owned() } else { row.against.clone() };
+    vec![analysis, dataset, backbone, init, recipe, against, format!("{} × {}", row.seeds, row.examples)]
+}
+
+fn by_place(rows: &[AnalysisSummary], measures: &[&str], has_x: bool) -> Table {
+    let mut header = [RUN.as_slice(), &["layer"]].concat();
     header.extend(has_x.then_some("at"));
     let numbers: Vec<usize> = (header.len()..header.len() + measures.len()).collect();
-    header.extend(&measures);
+    header.extend(measures);
     let mut table = tables::new(&header);
     for row in rows {
-        let [analysis, dataset, backbone, init, recipe] =
-            [&row.analysis, &row.dataset, &row.backbone, &row.init, &row.recipe].map(String::clone);
-        let against = if row.against.is_empty() { "–".to_owned() } else { row.against.clone() };
-        let seeds = format!("{} × {}", row.seeds, row.examples);
-        let mut cells = vec![analysis, dataset, backbone, init, recipe, against, seeds, row.layer.clone()];
+        let mut cells = run(row);
+        cells.push(row.layer.clone());
         cells.extend(has_x.then(|| row.x.map(double).unwrap_or_default()));
-        let of = |measure: &&str| row.values.iter().find(|(name, _)| name == measure);
-        cells.extend(measures.iter().map(|measure| of(measure).map_or("–".to_owned(), |(_, spread)| number(*spread))));
+        cells.extend(measures.iter().map(|measure| value(row, measure)));
         table.add_row(cells);
     }
     align(&mut table, CellAlignment::Right, &numbers);
     table
+}
+
+fn by_measure(rows: &[AnalysisSummary], measures: &[&str]) -> Table {
+    let mut places: Vec<Option<f64>> = Vec::new();
+    let mut runs: Vec<(Vec<String>, Vec<&AnalysisSummary>)> = Vec::new();
+    for row in rows {
+        if !places.contains(&row.x) {
+            places.push(row.x);
+        }
+        let cells = [run(row), vec![row.layer.clone()]].concat();
+        match runs.iter_mut().find(|(of, _)| *of == cells) {
+            Some((_, of_run)) => of_run.push(row),
+            None => runs.push((cells, vec![row])),
+        }
+    }
+    let names: Vec<String> =
+        places.iter().map(|x| x.map_or("at –".to_owned(), |x| format!("at {}", double(x)))).collect();
+    let mut header = [RUN.as_slice(), &["layer", "measure"]].concat();
+    let numbers: Vec<usize> = (header.len()..header.len() + names.len()).collect();
+    header.extend(names.iter().map(String::as_str));
+    let mut table = tables::new(&header);
+    for (cells, of_run) in &runs {
+        for measure in measures {
+            let at = |x: &Option<f64>| {
+                of_run.iter().find(|row| row.x == *x).map_or("–".to_owned(), |row| value(row, measure))
+            };
+            let values: Vec<String> = places.iter().map(at).collect();
+            if values.iter().any(|value| value != "–") {
+                table.add_row([cells.as_slice(), &[(*measure).to_owned()], &values].concat());
+            }
+        }
+    }
+    align(&mut table, CellAlignment::Right, &numbers);
+    table
+}
+
+fn value(row: &AnalysisSummary, measure: &str) -> String {
+    row.values.iter().find(|(name, _)| name == measure).map_or("–".to_owned(), |(_, spread)| number(*spread))
 }
 
 fn number(spread: Spread) -> String {
@@ -132,6 +183,27 @@ mod tests {
             row("scratch", 0, "svcca", "layer1", 0.5),
             row("pretrained", 0, "cka", "layer1", 0.75),
         ];
+        insta::assert_snapshot!(table(&summarize(&rows)));
+    }
+
+    #[test]
+    fn many_measures_along_an_axis_have_a_row_each_and_a_column_for_each_place() {
+        let kinds = ["fog", "snow", "frost", "contrast", "pixelate", "motion_blur"];
+        let corrupted = |measure: &str, x: Option<f64>, seed: u64, value: f64| AnalysisRow {
+            analysis: "weather".to_owned(),
+            method: "corruptions".to_owned(),
+            against: String::new(),
+            x,
+            ..row("scratch", seed, measure, "", value)
+        };
+        let mut rows = Vec::new();
+        for seed in [0, 1] {
+            let lost = 0.125 * seed as f64;
+            rows.push(corrupted("clean", None, seed, 0.875 - lost));
+            for (measure, severity) in ["mean"].iter().chain(&kinds).flat_map(|kind| [(kind, 1.0), (kind, 5.0)]) {
+                rows.push(corrupted(measure, Some(severity), seed, 0.75 - 0.1 * severity - lost));
+            }
+        }
         insta::assert_snapshot!(table(&summarize(&rows)));
     }
 }

@@ -1,6 +1,6 @@
 //! Values that stand where a sweep file says nothing.
 
-use crate::experiment::{ApgdLoss, AutoAttackVersion};
+use crate::experiment::{ApgdLoss, AutoAttackVersion, Corruption};
 
 /// Seed of the only run where no seeds are given.
 pub const SEED: u64 = 0;
@@ -235,3 +235,7 @@ pub const FREQUENCY_RADII: [f64; 4] = [2.0, 4.0, 8.0, 16.0];
 pub const HEAT_MAP_NORM: f64 = 4.0;
 /// Largest frequency of a heat map.
 pub const HEAT_MAP_REACH: u32 = 4;
+/// corruptions: which (all of Hendrycks & Dietterich 2019, arXiv 1903.12261).
+pub const CORRUPTION_KINDS: [Corruption; 19] = Corruption::ALL;
+/// corruptions: how strong (Hendrycks & Dietterich).
+pub const CORRUPTION_SEVERITIES: [u32; 5] = [1, 2, 3, 4, 5];

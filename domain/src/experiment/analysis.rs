@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::attack::OtherModel;
+use super::corruption::{CORRUPTION_MEASURES, Corruption};
 use super::dataset::DatasetSpec;
 use super::model::{ModelSpec, Weights};
 
@@ -61,6 +62,13 @@ pub enum AnalysisMethod {
         /// The largest frequency to either side; at least 1. What an image has no frequencies for is left out.
         reach: u32,
     },
+    /// How many examples the model gets right when each image is corrupted as in ImageNet-C (arXiv 1903.12261). `x` is the severity.
+    Corruptions {
+        /// Which corruptions, all different.
+        kinds: Vec<Corruption>,
+        /// How strong, 1 to [`Corruption::MOST_SEVERE`], all different.
+        severities: Vec<u32>,
+    },
 }
 
 impl AnalysisMethod {
@@ -70,6 +78,7 @@ impl AnalysisMethod {
             Self::Similarity { .. } => "similarity",
             Self::Frequency { .. } => "frequency",
             Self::HeatMap { .. } => "heat-map",
+            Self::Corruptions { .. } => "corruptions",
         }
     }
 
@@ -79,6 +88,7 @@ impl AnalysisMethod {
             Self::Similarity { .. } => &["cka", "cca", "svcca", "pwcca"],
             Self::Frequency { .. } => &["low-pass-accuracy", "high-pass-accuracy"],
             Self::HeatMap { .. } => &["error"],
+            Self::Corruptions { .. } => &CORRUPTION_MEASURES,
         }
     }
 
@@ -86,7 +96,7 @@ impl AnalysisMethod {
     pub const fn compares(&self) -> bool {
         match self {
             Self::Similarity { .. } => true,
-            Self::Frequency { .. } | Self::HeatMap { .. } => false,
+            Self::Frequency { .. } | Self::HeatMap { .. } | Self::Corruptions { .. } => false,
         }
     }
 }

@@ -5,6 +5,7 @@
 mod analysis;
 mod attack;
 mod band;
+mod corruption;
 mod dataset;
 mod import;
 mod model;
@@ -24,6 +25,7 @@ pub use attack::{
     ApgdLoss, AttackConfig, AttackMethod, AutoAttackVersion, Knowledge, OtherModel, TargetClass, UapMethod,
 };
 pub use band::{FrequencyBand, Pass};
+pub use corruption::Corruption;
 pub use dataset::{
     CifarVariant, CuePairing, DatasetSource, DatasetSpec, Fit, FolderPart, GlyphCue, GlyphOptions, IdxVariant,
     ImageShape, Split,

@@ -78,6 +78,8 @@ pub(super) fn analysis(spec: &AnalysisSpec) -> f64 {
         AnalysisMethod::Frequency { radii } => 2.0 * radii.len() as f64 * FORWARD,
         // Opposite frequencies are one wave.
         AnalysisMethod::HeatMap { norm: _, reach } => (2.0 * f64::from(*reach) + 1.0).powi(2) / 2.0 * FORWARD,
+        // And once as they are.
+        AnalysisMethod::Corruptions { kinds, severities } => (1 + kinds.len() * severities.len()) as f64 * FORWARD,
     };
     let passes = f64::from(spec.dataset.examples) * each;
     let other = spec.against.as_ref().map_or(0.0, |other| cost(passes, &other.model, spec.dataset.image));

@@ -2,10 +2,12 @@
 //!
 //! * [`similarity`]: how alike two models are, layer by layer; [`moments`]: what it gathers of the layers' activations;
 //! * [`frequency`]: what a model makes of the low and the high frequencies of images, and the spectrum of perturbations;
-//! * [`pictures`]: images that they leave, to look at;
-//! * [`heat_map`]: which single frequencies a model errs on.
+//! * [`heat_map`]: which single frequencies a model errs on;
+//! * [`corruptions`]: what a model makes of noise, blur, weather and digital processing;
+//! * [`pictures`]: images that they leave, to look at.
 
 mod canonical;
+pub mod corruptions;
 pub mod frequency;
 pub mod heat_map;
 pub mod moments;
@@ -13,8 +15,7 @@ pub mod pictures;
 mod shown;
 pub mod similarity;
 
-use gauntlet_domain::experiment::{AnalysisMethod, AnalysisResult, AnalysisValue};
-
+use gauntlet_domain::experiment::{AnalysisMethod, AnalysisResult, AnalysisValue, Corruption};
 use tch::Tensor;
 
 use crate::error::LabError;
@@ -33,7 +34,7 @@ pub struct Subject<'a> {
     pub examples: &'a Examples,
     /// Examples of a pass.
     pub batch_size: usize,
-    /// Seed of what is random.
+    /// Seed of everything random.
     pub seed: u64,
 }
 
@@ -61,6 +62,12 @@ pub fn analyze(
         AnalysisMethod::HeatMap { norm, reach } => {
             let waves = heat_map::Waves { norm: *norm, seed, reach: Some(*reach) };
             heat_map_result(&heat_map::fourier_heat_map(model, examples, waves, batch_size, go_on)?)
+        }
+        AnalysisMethod::Corruptions { kinds, severities } => {
+            let of_kind = |kind: &Corruption| severities.iter().map(|severity| (*kind, *severity)).collect::<Vec<_>>();
+            let asked: Vec<(Corruption, u32)> = kinds.iter().flat_map(of_kind).collect();
+            let found = corruptions::accuracy_by_corruption(model, examples, &asked, seed, batch_size, go_on)?;
+            Ok(AnalysisResult { values: corruption_values(&found, severities), images: vec![] })
         }
     }
 }
@@ -107,4 +114,25 @@ fn heat_map_result(map: &heat_map::HeatMap) -> Result<AnalysisResult, LabError> 
     let shares = Tensor::f_from_slice(&shares)?.f_view([1, map.vertical.len() as i64, map.horizontal.len() as i64])?;
     let large = shares.f_repeat_interleave_self_int(SIDE, 1, None)?.f_repeat_interleave_self_int(SIDE, 2, None)?;
     Ok(AnalysisResult { values: values.collect(), images: vec![pictures::picture("heat-map", &large)?] })
+}
+
+/// The accuracy on the examples as they are, the mean over the corruptions at each severity, and each of them.
+fn corruption_values(found: &[corruptions::CorruptedAccuracy], severities: &[u32]) -> Vec<AnalysisValue> {
+    let value = |measure: &str, x: Option<f64>, value: f64| AnalysisValue {
+        measure: measure.to_owned(),
+        layer: String::new(),
+        x,
+        value,
+    };
+    let mean = |severity: &u32| {
+        let of_severity = found.iter().filter(|it| it.corruption.is_some_and(|(_, of)| of == *severity));
+        let shares: Vec<f64> = of_severity.map(corruptions::CorruptedAccuracy::share).collect();
+        value("mean", Some(f64::from(*severity)), shares.iter().sum::<f64>() / shares.len().max(1) as f64)
+    };
+    let one = |it: &corruptions::CorruptedAccuracy| match it.corruption {
+        Some((corruption, severity)) => value(corruption.name(), Some(f64::from(severity)), it.share()),
+        None => value("clean", None, it.share()),
+    };
+    let (clean, corrupted) = found.split_at(found.len().min(1));
+    clean.iter().map(one).chain(severities.iter().map(mean)).chain(corrupted.iter().map(one)).collect()
 }

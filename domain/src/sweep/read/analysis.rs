@@ -1,12 +1,14 @@
 //! `[[analysis]]`.
 
 use std::collections::HashSet;
+use std::fmt::Display;
+use std::hash::Hash;
 use std::ops::Bound;
 
 use super::names::{AxisNames, required_name};
 use super::rule::{self, resolve_seed};
 use crate::catalogue::defaults;
-use crate::experiment::AnalysisMethod;
+use crate::experiment::{AnalysisMethod, Corruption};
 use crate::sweep::analysis_section::{Against, AnalysisSection};
 use crate::sweep::attack_section::SourceRun;
 use crate::sweep::field::{Field, NumberRange};
@@ -21,10 +23,15 @@ enum Method {
     Similarity,
     Frequency,
     HeatMap,
+    Corruptions,
 }
 
-const METHODS: [(&str, Method); 3] =
-    [("similarity", Method::Similarity), ("frequency", Method::Frequency), ("heat-map", Method::HeatMap)];
+const METHODS: [(&str, Method); 4] = [
+    ("similarity", Method::Similarity),
+    ("frequency", Method::Frequency),
+    ("heat-map", Method::HeatMap),
+    ("corruptions", Method::Corruptions),
+];
 const LARGEST_REACH: u32 = 512;
 
 /// Reads an analysis.
@@ -43,6 +50,7 @@ pub(super) fn read<'a>(mut table: Table<'a>, names: &AxisNames<'a>, seeds: &[u64
         Method::Similarity => similarity(&mut table),
         Method::Frequency => frequency(&mut table)?,
         Method::HeatMap => heat_map(&mut table),
+        Method::Corruptions => corruptions(&mut table)?,
     };
     let against = match method.compares() {
         true => {
@@ -71,21 +79,46 @@ fn similarity(table: &mut Table<'_>) -> AnalysisMethod {
 }
 
 fn frequency(table: &mut Table<'_>) -> Option<AnalysisMethod> {
-    let Some(field) = table.field("radii") else {
-        return Some(AnalysisMethod::Frequency { radii: defaults::FREQUENCY_RADII.to_vec() });
-    };
-    let mut seen = HashSet::new();
-    let radius = |entry: &Field<'_>| {
+    let read = |entry: &Field<'_>| {
         let radius = entry.number(&NumberRange::of(0.0..))?;
-        if !seen.insert(radius.to_bits()) {
-            entry.report.mistake(&entry.at, format!("the radius {radius} stands twice in the list"));
+        Some((radius, radius.to_bits()))
+    };
+    let expected = "a list of radii in cycles per image, such as [4, 16]";
+    let radii = different(table, "radii", &defaults::FREQUENCY_RADII, ("radius", expected), read)?;
+    Some(AnalysisMethod::Frequency { radii })
+}
+
+fn corruptions(table: &mut Table<'_>) -> Option<AnalysisMethod> {
+    let names = Corruption::ALL.map(|corruption| (corruption.name(), corruption));
+    let kind = |entry: &Field<'_>| entry.one_of("corruption", &names).map(|corruption| (corruption, corruption));
+    let severity = |entry: &Field<'_>| entry.count(1, Corruption::MOST_SEVERE).map(|severity| (severity, severity));
+    let expected = "a list of corruptions, such as [\"fog\", \"motion_blur\"]";
+    let kinds = different(table, "kinds", &defaults::CORRUPTION_KINDS, ("corruption", expected), kind);
+    let expected = "a list of severities, such as [1, 3, 5]";
+    let severities = different(table, "severities", &defaults::CORRUPTION_SEVERITIES, ("severity", expected), severity);
+    Some(AnalysisMethod::Corruptions { kinds: kinds?, severities: severities? })
+}
+
+/// A list whose entries are all different, or the default; `read` gives an entry and what tells it from others.
+fn different<T: Clone + Display, K: Hash + Eq>(
+    table: &mut Table<'_>,
+    key: &'static str,
+    default: &[T],
+    (what, expected): (&str, &str),
+    read: impl Fn(&Field<'_>) -> Option<(T, K)>,
+) -> Option<Vec<T>> {
+    let Some(field) = table.field(key) else { return Some(default.to_vec()) };
+    let mut seen = HashSet::new();
+    let once = |entry: &Field<'_>| {
+        let (value, identity) = read(entry)?;
+        if !seen.insert(identity) {
+            entry.report.mistake(&entry.at, format!("the {what} {value} stands twice in the list"));
             return None;
         }
-        Some(radius)
+        Some(value)
     };
-    let radii: Vec<Option<f64>> =
-        field.list_or_one("a list of radii in cycles per image, such as [4, 16]")?.iter().map(radius).collect();
-    Some(AnalysisMethod::Frequency { radii: radii.into_iter().collect::<Option<_>>()? })
+    let values: Vec<Option<T>> = field.list_or_one(expected)?.iter().map(once).collect();
+    values.into_iter().collect()
 }
 
 fn heat_map(table: &mut Table<'_>) -> AnalysisMethod {
