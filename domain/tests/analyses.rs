@@ -152,7 +152,8 @@ fn analyses_that_cannot_be_asked_are_refused() {
         "[[analysis]]\nname = \"a\"\nmethod = \"frequency\"\nradii = [4, 8, 4]\n",
         "[[analysis]]\nname = \"a\"\nmethod = \"corruptions\"\nkinds = [\"fog\", \"rain\"]\nseverities = [1, 6]\n",
         "[[analysis]]\nname = \"a\"\nmethod = \"corruptions\"\nkinds = [\"fog\", \"snow\", \"fog\"]\nseverities = []\n",
-        "[[analysis]]\nname = \"a\"\nmethod = \"corruptions\"\nseverities = [3, 3]\nagainst = \"start\"\n",
+        "[[analysis]]\nname = \"a\"\nmethod = \"corruptions\"\nseverities = [3, 3]\n",
+        "[[analysis]]\nname = \"a\"\nmethod = \"corruptions\"\nagainst = \"start\"\n",
         "[[analysis]]\nname = \"a\"\nmethod = \"similarity\"\nagainst = \"start\"\n\
         [[analysis]]\nname = \"a\"\nmethod = \"similarity\"\nagainst = { seed = 1 }\n",
     ];

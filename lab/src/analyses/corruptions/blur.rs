@@ -59,9 +59,9 @@ pub(super) fn motion_blur(image: &Image, severity: usize, draws: &mut dyn Draws)
 
 /// The mean of the image and of enlargements of its middle: up to which factor, and in which steps.
 pub(super) fn zoom_blur(image: &Image, severity: usize) -> Image {
-    let (end, step) = [(1.11, 0.01), (1.16, 0.01), (1.21, 0.02), (1.26, 0.02), (1.31, 0.03)][severity];
+    let (end, step): (f64, f64) = [(1.11, 0.01), (1.16, 0.01), (1.21, 0.02), (1.26, 0.02), (1.31, 0.03)][severity];
     // As numpy.arange counts and adds: with it, the first range ends at 1.11.
-    let count = ((end - 1.0) / step as f64).ceil() as usize;
+    let count = ((end - 1.0) / step).ceil() as usize;
     let step = (1.0 + step) - 1.0;
     let grid = image.grid();
     let mut sum = grid.clone();

@@ -117,11 +117,11 @@ fn enlarged(plane: &Plane, height: usize, width: usize) -> Plane {
     Plane::filled(height, width, |row, column| {
         let next = |place: usize, count: usize| {
             let half = place / 2;
-            if place % 2 == 0 { half.saturating_sub(1) } else { (half + 1).min(count - 1) }
+            if place.is_multiple_of(2) { half.saturating_sub(1) } else { (half + 1).min(count - 1) }
         };
         let (near, far) = (row / 2, next(row, rows));
         let sum = |column: usize| 3 * plane.at(near, column) + plane.at(far, column);
-        let rounding = if column % 2 == 0 { 8 } else { 7 };
+        let rounding = if column.is_multiple_of(2) { 8 } else { 7 };
         (3 * sum(column / 2) + sum(next(column, columns)) + rounding) >> 4
     })
 }
@@ -139,17 +139,11 @@ fn rounded(plane: &Plane, divisors: &[f64; 64]) -> Plane {
     let mut result = plane.clone();
     for top in (0..plane.height).step_by(SIDE) {
         for left in (0..plane.width).step_by(SIDE) {
-            let block = |row: usize, column: usize| f64::from(plane.at(top + row, left + column) - 128);
-            let mut coefficients = transformed(block, |frequency, place| COSINES[frequency][place]);
-            for (coefficient, divisor) in coefficients.iter_mut().zip(divisors) {
-                // libjpeg divides eighths: a half of a divisor is met, and goes away from zero.
-                *coefficient = ((*coefficient * 8.0).round() / (divisor * 8.0)).round() * divisor;
-            }
-            let frequencies = |row: usize, column: usize| coefficients[row * SIDE + column];
-            let values = transformed(frequencies, |place, frequency| COSINES[frequency][place]);
+            let value = |place: usize| f64::from(plane.at(top + place / SIDE, left + place % SIDE) - 128);
+            let values = restored(&coefficients(&std::array::from_fn(value)), divisors);
             for row in 0..SIDE.min(plane.height - top) {
                 for column in 0..SIDE.min(plane.width - left) {
-                    let value = values[row * SIDE + column].round() as i32 + 128;
+                    let value = values[column * SIDE + row] as i32 + 128;
                     result.values[(top + row) * plane.width + left + column] = value.clamp(0, 255);
                 }
             }
@@ -158,9 +152,37 @@ fn rounded(plane: &Plane, divisors: &[f64; 64]) -> Plane {
     result
 }
 
-/// Transforms rows, then columns.
-fn transformed(block: impl Fn(usize, usize) -> f64, weight: impl Fn(usize, usize) -> f64) -> [f64; 64] {
-    let sum = |values: &dyn Fn(usize) -> f64, to: usize| (0..SIDE).map(|from| weight(to, from) * values(from)).sum();
-    let rows: [f64; 64] = std::array::from_fn(|place| sum(&|from| block(place / SIDE, from), place % SIDE));
-    std::array::from_fn(|place| sum(&|from| rows[from * SIDE + place % SIDE], place / SIDE))
+/// Coefficients of a block in eighths: libjpeg transforms rows, then columns, and rounds what is between and what comes out.
+fn coefficients(block: &[f64; 64]) -> [f64; 64] {
+    let forwards = |frequency: usize, place: usize| COSINES[frequency][place];
+    let between = transformed(block, forwards).map(|value| whole(value * BETWEEN) / BETWEEN);
+    transformed(&between, forwards).map(|value| whole(value * 8.0))
+}
+
+/// What the rounded coefficients stand for, column by column: libjpeg goes back along columns first.
+fn restored(coefficients: &[f64; 64], divisors: &[f64; 64]) -> [f64; 64] {
+    let kept = |place: usize| {
+        let place = place % SIDE * SIDE + place / SIDE;
+        // A half is met, in whole eighths, and goes away from zero.
+        (coefficients[place] / (divisors[place] * 8.0)).round() * divisors[place]
+    };
+    let backwards = |place: usize, frequency: usize| COSINES[frequency][place];
+    let between = transformed(&std::array::from_fn(kept), backwards).map(|value| whole(value * BETWEEN) / BETWEEN);
+    transformed(&between, backwards).map(whole)
+}
+
+/// Between rows and columns libjpeg keeps so many parts of a number: two bits, of a transform that is √8 times as long.
+const BETWEEN: f64 = 4.0 * 2.0 * std::f64::consts::SQRT_2;
+
+/// The nearest whole number, of two the upper. Sums of cosines miss halves by less than what is added.
+fn whole(value: f64) -> f64 {
+    (value + 0.5 + 1e-9).floor()
+}
+
+/// Transforms rows, and gives them as columns.
+fn transformed(block: &[f64; 64], weight: impl Fn(usize, usize) -> f64) -> [f64; 64] {
+    std::array::from_fn(|place| {
+        let (to, row) = (place / SIDE, place % SIDE);
+        (0..SIDE).map(|from| weight(to, from) * block[row * SIDE + from]).sum()
+    })
 }
