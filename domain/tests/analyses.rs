@@ -4,7 +4,7 @@ mod common;
 
 use common::{parse_mistakes, planned};
 use gauntlet_domain::catalogue::pinned_facts;
-use gauntlet_domain::experiment::{AnalysisMethod, AnalysisSpec, Head, TaskSpec, Weights};
+use gauntlet_domain::experiment::{AnalysisMethod, AnalysisSpec, Ascents, Head, Norm, OtherClasses, TaskSpec, Weights};
 use gauntlet_domain::plan::{AnalysisCell, Plan, TaskKind};
 
 /// Runs of two seeds on letters, from scratch and from a pre-training.
@@ -111,6 +111,36 @@ fn frequencies_are_asked_of_every_run_alone_and_each_radius_once() {
     assert_eq!(specs.len(), 4);
     assert!(specs.iter().all(|spec| spec.against.is_none()));
     assert_eq!(specs[0].method, AnalysisMethod::Frequency { radii: vec![4.0, 16.0] });
+}
+
+#[test]
+fn what_is_transferred_to_the_start_goes_by_its_predictions_and_to_another_run_by_the_labels() {
+    let asked = |against: &str| {
+        let text = "[[analysis]]\nname = \"shared\"\nmethod = \"transfer\"\nepsilons = [\"4/255\", 0.5]\nsteps = 5\nnorm = \"l2\"\n";
+        let plan = plan(&format!("{text}against = {against}\n"));
+        spec(&plan, &plan.analyses[0]).clone()
+    };
+    let by = Ascents { norm: Norm::L2, epsilons: vec![4.0 / 255.0, 0.5], steps: 5, step_of_eps: 0.3 };
+    for (against, other_classes) in
+        [("\"start\"", OtherClasses::Own), ("{ init = \"pretrained\" }", OtherClasses::Same)]
+    {
+        let found = asked(against);
+        assert_eq!(found.method, AnalysisMethod::Transfer { by: by.clone(), other_classes }, "{against}");
+        assert!(found.against.is_some());
+    }
+}
+
+#[test]
+fn attacks_of_analyses_that_cannot_be_meant_are_refused() {
+    let files = [
+        "method = \"transfer\"\nepsilons = \"4/255\"\n",
+        "method = \"transfer\"\nagainst = \"start\"\n",
+        "method = \"transfer\"\nagainst = \"start\"\nepsilons = [\"4/255\", 8, \"0/255\"]\n",
+        "method = \"transfer\"\nagainst = \"start\"\nepsilons = [\"4/255\", \"8/510\"]\nnorm = \"l2\"\n",
+        "method = \"transfer\"\nagainst = \"start\"\nepsilons = 0.1\nnorm = \"l1\"\nsteps = 0\nradii = 4\n",
+    ];
+    let said = files.map(|file| parse_mistakes(&sweep(&format!("[[analysis]]\nname = \"a\"\n{file}"))));
+    insta::assert_snapshot!(said.join("\n"));
 }
 
 #[test]

@@ -4,7 +4,8 @@
 mod support;
 
 use gauntlet_domain::experiment::{
-    AnalysisMethod, AnalysisResult, AnalysisSpec, Head, NUMERICS_VERSION, OtherModel, TaskSpec, Weights,
+    AnalysisMethod, AnalysisResult, AnalysisSpec, Ascents, Head, NUMERICS_VERSION, Norm, OtherClasses, OtherModel,
+    TaskSpec, Weights,
 };
 use gauntlet_domain::{Digest, TaskId};
 use gauntlet_lab::training::Wish;
@@ -70,6 +71,31 @@ fn a_comparison_with_nothing_is_refused_in_words() {
     let bench = Bench::new(EXAMPLES);
     let (spec, inputs) = task(&bench, SIMILARITY, None);
     let error = executed(&spec, &inputs, &mut Notes::default()).unwrap_err().to_string();
+    assert!(error.contains("nothing is there to compare the model with"), "{error}");
+}
+
+fn ascents() -> Ascents {
+    Ascents { norm: Norm::Linf, epsilons: vec![0.02, 0.05], steps: 3, step_of_eps: 0.5 }
+}
+
+/// The value of a measure at a place.
+fn at(result: &AnalysisResult, measure: &str, x: f64) -> Option<f64> {
+    result.values.iter().find(|it| it.measure == measure && it.x == Some(x)).map(|it| it.value)
+}
+
+#[test]
+fn transfer_to_the_untrained_network_counts_every_example_and_fools_the_run_by_its_own_most() {
+    let bench = Bench::new(EXAMPLES);
+    let method = AnalysisMethod::Transfer { by: ascents(), other_classes: OtherClasses::Own };
+    let (spec, inputs) = task(&bench, method.clone(), Some(Weights::Scratch));
+    let result = executed(&spec, &inputs, &mut Notes::default()).unwrap();
+    result.check(&method).unwrap();
+    assert_eq!(result.values.len(), 10);
+    assert_eq!(at(&result, "eligible", 0.05), Some(EXAMPLES as f64));
+    let [own, received] = ["own-fooled", "received"].map(|measure| at(&result, measure, 0.05).unwrap());
+    assert!(own > received, "{result:?}");
+    let (alone, inputs) = task(&bench, method, None);
+    let error = executed(&alone, &inputs, &mut Notes::default()).unwrap_err().to_string();
     assert!(error.contains("nothing is there to compare the model with"), "{error}");
 }
 

@@ -231,3 +231,7 @@ pub const UAP_BATCH_SIZE: u32 = 128;
 pub const SIMILARITY_THRESHOLD: f64 = 0.98;
 /// frequency: where the low frequencies end, in cycles per image; the last is the study's.
 pub const FREQUENCY_RADII: [f64; 4] = [2.0, 4.0, 8.0, 16.0];
+/// Analyses that attack images: steps (the study's protocol).
+pub const ANALYSIS_STEPS: u32 = 10;
+/// Analyses that attack images: how far all steps lead together, as a multiple of ε (the study's protocol).
+pub const ANALYSIS_REACH: f64 = 1.5;

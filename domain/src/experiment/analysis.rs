@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::attack::OtherModel;
 use super::dataset::DatasetSpec;
 use super::model::{ModelSpec, Weights};
+use super::threat::Norm;
 
 /// Most values of one analysis; more is taken for a mistake.
 pub const MOST_ANALYSIS_VALUES: usize = 100_000;
@@ -45,6 +46,37 @@ pub enum AnalysisMethod {
         /// Where the low frequencies end, in cycles per image; at least 0, all different.
         radii: Vec<f64>,
     },
+    /// How often adversarial examples that are crafted on one of two models fool the other, both ways. `x` is the radius.
+    Transfer {
+        /// How they are crafted.
+        by: Ascents,
+        /// What the classes of the other model are.
+        other_classes: OtherClasses,
+    },
+}
+
+/// How an analysis attacks images: projected gradient ascent (Madry et al. 2018, arXiv 1706.06083) from the image itself, within several radii.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ascents {
+    /// Norm of the balls: L∞ or L2.
+    pub norm: Norm,
+    /// Their radii in pixel space, above 0, all different.
+    pub epsilons: Vec<f64>,
+    /// Steps; all of them are taken for every example.
+    pub steps: u32,
+    /// Length of a step, as a multiple of the radius.
+    pub step_of_eps: f64,
+}
+
+/// What the classes are of the model that another one is compared with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OtherClasses {
+    /// The data set's, as the model's: an example has one true class for both.
+    Same,
+    /// Its own, which the labels say nothing about: what it predicts for the original takes the place of the label.
+    Own,
 }
 
 impl AnalysisMethod {
@@ -53,6 +85,7 @@ impl AnalysisMethod {
         match self {
             Self::Similarity { .. } => "similarity",
             Self::Frequency { .. } => "frequency",
+            Self::Transfer { .. } => "transfer",
         }
     }
 
@@ -61,15 +94,25 @@ impl AnalysisMethod {
         match self {
             Self::Similarity { .. } => &["cka", "cca", "svcca", "pwcca"],
             Self::Frequency { .. } => &["low-pass-accuracy", "high-pass-accuracy"],
+            Self::Transfer { .. } => &["own-fooled", "passed-on", "received", "other-fooled", "eligible"],
         }
     }
 
     /// Whether it compares the model with another one.
     pub const fn compares(&self) -> bool {
         match self {
-            Self::Similarity { .. } => true,
+            Self::Similarity { .. } | Self::Transfer { .. } => true,
             Self::Frequency { .. } => false,
         }
+    }
+
+    /// The same in comparison with a model of such classes, where that makes a difference.
+    #[must_use]
+    pub fn with_other_classes(mut self, classes: OtherClasses) -> Self {
+        if let Self::Transfer { other_classes, .. } = &mut self {
+            *other_classes = classes;
+        }
+        self
     }
 }
 

@@ -16,7 +16,8 @@ mod subset;
 mod threat;
 
 pub use analysis::{
-    AnalysisMethod, AnalysisResult, AnalysisSpec, AnalysisValue, InvalidAnalysis, MOST_ANALYSIS_VALUES,
+    AnalysisMethod, AnalysisResult, AnalysisSpec, AnalysisValue, Ascents, InvalidAnalysis, MOST_ANALYSIS_VALUES,
+    OtherClasses,
 };
 pub use attack::{
     ApgdLoss, AttackConfig, AttackMethod, AutoAttackVersion, Knowledge, OtherModel, TargetClass, UapMethod,

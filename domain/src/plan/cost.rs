@@ -5,8 +5,8 @@
 //! fails on every example.
 
 use crate::experiment::{
-    AnalysisMethod, AnalysisSpec, ApgdLoss, AttackMethod, AttackSpec, AutoAttackVersion, Criterion, Frozen, ImageShape,
-    InnerAttack, Length, ModelSpec, Objective, Recipe, TrainSpec, UapMethod,
+    AnalysisMethod, AnalysisSpec, ApgdLoss, Ascents, AttackMethod, AttackSpec, AutoAttackVersion, Criterion, Frozen,
+    ImageShape, InnerAttack, Length, ModelSpec, Objective, Recipe, TrainSpec, UapMethod,
 };
 
 const FORWARD: f64 = 1.0;
@@ -76,10 +76,17 @@ pub(super) fn analysis(spec: &AnalysisSpec) -> f64 {
         AnalysisMethod::Similarity { .. } => FORWARD,
         // The low and the high frequencies of each.
         AnalysisMethod::Frequency { radii } => 2.0 * radii.len() as f64 * FORWARD,
+        // Each model crafts and is shown what both have crafted.
+        AnalysisMethod::Transfer { by, .. } => FORWARD + ascents(by) + 2.0 * by.epsilons.len() as f64 * FORWARD,
     };
     let passes = f64::from(spec.dataset.examples) * each;
     let other = spec.against.as_ref().map_or(0.0, |other| cost(passes, &other.model, spec.dataset.image));
     cost(passes, &spec.model, spec.dataset.image) + other
+}
+
+/// Passes of an image for its adversarial examples at every radius.
+fn ascents(by: &Ascents) -> f64 {
+    by.epsilons.len() as f64 * (f64::from(by.steps) * INPUT_GRADIENT + 2.0 * FORWARD)
 }
 
 /// Work on the examples that a universal perturbation is crafted on, if all passes are needed.

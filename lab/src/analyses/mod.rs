@@ -2,7 +2,8 @@
 //!
 //! * [`similarity`]: how alike two models are, layer by layer; [`moments`]: what it gathers of the layers' activations;
 //! * [`frequency`]: what a model makes of the low and the high frequencies of images, and the spectrum of perturbations;
-//! * [`heat_map`]: which single frequencies a model errs on.
+//! * [`heat_map`]: which single frequencies a model errs on;
+//! * [`transfer`]: which adversarial examples of one model fool another.
 
 mod canonical;
 pub mod frequency;
@@ -10,6 +11,7 @@ pub mod heat_map;
 pub mod moments;
 mod shown;
 pub mod similarity;
+pub mod transfer;
 
 use gauntlet_domain::experiment::{AnalysisMethod, AnalysisResult, AnalysisValue};
 
@@ -40,18 +42,29 @@ pub fn analyze(
     subject: &Subject<'_>,
     go_on: &mut dyn FnMut(u64, u64) -> Wish,
 ) -> Result<AnalysisResult, LabError> {
-    let &Subject { model, other, examples, batch_size } = subject;
+    let &Subject { model, examples, batch_size, .. } = subject;
     match method {
         AnalysisMethod::Similarity { threshold } => {
-            let missing = || LabError::Spec("nothing is there to compare the model with".to_owned());
-            let models = [model, other.ok_or_else(missing)?];
-            let layers = similarity::compare(models, examples, batch_size, *threshold, go_on)?;
+            let layers = similarity::compare(subject.both()?, examples, batch_size, *threshold, go_on)?;
             Ok(AnalysisResult { values: layers.iter().flat_map(similarity_values).collect() })
         }
         AnalysisMethod::Frequency { radii } => {
             let accuracies = frequency::accuracy_by_radius(model, examples, radii, batch_size, go_on)?;
             Ok(AnalysisResult { values: accuracies.iter().map(accuracy_value).collect() })
         }
+        AnalysisMethod::Transfer { by, other_classes } => {
+            let way = (by, *other_classes);
+            let radii = transfer::transfer(subject.both()?, examples, way, batch_size, go_on)?;
+            Ok(AnalysisResult { values: radii.iter().flat_map(transfer_values).collect() })
+        }
+    }
+}
+
+impl<'a> Subject<'a> {
+    /// The model and the one that it is compared with.
+    fn both(&self) -> Result<[&'a Model; 2], LabError> {
+        let missing = || LabError::Spec("nothing is there to compare the model with".to_owned());
+        Ok([self.model, self.other.ok_or_else(missing)?])
     }
 }
 
@@ -78,4 +91,18 @@ fn accuracy_value(accuracy: &frequency::PassAccuracy) -> AnalysisValue {
     };
     let value = accuracy.correct as f64 / accuracy.examples.max(1) as f64;
     AnalysisValue { measure: measure.to_owned(), layer: String::new(), x: Some(accuracy.radius), value }
+}
+
+/// Where no example counts there are no shares.
+fn transfer_values(at: &transfer::Transferred) -> Vec<AnalysisValue> {
+    let [[own, passed_on], [received, other]] = at.fooled;
+    let shares = [("own-fooled", own), ("passed-on", passed_on), ("received", received), ("other-fooled", other)];
+    let shares = shares.into_iter().filter(|_| at.eligible > 0);
+    let shares = shares.map(|(measure, fooled)| (measure, fooled as f64 / at.eligible as f64));
+    shares.chain([("eligible", at.eligible as f64)]).map(|(measure, value)| value_at(measure, at.eps, value)).collect()
+}
+
+/// A number about no layer, at a place.
+fn value_at(measure: &str, x: f64, value: f64) -> AnalysisValue {
+    AnalysisValue { measure: measure.to_owned(), layer: String::new(), x: Some(x), value }
 }

@@ -27,6 +27,7 @@
 
 mod apgd;
 mod arena;
+mod ascent;
 mod autoattack;
 mod ball;
 mod boundary;
@@ -50,6 +51,7 @@ mod template;
 mod transfer;
 mod universal;
 
+pub(crate) use ascent::Ascent;
 pub(crate) use ball::to_tensor;
 pub use ball::{Ball, lengths};
 pub use resume::{Resumable, Step, evaluate_resumably};

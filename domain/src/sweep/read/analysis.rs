@@ -1,12 +1,14 @@
 //! `[[analysis]]`.
 
+mod methods;
+
 use std::collections::HashSet;
 use std::ops::Bound;
 
 use super::names::{AxisNames, required_name};
 use super::rule::{self, resolve_seed};
 use crate::catalogue::defaults;
-use crate::experiment::AnalysisMethod;
+use crate::experiment::{AnalysisMethod, OtherClasses};
 use crate::sweep::analysis_section::{Against, AnalysisSection};
 use crate::sweep::attack_section::SourceRun;
 use crate::sweep::field::{Field, NumberRange};
@@ -20,9 +22,11 @@ const MOST_EXAMPLES: u32 = i32::MAX as u32;
 enum Method {
     Similarity,
     Frequency,
+    Transfer,
 }
 
-const METHODS: [(&str, Method); 2] = [("similarity", Method::Similarity), ("frequency", Method::Frequency)];
+const METHODS: [(&str, Method); 3] =
+    [("similarity", Method::Similarity), ("frequency", Method::Frequency), ("transfer", Method::Transfer)];
 
 /// Reads an analysis.
 pub(super) fn read<'a>(mut table: Table<'a>, names: &AxisNames<'a>, seeds: &[u64]) -> Option<AnalysisSection> {
@@ -39,6 +43,7 @@ pub(super) fn read<'a>(mut table: Table<'a>, names: &AxisNames<'a>, seeds: &[u64
     let method = match method {
         Method::Similarity => similarity(&mut table),
         Method::Frequency => frequency(&mut table)?,
+        Method::Transfer => methods::transfer(&mut table)?,
     };
     let against = match method.compares() {
         true => {
@@ -54,6 +59,11 @@ pub(super) fn read<'a>(mut table: Table<'a>, names: &AxisNames<'a>, seeds: &[u64
             );
             None
         }
+    };
+    // A run of the grid has the run's own classes, what a run started from may have others under the same numbers.
+    let method = match &against {
+        Some(against) if against.value == Against::Start => method.with_other_classes(OtherClasses::Own),
+        _ => method,
     };
     let at = table.at.clone();
     table.finish();
