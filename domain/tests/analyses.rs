@@ -2,9 +2,11 @@
 
 mod common;
 
-use common::{parse_mistakes, planned};
+use common::{parse_mistakes, plan_mistakes, planned};
 use gauntlet_domain::catalogue::pinned_facts;
-use gauntlet_domain::experiment::{AnalysisMethod, AnalysisSpec, Ascents, Head, Norm, OtherClasses, TaskSpec, Weights};
+use gauntlet_domain::experiment::{
+    AnalysisMethod, AnalysisSpec, Ascents, Head, Norm, OtherClasses, TaskSpec, UapMethod, Weights,
+};
 use gauntlet_domain::plan::{AnalysisCell, Plan, TaskKind};
 
 /// Runs of two seeds on letters, from scratch and from a pre-training.
@@ -131,6 +133,29 @@ fn what_is_transferred_to_the_start_goes_by_its_predictions_and_to_another_run_b
 }
 
 #[test]
+fn a_universal_perturbation_is_crafted_as_an_attacks_and_needs_examples_beside_those_it_is_crafted_on() {
+    let uap = |more: &str| {
+        let text = "[[analysis]]\nname = \"one-for-all\"\nmethod = \"uap\"\nagainst = \"start\"\neps = \"10/255\"\n";
+        sweep(&format!("{text}examples = 200\n{more}"))
+    };
+    let method = |more: &str| {
+        let plan = planned(&uap(more), &pinned_facts());
+        spec(&plan, &plan.analyses[0]).method.clone()
+    };
+    let (norm, eps) = (Norm::Linf, 10.0 / 255.0);
+    let by = UapMethod::DeepFool { steps: 10, overshoot: 0.02, candidates: 10 };
+    let default = AnalysisMethod::Uap { norm, eps, by, passes: 10, fooling_rate: 0.8, craft_examples: None };
+    assert_eq!(method(""), default);
+    let by = UapMethod::Gradient { step_size: 0.1 * eps, batch_size: 128 };
+    let norm = Norm::L2;
+    let gradient = AnalysisMethod::Uap { norm, eps, by, passes: 2, fooling_rate: 1.0, craft_examples: Some(150) };
+    let keys = "norm = \"l2\"\nby = \"gradient\"\npasses = 2\nfooling_rate = 1\ncraft_examples = 150\n";
+    assert_eq!(method(keys), gradient);
+    let said = plan_mistakes(&uap("craft_examples = 200\n"), &pinned_facts());
+    assert!(said.contains("would craft on 200 of 200 examples of `glyphs`"), "{said}");
+}
+
+#[test]
 fn attacks_of_analyses_that_cannot_be_meant_are_refused() {
     let files = [
         "method = \"transfer\"\nepsilons = \"4/255\"\n",
@@ -138,6 +163,8 @@ fn attacks_of_analyses_that_cannot_be_meant_are_refused() {
         "method = \"transfer\"\nagainst = \"start\"\nepsilons = [\"4/255\", 8, \"0/255\"]\n",
         "method = \"transfer\"\nagainst = \"start\"\nepsilons = [\"4/255\", \"8/510\"]\nnorm = \"l2\"\n",
         "method = \"transfer\"\nagainst = \"start\"\nepsilons = 0.1\nnorm = \"l1\"\nsteps = 0\nradii = 4\n",
+        "method = \"uap\"\nagainst = \"start\"\n",
+        "method = \"uap\"\nagainst = \"start\"\neps = [0.1, 0.2]\nby = \"gradient\"\nsteps = 3\nepsilons = 0.1\n",
     ];
     let said = files.map(|file| parse_mistakes(&sweep(&format!("[[analysis]]\nname = \"a\"\n{file}"))));
     insta::assert_snapshot!(said.join("\n"));

@@ -5,7 +5,7 @@ mod support;
 
 use gauntlet_domain::experiment::{
     AnalysisMethod, AnalysisResult, AnalysisSpec, Ascents, Head, NUMERICS_VERSION, Norm, OtherClasses, OtherModel,
-    TaskSpec, Weights,
+    TaskSpec, UapMethod, Weights,
 };
 use gauntlet_domain::{Digest, TaskId};
 use gauntlet_lab::training::Wish;
@@ -97,6 +97,20 @@ fn transfer_to_the_untrained_network_counts_every_example_and_fools_the_run_by_i
     let (alone, inputs) = task(&bench, method, None);
     let error = executed(&alone, &inputs, &mut Notes::default()).unwrap_err().to_string();
     assert!(error.contains("nothing is there to compare the model with"), "{error}");
+}
+
+#[test]
+fn a_universal_perturbation_is_measured_beside_noise() {
+    let bench = Bench::new(EXAMPLES);
+    let by = UapMethod::Gradient { step_size: 0.05, batch_size: 64 };
+    let (norm, eps, fooling_rate) = (Norm::Linf, 0.1, 0.9);
+    let method = AnalysisMethod::Uap { norm, eps, by, passes: 2, fooling_rate, craft_examples: Some(100) };
+    let (spec, inputs) = task(&bench, method.clone(), Some(Weights::Scratch));
+    let result = executed(&spec, &inputs, &mut Notes::default()).unwrap();
+    result.check(&method).unwrap();
+    assert_eq!(result.values.len(), 6);
+    let [own, noise] = ["own-fooled", "noise"].map(|measure| at(&result, measure, 0.1).unwrap());
+    assert!(own > noise, "{result:?}");
 }
 
 #[test]

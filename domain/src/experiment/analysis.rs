@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::attack::OtherModel;
+use super::attack::{OtherModel, UapMethod};
 use super::dataset::DatasetSpec;
 use super::model::{ModelSpec, Weights};
 use super::threat::Norm;
@@ -53,6 +53,22 @@ pub enum AnalysisMethod {
         /// What the classes of the other model are.
         other_classes: OtherClasses,
     },
+    /// How many images one perturbation fools that was crafted on one of two models, and on how many it fools the other. `x` is the radius.
+    Uap {
+        /// Norm of the ball: L∞ or L2.
+        norm: Norm,
+        /// Its radius in pixel space.
+        eps: f64,
+        /// How a perturbation is crafted.
+        by: UapMethod,
+        /// Most passes over the examples that it is crafted on.
+        passes: u32,
+        /// Share of those examples that ends the crafting once fooled.
+        fooling_rate: f64,
+        /// How many examples these are, the first; the others are shown. Half of them if none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        craft_examples: Option<u32>,
+    },
 }
 
 /// How an analysis attacks images: projected gradient ascent (Madry et al. 2018, arXiv 1706.06083) from the image itself, within several radii.
@@ -86,6 +102,7 @@ impl AnalysisMethod {
             Self::Similarity { .. } => "similarity",
             Self::Frequency { .. } => "frequency",
             Self::Transfer { .. } => "transfer",
+            Self::Uap { .. } => "uap",
         }
     }
 
@@ -95,13 +112,14 @@ impl AnalysisMethod {
             Self::Similarity { .. } => &["cka", "cca", "svcca", "pwcca"],
             Self::Frequency { .. } => &["low-pass-accuracy", "high-pass-accuracy"],
             Self::Transfer { .. } => &["own-fooled", "passed-on", "received", "other-fooled", "eligible"],
+            Self::Uap { .. } => &["own-fooled", "passed-on", "received", "other-fooled", "noise", "other-noise"],
         }
     }
 
     /// Whether it compares the model with another one.
     pub const fn compares(&self) -> bool {
         match self {
-            Self::Similarity { .. } | Self::Transfer { .. } => true,
+            Self::Similarity { .. } | Self::Transfer { .. } | Self::Uap { .. } => true,
             Self::Frequency { .. } => false,
         }
     }

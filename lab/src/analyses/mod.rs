@@ -3,7 +3,8 @@
 //! * [`similarity`]: how alike two models are, layer by layer; [`moments`]: what it gathers of the layers' activations;
 //! * [`frequency`]: what a model makes of the low and the high frequencies of images, and the spectrum of perturbations;
 //! * [`heat_map`]: which single frequencies a model errs on;
-//! * [`transfer`]: which adversarial examples of one model fool another.
+//! * [`transfer`]: which adversarial examples of one model fool another;
+//! * [`universal`]: whom one perturbation of all images fools that was crafted on one of two models.
 
 mod canonical;
 pub mod frequency;
@@ -12,9 +13,11 @@ pub mod moments;
 mod shown;
 pub mod similarity;
 pub mod transfer;
+pub mod universal;
 
 use gauntlet_domain::experiment::{AnalysisMethod, AnalysisResult, AnalysisValue};
 
+use crate::attacks::Ball;
 use crate::error::LabError;
 use crate::examples::Examples;
 use crate::models::Model;
@@ -31,6 +34,8 @@ pub struct Subject<'a> {
     pub examples: &'a Examples,
     /// Examples of a pass.
     pub batch_size: usize,
+    /// Seed of everything random in it.
+    pub seed: u64,
 }
 
 /// Asks it. `go_on` hears after each batch how many images of how many the model was shown, and says whether to stop.
@@ -56,6 +61,18 @@ pub fn analyze(
             let way = (by, *other_classes);
             let radii = transfer::transfer(subject.both()?, examples, way, batch_size, go_on)?;
             Ok(AnalysisResult { values: radii.iter().flat_map(transfer_values).collect() })
+        }
+        AnalysisMethod::Uap { norm, eps, by, passes, fooling_rate, craft_examples } => {
+            let recipe = universal::Recipe {
+                ball: Ball { norm: *norm, eps: *eps },
+                by,
+                passes: *passes,
+                fooling_rate: *fooling_rate,
+                craft_examples: *craft_examples,
+                seed: subject.seed,
+            };
+            let crafted = universal::universal(subject.both()?, examples, &recipe, batch_size, go_on)?;
+            Ok(AnalysisResult { values: universal_values(&crafted, *eps) })
         }
     }
 }
@@ -100,6 +117,13 @@ fn transfer_values(at: &transfer::Transferred) -> Vec<AnalysisValue> {
     let shares = shares.into_iter().filter(|_| at.eligible > 0);
     let shares = shares.map(|(measure, fooled)| (measure, fooled as f64 / at.eligible as f64));
     shares.chain([("eligible", at.eligible as f64)]).map(|(measure, value)| value_at(measure, at.eps, value)).collect()
+}
+
+fn universal_values(crafted: &universal::Crafted, eps: f64) -> Vec<AnalysisValue> {
+    let ([[own, passed_on], [received, other]], [noise, other_noise]) = (crafted.fooled, crafted.noise);
+    let fooled = [("own-fooled", own), ("passed-on", passed_on), ("received", received), ("other-fooled", other)];
+    let all = fooled.into_iter().chain([("noise", noise), ("other-noise", other_noise)]);
+    all.map(|(measure, fooled)| value_at(measure, eps, fooled as f64 / crafted.examples.max(1) as f64)).collect()
 }
 
 /// A number about no layer, at a place.

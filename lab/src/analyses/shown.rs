@@ -47,6 +47,11 @@ impl<'a> Progress<'a> {
         Ok(Self { done: 0, total, go_on })
     }
 
+    /// How many images are done.
+    pub const fn done(&self) -> u64 {
+        self.done
+    }
+
     /// So many images more are done.
     pub fn add(&mut self, images: usize) -> Result<(), LabError> {
         self.done += images as u64;

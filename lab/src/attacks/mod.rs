@@ -56,3 +56,4 @@ pub(crate) use ball::to_tensor;
 pub use ball::{Ball, lengths};
 pub use resume::{Resumable, Step, evaluate_resumably};
 pub use template::{Aids, Blocks, Evaluated, Evaluation, evaluate, evaluate_range};
+pub(crate) use universal::Crafting;

@@ -23,10 +23,15 @@ enum Method {
     Similarity,
     Frequency,
     Transfer,
+    Uap,
 }
 
-const METHODS: [(&str, Method); 3] =
-    [("similarity", Method::Similarity), ("frequency", Method::Frequency), ("transfer", Method::Transfer)];
+const METHODS: [(&str, Method); 4] = [
+    ("similarity", Method::Similarity),
+    ("frequency", Method::Frequency),
+    ("transfer", Method::Transfer),
+    ("uap", Method::Uap),
+];
 
 /// Reads an analysis.
 pub(super) fn read<'a>(mut table: Table<'a>, names: &AxisNames<'a>, seeds: &[u64]) -> Option<AnalysisSection> {
@@ -41,9 +46,16 @@ pub(super) fn read<'a>(mut table: Table<'a>, names: &AxisNames<'a>, seeds: &[u64
         return None;
     };
     let method = match method {
-        Method::Similarity => similarity(&mut table),
-        Method::Frequency => frequency(&mut table)?,
-        Method::Transfer => methods::transfer(&mut table)?,
+        Method::Similarity => Some(similarity(&mut table)),
+        Method::Frequency => frequency(&mut table),
+        Method::Transfer => methods::transfer(&mut table),
+        Method::Uap => methods::uap(&mut table),
+    };
+    let Some(method) = method else {
+        // What the other keys are is known all the same.
+        let _later = table.field("against");
+        table.finish();
+        return None;
     };
     let against = match method.compares() {
         true => {

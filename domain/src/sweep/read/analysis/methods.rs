@@ -2,9 +2,11 @@
 
 use std::collections::HashSet;
 
+use super::super::attack;
 use super::super::epsilon::epsilon;
 use crate::catalogue::defaults;
-use crate::experiment::{AnalysisMethod, Ascents, Norm, OtherClasses};
+use crate::experiment::{AnalysisMethod, Ascents, Norm, OtherClasses, UapMethod};
+use crate::sweep::attack_section::{AttackTemplate, UapTemplate};
 use crate::sweep::field::Field;
 use crate::sweep::table::Table;
 
@@ -13,6 +15,25 @@ const NORMS: [(&str, Norm); 2] = [("linf", Norm::Linf), ("l2", Norm::L2)];
 
 pub(super) fn transfer(table: &mut Table<'_>) -> Option<AnalysisMethod> {
     Some(AnalysisMethod::Transfer { by: ascents(table)?, other_classes: OtherClasses::Same })
+}
+
+pub(super) fn uap(table: &mut Table<'_>) -> Option<AnalysisMethod> {
+    let norm = table.one_of("norm", Norm::Linf, "norm", &NORMS);
+    let eps = table.required("eps", "for example: eps = \"10/255\"").and_then(|field| epsilon(&field, norm));
+    let crafted = attack::uap(table, norm);
+    let eps = eps?.value();
+    let Some(AttackTemplate::Uap { craft_examples, by, passes, fooling_rate }) = crafted else { return None };
+    let by = match by {
+        UapTemplate::DeepFool { steps, overshoot, candidates } => {
+            let candidates = candidates.map_or(defaults::DEEPFOOL_CANDIDATES, |candidates| candidates.value);
+            UapMethod::DeepFool { steps, overshoot, candidates }
+        }
+        UapTemplate::Gradient { step_size, batch_size } => {
+            UapMethod::Gradient { step_size: step_size.resolve(eps), batch_size }
+        }
+    };
+    let craft_examples = craft_examples.map(|count| count.value);
+    Some(AnalysisMethod::Uap { norm, eps, by, passes, fooling_rate, craft_examples })
 }
 
 /// How images are attacked.
