@@ -156,6 +156,22 @@ fn a_universal_perturbation_is_crafted_as_an_attacks_and_needs_examples_beside_t
 }
 
 #[test]
+fn distances_are_lengths_as_radii_are_and_have_a_default() {
+    let asked = |more: &str| {
+        let plan = plan(&format!("[[analysis]]\nname = \"around\"\nmethod = \"landscape\"\n{more}"));
+        spec(&plan, &plan.analyses[0]).clone()
+    };
+    let default = asked("");
+    assert_eq!(
+        default.method,
+        AnalysisMethod::Landscape { distances: [1.0, 2.0, 4.0, 8.0].map(|d| d / 255.0).to_vec() }
+    );
+    assert!(default.against.is_none());
+    let own = asked("distances = [\"16/255\", 0.25]\n");
+    assert_eq!(own.method, AnalysisMethod::Landscape { distances: vec![16.0 / 255.0, 0.25] });
+}
+
+#[test]
 fn attacks_of_analyses_that_cannot_be_meant_are_refused() {
     let files = [
         "method = \"transfer\"\nepsilons = \"4/255\"\n",
@@ -165,6 +181,7 @@ fn attacks_of_analyses_that_cannot_be_meant_are_refused() {
         "method = \"transfer\"\nagainst = \"start\"\nepsilons = 0.1\nnorm = \"l1\"\nsteps = 0\nradii = 4\n",
         "method = \"uap\"\nagainst = \"start\"\n",
         "method = \"uap\"\nagainst = \"start\"\neps = [0.1, 0.2]\nby = \"gradient\"\nsteps = 3\nepsilons = 0.1\n",
+        "method = \"landscape\"\ndistances = [\"1/255\", 2]\nagainst = \"start\"\n",
     ];
     let said = files.map(|file| parse_mistakes(&sweep(&format!("[[analysis]]\nname = \"a\"\n{file}"))));
     insta::assert_snapshot!(said.join("\n"));

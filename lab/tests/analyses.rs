@@ -114,6 +114,20 @@ fn a_universal_perturbation_is_measured_beside_noise() {
 }
 
 #[test]
+fn the_landscape_begins_at_the_originals() {
+    let bench = Bench::new(EXAMPLES);
+    let method = AnalysisMethod::Landscape { distances: vec![0.05] };
+    let (spec, inputs) = task(&bench, method.clone(), None);
+    let result = executed(&spec, &inputs, &mut Notes::default()).unwrap();
+    result.check(&method).unwrap();
+    let found = |measure, x| at(&result, measure, x).unwrap();
+    assert_eq!(result.values.len(), 8);
+    assert_eq!(found("gradient-loss", 0.0), found("random-loss", 0.0));
+    assert!(found("gradient-loss", 0.05) > found("random-loss", 0.05), "{result:?}");
+    assert!(found("gradient-accuracy", 0.05) <= found("random-accuracy", 0.05), "{result:?}");
+}
+
+#[test]
 fn all_frequencies_are_the_whole_image_and_none_of_them_tell_nothing() {
     let bench = Bench::new(EXAMPLES);
     let method = AnalysisMethod::Frequency { radii: vec![0.0, 1000.0] };

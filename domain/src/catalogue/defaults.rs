@@ -235,3 +235,5 @@ pub const FREQUENCY_RADII: [f64; 4] = [2.0, 4.0, 8.0, 16.0];
 pub const ANALYSIS_STEPS: u32 = 10;
 /// Analyses that attack images: how far all steps lead together, as a multiple of ε (the study's protocol).
 pub const ANALYSIS_REACH: f64 = 1.5;
+/// landscape: how far from the originals, in 255ths.
+pub const LANDSCAPE_GREY_LEVELS: [f64; 4] = [1.0, 2.0, 4.0, 8.0];

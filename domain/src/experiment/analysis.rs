@@ -69,6 +69,11 @@ pub enum AnalysisMethod {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         craft_examples: Option<u32>,
     },
+    /// The loss around images, along the signs of its gradient and along random signs: whether the gradient is worth anything. `x` is the distance.
+    Landscape {
+        /// L∞ distances in pixel space, above 0, all different; the originals are looked at besides.
+        distances: Vec<f64>,
+    },
 }
 
 /// How an analysis attacks images: projected gradient ascent (Madry et al. 2018, arXiv 1706.06083) from the image itself, within several radii.
@@ -103,6 +108,7 @@ impl AnalysisMethod {
             Self::Frequency { .. } => "frequency",
             Self::Transfer { .. } => "transfer",
             Self::Uap { .. } => "uap",
+            Self::Landscape { .. } => "landscape",
         }
     }
 
@@ -113,6 +119,7 @@ impl AnalysisMethod {
             Self::Frequency { .. } => &["low-pass-accuracy", "high-pass-accuracy"],
             Self::Transfer { .. } => &["own-fooled", "passed-on", "received", "other-fooled", "eligible"],
             Self::Uap { .. } => &["own-fooled", "passed-on", "received", "other-fooled", "noise", "other-noise"],
+            Self::Landscape { .. } => &["gradient-loss", "random-loss", "gradient-accuracy", "random-accuracy"],
         }
     }
 
@@ -120,7 +127,7 @@ impl AnalysisMethod {
     pub const fn compares(&self) -> bool {
         match self {
             Self::Similarity { .. } | Self::Transfer { .. } | Self::Uap { .. } => true,
-            Self::Frequency { .. } => false,
+            Self::Frequency { .. } | Self::Landscape { .. } => false,
         }
     }
 

@@ -4,11 +4,13 @@
 //! * [`frequency`]: what a model makes of the low and the high frequencies of images, and the spectrum of perturbations;
 //! * [`heat_map`]: which single frequencies a model errs on;
 //! * [`transfer`]: which adversarial examples of one model fool another;
+//! * [`landscape`]: the loss around images;
 //! * [`universal`]: whom one perturbation of all images fools that was crafted on one of two models.
 
 mod canonical;
 pub mod frequency;
 pub mod heat_map;
+pub mod landscape;
 pub mod moments;
 mod shown;
 pub mod similarity;
@@ -74,6 +76,10 @@ pub fn analyze(
             let crafted = universal::universal(subject.both()?, examples, &recipe, batch_size, go_on)?;
             Ok(AnalysisResult { values: universal_values(&crafted, *eps) })
         }
+        AnalysisMethod::Landscape { distances } => {
+            let places = landscape::landscape(model, examples, distances, subject.seed, batch_size, go_on)?;
+            Ok(AnalysisResult { values: places.iter().flat_map(landscape_values).collect() })
+        }
     }
 }
 
@@ -124,6 +130,18 @@ fn universal_values(crafted: &universal::Crafted, eps: f64) -> Vec<AnalysisValue
     let fooled = [("own-fooled", own), ("passed-on", passed_on), ("received", received), ("other-fooled", other)];
     let all = fooled.into_iter().chain([("noise", noise), ("other-noise", other_noise)]);
     all.map(|(measure, fooled)| value_at(measure, eps, fooled as f64 / crafted.examples.max(1) as f64)).collect()
+}
+
+fn landscape_values(place: &landscape::Surroundings) -> [AnalysisValue; 4] {
+    let mean = |sum: f64| sum / place.examples.max(1) as f64;
+    let landscape::Surroundings { gradient, random, .. } = place;
+    [
+        ("gradient-loss", mean(gradient.loss)),
+        ("random-loss", mean(random.loss)),
+        ("gradient-accuracy", mean(gradient.correct as f64)),
+        ("random-accuracy", mean(random.correct as f64)),
+    ]
+    .map(|(measure, value)| value_at(measure, place.distance, value))
 }
 
 /// A number about no layer, at a place.

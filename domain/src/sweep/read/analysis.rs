@@ -24,13 +24,15 @@ enum Method {
     Frequency,
     Transfer,
     Uap,
+    Landscape,
 }
 
-const METHODS: [(&str, Method); 4] = [
+const METHODS: [(&str, Method); 5] = [
     ("similarity", Method::Similarity),
     ("frequency", Method::Frequency),
     ("transfer", Method::Transfer),
     ("uap", Method::Uap),
+    ("landscape", Method::Landscape),
 ];
 
 /// Reads an analysis.
@@ -50,6 +52,7 @@ pub(super) fn read<'a>(mut table: Table<'a>, names: &AxisNames<'a>, seeds: &[u64
         Method::Frequency => frequency(&mut table),
         Method::Transfer => methods::transfer(&mut table),
         Method::Uap => methods::uap(&mut table),
+        Method::Landscape => methods::landscape(&mut table),
     };
     let Some(method) = method else {
         // What the other keys are is known all the same.

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::super::attack;
-use super::super::epsilon::epsilon;
+use super::super::epsilon::{epsilon, length};
 use crate::catalogue::defaults;
 use crate::experiment::{AnalysisMethod, Ascents, Norm, OtherClasses, UapMethod};
 use crate::sweep::attack_section::{AttackTemplate, UapTemplate};
@@ -36,20 +36,28 @@ pub(super) fn uap(table: &mut Table<'_>) -> Option<AnalysisMethod> {
     Some(AnalysisMethod::Uap { norm, eps, by, passes, fooling_rate, craft_examples })
 }
 
+pub(super) fn landscape(table: &mut Table<'_>) -> Option<AnalysisMethod> {
+    let distances = match table.field("distances") {
+        Some(field) => lengths(&field, Norm::Linf, "a distance")?,
+        None => defaults::LANDSCAPE_GREY_LEVELS.map(|levels| levels / 255.0).to_vec(),
+    };
+    Some(AnalysisMethod::Landscape { distances })
+}
+
 /// How images are attacked.
 fn ascents(table: &mut Table<'_>) -> Option<Ascents> {
     let norm = table.one_of("norm", Norm::Linf, "norm", &NORMS);
     let epsilons = table.required("epsilons", "for example: epsilons = [\"1/255\", \"4/255\"]");
-    let epsilons = epsilons.and_then(|field| lengths(&field, norm));
+    let epsilons = epsilons.and_then(|field| lengths(&field, norm, "an ε"));
     let steps = table.count("steps", defaults::ANALYSIS_STEPS, 1, MOST_STEPS);
     Some(Ascents { norm, epsilons: epsilons?, steps, step_of_eps: defaults::ANALYSIS_REACH / f64::from(steps) })
 }
 
 /// One length in pixel space or a list of them, each once.
-fn lengths(field: &Field<'_>, norm: Norm) -> Option<Vec<f64>> {
+fn lengths(field: &Field<'_>, norm: Norm, what: &str) -> Option<Vec<f64>> {
     let mut seen = HashSet::new();
-    let length = |entry: &Field<'_>| {
-        let length = epsilon(entry, norm)?;
+    let each = |entry: &Field<'_>| {
+        let length = length(entry, norm, what)?;
         if !seen.insert(length.value().to_bits()) {
             entry.report.mistake(&entry.at, format!("the length {length} stands twice in the list"));
             return None;
@@ -57,6 +65,6 @@ fn lengths(field: &Field<'_>, norm: Norm) -> Option<Vec<f64>> {
         Some(length.value())
     };
     let lengths: Vec<Option<f64>> =
-        field.list_or_one("a list of lengths such as [\"1/255\", \"4/255\"]")?.iter().map(length).collect();
+        field.list_or_one("a list of lengths such as [\"1/255\", \"4/255\"]")?.iter().map(each).collect();
     lengths.into_iter().collect()
 }
