@@ -156,6 +156,18 @@ fn a_universal_perturbation_is_crafted_as_an_attacks_and_needs_examples_beside_t
 }
 
 #[test]
+fn maps_of_the_start_are_those_of_its_predictions_and_of_another_run_those_of_the_labels() {
+    let asked = |more: &str| {
+        let plan = plan(&format!("[[analysis]]\nname = \"maps\"\nmethod = \"saliency\"\n{more}"));
+        spec(&plan, &plan.analyses[0]).method.clone()
+    };
+    let start = asked("against = \"start\"\n");
+    assert_eq!(start, AnalysisMethod::Saliency { steps: 32, other_classes: OtherClasses::Own });
+    let twin = asked("against = { seed = 1 }\nsteps = 8\n");
+    assert_eq!(twin, AnalysisMethod::Saliency { steps: 8, other_classes: OtherClasses::Same });
+}
+
+#[test]
 fn distances_are_lengths_as_radii_are_and_have_a_default() {
     let asked = |more: &str| {
         let plan = plan(&format!("[[analysis]]\nname = \"around\"\nmethod = \"landscape\"\n{more}"));
@@ -182,6 +194,7 @@ fn attacks_of_analyses_that_cannot_be_meant_are_refused() {
         "method = \"uap\"\nagainst = \"start\"\n",
         "method = \"uap\"\nagainst = \"start\"\neps = [0.1, 0.2]\nby = \"gradient\"\nsteps = 3\nepsilons = 0.1\n",
         "method = \"landscape\"\ndistances = [\"1/255\", 2]\nagainst = \"start\"\n",
+        "method = \"saliency\"\nsteps = 0\n",
     ];
     let said = files.map(|file| parse_mistakes(&sweep(&format!("[[analysis]]\nname = \"a\"\n{file}"))));
     insta::assert_snapshot!(said.join("\n"));

@@ -128,6 +128,22 @@ fn the_landscape_begins_at_the_originals() {
 }
 
 #[test]
+fn a_run_goes_by_its_own_pixels_and_not_by_those_of_the_untrained_network() {
+    let bench = Bench::new(EXAMPLES);
+    let method = AnalysisMethod::Saliency { steps: 4, other_classes: OtherClasses::Own };
+    let found = |weights: Weights| {
+        let (spec, inputs) = task(&bench, method.clone(), Some(weights));
+        let result = executed(&spec, &inputs, &mut Notes::default()).unwrap();
+        result.check(&method).unwrap();
+        assert!(result.values.iter().all(|it| it.x.is_none() && (0.0..=1.0 + 1e-9).contains(&it.value)), "{result:?}");
+        values(&result, "gradient-alignment").next().unwrap().1
+    };
+    let (itself, _) = task(&bench, method.clone(), None);
+    let (own, untrained) = (found(itself.weights), found(Weights::Scratch));
+    assert!(own > 0.8 && untrained < 0.5, "{own} {untrained}");
+}
+
+#[test]
 fn all_frequencies_are_the_whole_image_and_none_of_them_tell_nothing() {
     let bench = Bench::new(EXAMPLES);
     let method = AnalysisMethod::Frequency { radii: vec![0.0, 1000.0] };

@@ -237,3 +237,5 @@ pub const ANALYSIS_STEPS: u32 = 10;
 pub const ANALYSIS_REACH: f64 = 1.5;
 /// landscape: how far from the originals, in 255ths.
 pub const LANDSCAPE_GREY_LEVELS: [f64; 4] = [1.0, 2.0, 4.0, 8.0];
+/// saliency: steps of integrated gradients (Sundararajan et al. 2017, arXiv 1703.01365: 20 to 300 are enough).
+pub const SALIENCY_STEPS: u32 = 32;

@@ -74,6 +74,13 @@ pub enum AnalysisMethod {
         /// L∞ distances in pixel space, above 0, all different; the originals are looked at besides.
         distances: Vec<f64>,
     },
+    /// How alike the pixels are by which two models go: input gradients, and integrated gradients (arXiv 1703.01365), of the logit of the true class.
+    Saliency {
+        /// Steps from the black image to the original.
+        steps: u32,
+        /// What the classes of the other model are.
+        other_classes: OtherClasses,
+    },
 }
 
 /// How an analysis attacks images: projected gradient ascent (Madry et al. 2018, arXiv 1706.06083) from the image itself, within several radii.
@@ -109,6 +116,7 @@ impl AnalysisMethod {
             Self::Transfer { .. } => "transfer",
             Self::Uap { .. } => "uap",
             Self::Landscape { .. } => "landscape",
+            Self::Saliency { .. } => "saliency",
         }
     }
 
@@ -120,13 +128,16 @@ impl AnalysisMethod {
             Self::Transfer { .. } => &["own-fooled", "passed-on", "received", "other-fooled", "eligible"],
             Self::Uap { .. } => &["own-fooled", "passed-on", "received", "other-fooled", "noise", "other-noise"],
             Self::Landscape { .. } => &["gradient-loss", "random-loss", "gradient-accuracy", "random-accuracy"],
+            Self::Saliency { .. } => {
+                &["gradient-alignment", "gradient-null", "integrated-alignment", "integrated-null"]
+            }
         }
     }
 
     /// Whether it compares the model with another one.
     pub const fn compares(&self) -> bool {
         match self {
-            Self::Similarity { .. } | Self::Transfer { .. } | Self::Uap { .. } => true,
+            Self::Similarity { .. } | Self::Transfer { .. } | Self::Uap { .. } | Self::Saliency { .. } => true,
             Self::Frequency { .. } | Self::Landscape { .. } => false,
         }
     }
@@ -134,7 +145,7 @@ impl AnalysisMethod {
     /// The same in comparison with a model of such classes, where that makes a difference.
     #[must_use]
     pub fn with_other_classes(mut self, classes: OtherClasses) -> Self {
-        if let Self::Transfer { other_classes, .. } = &mut self {
+        if let Self::Transfer { other_classes, .. } | Self::Saliency { other_classes, .. } = &mut self {
             *other_classes = classes;
         }
         self

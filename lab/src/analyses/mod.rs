@@ -5,6 +5,7 @@
 //! * [`heat_map`]: which single frequencies a model errs on;
 //! * [`transfer`]: which adversarial examples of one model fool another;
 //! * [`landscape`]: the loss around images;
+//! * [`saliency`]: which pixels two models go by;
 //! * [`universal`]: whom one perturbation of all images fools that was crafted on one of two models.
 
 mod canonical;
@@ -12,6 +13,7 @@ pub mod frequency;
 pub mod heat_map;
 pub mod landscape;
 pub mod moments;
+pub mod saliency;
 mod shown;
 pub mod similarity;
 pub mod transfer;
@@ -80,6 +82,11 @@ pub fn analyze(
             let places = landscape::landscape(model, examples, distances, subject.seed, batch_size, go_on)?;
             Ok(AnalysisResult { values: places.iter().flat_map(landscape_values).collect() })
         }
+        AnalysisMethod::Saliency { steps, other_classes } => {
+            let way = (*steps, *other_classes);
+            let alignments = saliency::alignments(subject.both()?, examples, way, batch_size, go_on)?;
+            Ok(AnalysisResult { values: saliency_values(&alignments) })
+        }
     }
 }
 
@@ -142,6 +149,18 @@ fn landscape_values(place: &landscape::Surroundings) -> [AnalysisValue; 4] {
         ("random-accuracy", mean(random.correct as f64)),
     ]
     .map(|(measure, value)| value_at(measure, place.distance, value))
+}
+
+fn saliency_values(alignments: &saliency::Alignments) -> Vec<AnalysisValue> {
+    let saliency::Alignments { gradient, integrated } = alignments;
+    let all = [
+        ("gradient-alignment", gradient.same),
+        ("gradient-null", gradient.null),
+        ("integrated-alignment", integrated.same),
+        ("integrated-null", integrated.null),
+    ];
+    let value = |(measure, value): (&str, f64)| AnalysisValue { x: None, ..value_at(measure, 0.0, value) };
+    all.into_iter().map(value).collect()
 }
 
 /// A number about no layer, at a place.

@@ -25,14 +25,16 @@ enum Method {
     Transfer,
     Uap,
     Landscape,
+    Saliency,
 }
 
-const METHODS: [(&str, Method); 5] = [
+const METHODS: [(&str, Method); 6] = [
     ("similarity", Method::Similarity),
     ("frequency", Method::Frequency),
     ("transfer", Method::Transfer),
     ("uap", Method::Uap),
     ("landscape", Method::Landscape),
+    ("saliency", Method::Saliency),
 ];
 
 /// Reads an analysis.
@@ -53,6 +55,7 @@ pub(super) fn read<'a>(mut table: Table<'a>, names: &AxisNames<'a>, seeds: &[u64
         Method::Transfer => methods::transfer(&mut table),
         Method::Uap => methods::uap(&mut table),
         Method::Landscape => methods::landscape(&mut table),
+        Method::Saliency => Some(methods::saliency(&mut table)),
     };
     let Some(method) = method else {
         // What the other keys are is known all the same.

@@ -44,6 +44,11 @@ pub(super) fn landscape(table: &mut Table<'_>) -> Option<AnalysisMethod> {
     Some(AnalysisMethod::Landscape { distances })
 }
 
+pub(super) fn saliency(table: &mut Table<'_>) -> AnalysisMethod {
+    let steps = table.count("steps", defaults::SALIENCY_STEPS, 1, MOST_STEPS);
+    AnalysisMethod::Saliency { steps, other_classes: OtherClasses::Same }
+}
+
 /// How images are attacked.
 fn ascents(table: &mut Table<'_>) -> Option<Ascents> {
     let norm = table.one_of("norm", Norm::Linf, "norm", &NORMS);
