@@ -168,6 +168,15 @@ fn maps_of_the_start_are_those_of_its_predictions_and_of_another_run_those_of_th
 }
 
 #[test]
+fn confidence_is_asked_of_every_run_alone_by_the_attack_of_the_study() {
+    let plan = plan("[[analysis]]\nname = \"sure\"\nmethod = \"confidence\"\nepsilons = \"0.5/255\"\n");
+    assert_eq!(plan.analyses.len(), 4);
+    let by = Ascents { norm: Norm::Linf, epsilons: vec![0.5 / 255.0], steps: 10, step_of_eps: 0.15 };
+    let asked = spec(&plan, &plan.analyses[0]);
+    assert_eq!((&asked.method, &asked.against), (&AnalysisMethod::Confidence { by }, &None));
+}
+
+#[test]
 fn distances_are_lengths_as_radii_are_and_have_a_default() {
     let asked = |more: &str| {
         let plan = plan(&format!("[[analysis]]\nname = \"around\"\nmethod = \"landscape\"\n{more}"));
@@ -195,6 +204,8 @@ fn attacks_of_analyses_that_cannot_be_meant_are_refused() {
         "method = \"uap\"\nagainst = \"start\"\neps = [0.1, 0.2]\nby = \"gradient\"\nsteps = 3\nepsilons = 0.1\n",
         "method = \"landscape\"\ndistances = [\"1/255\", 2]\nagainst = \"start\"\n",
         "method = \"saliency\"\nsteps = 0\n",
+        "method = \"confidence\"\nagainst = \"start\"\nepsilons = []\n",
+        "method = \"confidence\"\nagainst = \"start\"\nepsilons = \"1/255\"\n",
     ];
     let said = files.map(|file| parse_mistakes(&sweep(&format!("[[analysis]]\nname = \"a\"\n{file}"))));
     insta::assert_snapshot!(said.join("\n"));

@@ -144,6 +144,18 @@ fn a_run_goes_by_its_own_pixels_and_not_by_those_of_the_untrained_network() {
 }
 
 #[test]
+fn confidence_falls_from_the_originals_on() {
+    let bench = Bench::new(EXAMPLES);
+    let method = AnalysisMethod::Confidence { by: ascents() };
+    let (spec, inputs) = task(&bench, method.clone(), None);
+    let result = executed(&spec, &inputs, &mut Notes::default()).unwrap();
+    result.check(&method).unwrap();
+    assert_eq!(result.values.len(), 12);
+    let means = [0.0, 0.02, 0.05].map(|eps| at(&result, "confidence", eps).unwrap());
+    assert!(means[0] > means[1] && means[1] > means[2], "{means:?}");
+}
+
+#[test]
 fn all_frequencies_are_the_whole_image_and_none_of_them_tell_nothing() {
     let bench = Bench::new(EXAMPLES);
     let method = AnalysisMethod::Frequency { radii: vec![0.0, 1000.0] };

@@ -81,6 +81,11 @@ pub enum AnalysisMethod {
         /// What the classes of the other model are.
         other_classes: OtherClasses,
     },
+    /// The softmax probability of the true class, of originals and of adversarial examples. `x` is the radius.
+    Confidence {
+        /// How they are crafted.
+        by: Ascents,
+    },
 }
 
 /// How an analysis attacks images: projected gradient ascent (Madry et al. 2018, arXiv 1706.06083) from the image itself, within several radii.
@@ -117,6 +122,7 @@ impl AnalysisMethod {
             Self::Uap { .. } => "uap",
             Self::Landscape { .. } => "landscape",
             Self::Saliency { .. } => "saliency",
+            Self::Confidence { .. } => "confidence",
         }
     }
 
@@ -128,6 +134,7 @@ impl AnalysisMethod {
             Self::Transfer { .. } => &["own-fooled", "passed-on", "received", "other-fooled", "eligible"],
             Self::Uap { .. } => &["own-fooled", "passed-on", "received", "other-fooled", "noise", "other-noise"],
             Self::Landscape { .. } => &["gradient-loss", "random-loss", "gradient-accuracy", "random-accuracy"],
+            Self::Confidence { .. } => &["confidence", "confidence-q10", "confidence-q50", "confidence-q90"],
             Self::Saliency { .. } => {
                 &["gradient-alignment", "gradient-null", "integrated-alignment", "integrated-null"]
             }
@@ -138,7 +145,7 @@ impl AnalysisMethod {
     pub const fn compares(&self) -> bool {
         match self {
             Self::Similarity { .. } | Self::Transfer { .. } | Self::Uap { .. } | Self::Saliency { .. } => true,
-            Self::Frequency { .. } | Self::Landscape { .. } => false,
+            Self::Frequency { .. } | Self::Landscape { .. } | Self::Confidence { .. } => false,
         }
     }
 

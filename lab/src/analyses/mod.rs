@@ -5,10 +5,12 @@
 //! * [`heat_map`]: which single frequencies a model errs on;
 //! * [`transfer`]: which adversarial examples of one model fool another;
 //! * [`landscape`]: the loss around images;
+//! * [`confidence`]: how sure a model is of the true class, under attack too;
 //! * [`saliency`]: which pixels two models go by;
 //! * [`universal`]: whom one perturbation of all images fools that was crafted on one of two models.
 
 mod canonical;
+pub mod confidence;
 pub mod frequency;
 pub mod heat_map;
 pub mod landscape;
@@ -87,6 +89,10 @@ pub fn analyze(
             let alignments = saliency::alignments(subject.both()?, examples, way, batch_size, go_on)?;
             Ok(AnalysisResult { values: saliency_values(&alignments) })
         }
+        AnalysisMethod::Confidence { by } => {
+            let radii = confidence::confidence(model, examples, by, batch_size, go_on)?;
+            Ok(AnalysisResult { values: radii.iter().flat_map(confidence_values).collect() })
+        }
     }
 }
 
@@ -161,6 +167,12 @@ fn saliency_values(alignments: &saliency::Alignments) -> Vec<AnalysisValue> {
     ];
     let value = |(measure, value): (&str, f64)| AnalysisValue { x: None, ..value_at(measure, 0.0, value) };
     all.into_iter().map(value).collect()
+}
+
+fn confidence_values(at: &confidence::Confidence) -> [AnalysisValue; 4] {
+    let [low, median, high] = at.deciles;
+    [("confidence", at.mean), ("confidence-q10", low), ("confidence-q50", median), ("confidence-q90", high)]
+        .map(|(measure, value)| value_at(measure, at.eps, value))
 }
 
 /// A number about no layer, at a place.

@@ -26,15 +26,17 @@ enum Method {
     Uap,
     Landscape,
     Saliency,
+    Confidence,
 }
 
-const METHODS: [(&str, Method); 6] = [
+const METHODS: [(&str, Method); 7] = [
     ("similarity", Method::Similarity),
     ("frequency", Method::Frequency),
     ("transfer", Method::Transfer),
     ("uap", Method::Uap),
     ("landscape", Method::Landscape),
     ("saliency", Method::Saliency),
+    ("confidence", Method::Confidence),
 ];
 
 /// Reads an analysis.
@@ -56,6 +58,7 @@ pub(super) fn read<'a>(mut table: Table<'a>, names: &AxisNames<'a>, seeds: &[u64
         Method::Uap => methods::uap(&mut table),
         Method::Landscape => methods::landscape(&mut table),
         Method::Saliency => Some(methods::saliency(&mut table)),
+        Method::Confidence => methods::confidence(&mut table),
     };
     let Some(method) = method else {
         // What the other keys are is known all the same.

@@ -49,6 +49,10 @@ pub(super) fn saliency(table: &mut Table<'_>) -> AnalysisMethod {
     AnalysisMethod::Saliency { steps, other_classes: OtherClasses::Same }
 }
 
+pub(super) fn confidence(table: &mut Table<'_>) -> Option<AnalysisMethod> {
+    ascents(table).map(|by| AnalysisMethod::Confidence { by })
+}
+
 /// How images are attacked.
 fn ascents(table: &mut Table<'_>) -> Option<Ascents> {
     let norm = table.one_of("norm", Norm::Linf, "norm", &NORMS);
