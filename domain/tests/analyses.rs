@@ -2,9 +2,11 @@
 
 mod common;
 
-use common::{parse_mistakes, planned};
+use common::{parse_mistakes, plan_mistakes, planned};
 use gauntlet_domain::catalogue::pinned_facts;
-use gauntlet_domain::experiment::{AnalysisMethod, AnalysisSpec, Corruption, Head, TaskSpec, Weights};
+use gauntlet_domain::experiment::{
+    AnalysisMethod, AnalysisSpec, Ascents, Corruption, Head, Norm, OtherClasses, TaskSpec, UapMethod, Weights,
+};
 use gauntlet_domain::plan::{AnalysisCell, Plan, TaskKind};
 
 /// Runs of two seeds on letters, from scratch and from a pre-training.
@@ -134,6 +136,102 @@ fn corruptions_are_all_of_the_benchmark_at_every_severity_unless_the_section_say
     let all = AnalysisMethod::Corruptions { kinds: Corruption::ALL.to_vec(), severities: vec![1, 2, 3, 4, 5] };
     let few = [Corruption::Fog, Corruption::JpegCompression].to_vec();
     assert_eq!(methods, [&all, &AnalysisMethod::Corruptions { kinds: few, severities: vec![5] }]);
+}
+
+#[test]
+fn what_is_transferred_to_the_start_goes_by_its_predictions_and_to_another_run_by_the_labels() {
+    let asked = |against: &str| {
+        let text = "[[analysis]]\nname = \"shared\"\nmethod = \"transfer\"\nepsilons = [\"4/255\", 0.5]\nsteps = 5\nnorm = \"l2\"\n";
+        let plan = plan(&format!("{text}against = {against}\n"));
+        spec(&plan, &plan.analyses[0]).clone()
+    };
+    let by = Ascents { norm: Norm::L2, epsilons: vec![4.0 / 255.0, 0.5], steps: 5, step_of_eps: 0.3 };
+    for (against, other_classes) in
+        [("\"start\"", OtherClasses::Own), ("{ init = \"pretrained\" }", OtherClasses::Same)]
+    {
+        let found = asked(against);
+        assert_eq!(found.method, AnalysisMethod::Transfer { by: by.clone(), other_classes }, "{against}");
+        assert!(found.against.is_some());
+    }
+}
+
+#[test]
+fn a_universal_perturbation_is_crafted_as_an_attacks_and_needs_examples_beside_those_it_is_crafted_on() {
+    let uap = |more: &str| {
+        let text = "[[analysis]]\nname = \"one-for-all\"\nmethod = \"uap\"\nagainst = \"start\"\neps = \"10/255\"\n";
+        sweep(&format!("{text}examples = 200\n{more}"))
+    };
+    let method = |more: &str| {
+        let plan = planned(&uap(more), &pinned_facts());
+        spec(&plan, &plan.analyses[0]).method.clone()
+    };
+    let (norm, eps) = (Norm::Linf, 10.0 / 255.0);
+    let by = UapMethod::DeepFool { steps: 10, overshoot: 0.02, candidates: 10 };
+    let default = AnalysisMethod::Uap { norm, eps, by, passes: 10, fooling_rate: 0.8, craft_examples: None };
+    assert_eq!(method(""), default);
+    let by = UapMethod::Gradient { step_size: 0.1 * eps, batch_size: 128 };
+    let norm = Norm::L2;
+    let gradient = AnalysisMethod::Uap { norm, eps, by, passes: 2, fooling_rate: 1.0, craft_examples: Some(150) };
+    let keys = "norm = \"l2\"\nby = \"gradient\"\npasses = 2\nfooling_rate = 1\ncraft_examples = 150\n";
+    assert_eq!(method(keys), gradient);
+    let said = plan_mistakes(&uap("craft_examples = 200\n"), &pinned_facts());
+    assert!(said.contains("would craft on 200 of 200 examples of `glyphs`"), "{said}");
+}
+
+#[test]
+fn maps_of_the_start_are_those_of_its_predictions_and_of_another_run_those_of_the_labels() {
+    let asked = |more: &str| {
+        let plan = plan(&format!("[[analysis]]\nname = \"maps\"\nmethod = \"saliency\"\n{more}"));
+        spec(&plan, &plan.analyses[0]).method.clone()
+    };
+    let start = asked("against = \"start\"\n");
+    assert_eq!(start, AnalysisMethod::Saliency { steps: 32, other_classes: OtherClasses::Own });
+    let twin = asked("against = { seed = 1 }\nsteps = 8\n");
+    assert_eq!(twin, AnalysisMethod::Saliency { steps: 8, other_classes: OtherClasses::Same });
+}
+
+#[test]
+fn confidence_is_asked_of_every_run_alone_by_the_attack_of_the_study() {
+    let plan = plan("[[analysis]]\nname = \"sure\"\nmethod = \"confidence\"\nepsilons = \"0.5/255\"\n");
+    assert_eq!(plan.analyses.len(), 4);
+    let by = Ascents { norm: Norm::Linf, epsilons: vec![0.5 / 255.0], steps: 10, step_of_eps: 0.15 };
+    let asked = spec(&plan, &plan.analyses[0]);
+    assert_eq!((&asked.method, &asked.against), (&AnalysisMethod::Confidence { by }, &None));
+}
+
+#[test]
+fn distances_are_lengths_as_radii_are_and_have_a_default() {
+    let asked = |more: &str| {
+        let plan = plan(&format!("[[analysis]]\nname = \"around\"\nmethod = \"landscape\"\n{more}"));
+        spec(&plan, &plan.analyses[0]).clone()
+    };
+    let default = asked("");
+    assert_eq!(
+        default.method,
+        AnalysisMethod::Landscape { distances: [1.0, 2.0, 4.0, 8.0].map(|d| d / 255.0).to_vec() }
+    );
+    assert!(default.against.is_none());
+    let own = asked("distances = [\"16/255\", 0.25]\n");
+    assert_eq!(own.method, AnalysisMethod::Landscape { distances: vec![16.0 / 255.0, 0.25] });
+}
+
+#[test]
+fn attacks_of_analyses_that_cannot_be_meant_are_refused() {
+    let files = [
+        "method = \"transfer\"\nepsilons = \"4/255\"\n",
+        "method = \"transfer\"\nagainst = \"start\"\n",
+        "method = \"transfer\"\nagainst = \"start\"\nepsilons = [\"4/255\", 8, \"0/255\"]\n",
+        "method = \"transfer\"\nagainst = \"start\"\nepsilons = [\"4/255\", \"8/510\"]\nnorm = \"l2\"\n",
+        "method = \"transfer\"\nagainst = \"start\"\nepsilons = 0.1\nnorm = \"l1\"\nsteps = 0\nradii = 4\n",
+        "method = \"uap\"\nagainst = \"start\"\n",
+        "method = \"uap\"\nagainst = \"start\"\neps = [0.1, 0.2]\nby = \"gradient\"\nsteps = 3\nepsilons = 0.1\n",
+        "method = \"landscape\"\ndistances = [\"1/255\", 2]\nagainst = \"start\"\n",
+        "method = \"saliency\"\nsteps = 0\n",
+        "method = \"confidence\"\nagainst = \"start\"\nepsilons = []\n",
+        "method = \"confidence\"\nagainst = \"start\"\nepsilons = \"1/255\"\n",
+    ];
+    let said = files.map(|file| parse_mistakes(&sweep(&format!("[[analysis]]\nname = \"a\"\n{file}"))));
+    insta::assert_snapshot!(said.join("\n"));
 }
 
 #[test]

@@ -275,8 +275,8 @@ impl Lab {
             None => None,
         };
         let batch_size = self.settings.attack_batch_size;
-        let subject =
-            Subject { model: &model, other: other.as_ref(), examples: &examples, batch_size, seed: spec.seed };
+        let other = other.as_ref();
+        let subject = Subject { model: &model, other, examples: &examples, batch_size, seed: spec.seed };
         let result = analyze(&spec.method, &subject, &mut |done, total| {
             observer.progress(done, total, "images");
             observer.wish()

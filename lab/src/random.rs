@@ -90,6 +90,11 @@ pub enum Purpose<'a> {
         /// Index in the split.
         example: u64,
     },
+    /// A direction without meaning, beside one that was looked for.
+    Direction {
+        /// Index in the split.
+        example: u64,
+    },
     /// Signs of a wave in the channels of an image.
     WaveSigns {
         /// Index in the split.
@@ -121,6 +126,7 @@ impl fmt::Display for Purpose<'_> {
             Self::UniversalOrder { pass } => write!(f, "universal-order/{pass}"),
             Self::InputDiversity { example, step } => write!(f, "input-diversity/{example}/{step}"),
             Self::AttackTarget { example } => write!(f, "attack-target/{example}"),
+            Self::Direction { example } => write!(f, "direction/{example}"),
             Self::WaveSigns { example, frequency: [vertical, horizontal] } => {
                 write!(f, "wave-signs/{example}/{vertical}/{horizontal}")
             }

@@ -4,7 +4,8 @@
 mod support;
 
 use gauntlet_domain::experiment::{
-    AnalysisMethod, AnalysisResult, AnalysisSpec, Corruption, Head, NUMERICS_VERSION, OtherModel, TaskSpec, Weights,
+    AnalysisMethod, AnalysisResult, AnalysisSpec, Ascents, Corruption, Head, NUMERICS_VERSION, Norm, OtherClasses,
+    OtherModel, TaskSpec, UapMethod, Weights,
 };
 use gauntlet_domain::{Digest, TaskId};
 use gauntlet_lab::training::Wish;
@@ -71,6 +72,87 @@ fn a_comparison_with_nothing_is_refused_in_words() {
     let (spec, inputs) = task(&bench, SIMILARITY, None);
     let error = executed(&spec, &inputs, &mut Notes::default()).unwrap_err().to_string();
     assert!(error.contains("nothing is there to compare the model with"), "{error}");
+}
+
+fn ascents() -> Ascents {
+    Ascents { norm: Norm::Linf, epsilons: vec![0.02, 0.05], steps: 3, step_of_eps: 0.5 }
+}
+
+/// The value of a measure at a place.
+fn at(result: &AnalysisResult, measure: &str, x: f64) -> Option<f64> {
+    result.values.iter().find(|it| it.measure == measure && it.x == Some(x)).map(|it| it.value)
+}
+
+#[test]
+fn transfer_to_the_untrained_network_counts_every_example_and_fools_the_run_by_its_own_most() {
+    let bench = Bench::new(EXAMPLES);
+    let method = AnalysisMethod::Transfer { by: ascents(), other_classes: OtherClasses::Own };
+    let (spec, inputs) = task(&bench, method.clone(), Some(Weights::Scratch));
+    let result = executed(&spec, &inputs, &mut Notes::default()).unwrap();
+    result.check(&method).unwrap();
+    assert_eq!(result.values.len(), 10);
+    assert_eq!(at(&result, "eligible", 0.05), Some(EXAMPLES as f64));
+    let [own, received] = ["own-fooled", "received"].map(|measure| at(&result, measure, 0.05).unwrap());
+    assert!(own > received, "{result:?}");
+    let (alone, inputs) = task(&bench, method, None);
+    let error = executed(&alone, &inputs, &mut Notes::default()).unwrap_err().to_string();
+    assert!(error.contains("nothing is there to compare the model with"), "{error}");
+}
+
+#[test]
+fn a_universal_perturbation_is_measured_beside_noise() {
+    let bench = Bench::new(EXAMPLES);
+    let by = UapMethod::Gradient { step_size: 0.05, batch_size: 64 };
+    let (norm, eps, fooling_rate) = (Norm::Linf, 0.1, 0.9);
+    let method = AnalysisMethod::Uap { norm, eps, by, passes: 2, fooling_rate, craft_examples: Some(100) };
+    let (spec, inputs) = task(&bench, method.clone(), Some(Weights::Scratch));
+    let result = executed(&spec, &inputs, &mut Notes::default()).unwrap();
+    result.check(&method).unwrap();
+    assert_eq!(result.values.len(), 6);
+    let [own, noise] = ["own-fooled", "noise"].map(|measure| at(&result, measure, 0.1).unwrap());
+    assert!(own > noise, "{result:?}");
+}
+
+#[test]
+fn the_landscape_begins_at_the_originals() {
+    let bench = Bench::new(EXAMPLES);
+    let method = AnalysisMethod::Landscape { distances: vec![0.05] };
+    let (spec, inputs) = task(&bench, method.clone(), None);
+    let result = executed(&spec, &inputs, &mut Notes::default()).unwrap();
+    result.check(&method).unwrap();
+    let found = |measure, x| at(&result, measure, x).unwrap();
+    assert_eq!(result.values.len(), 8);
+    assert_eq!(found("gradient-loss", 0.0), found("random-loss", 0.0));
+    assert!(found("gradient-loss", 0.05) > found("random-loss", 0.05), "{result:?}");
+    assert!(found("gradient-accuracy", 0.05) <= found("random-accuracy", 0.05), "{result:?}");
+}
+
+#[test]
+fn a_run_goes_by_its_own_pixels_and_not_by_those_of_the_untrained_network() {
+    let bench = Bench::new(EXAMPLES);
+    let method = AnalysisMethod::Saliency { steps: 4, other_classes: OtherClasses::Own };
+    let found = |weights: Weights| {
+        let (spec, inputs) = task(&bench, method.clone(), Some(weights));
+        let result = executed(&spec, &inputs, &mut Notes::default()).unwrap();
+        result.check(&method).unwrap();
+        assert!(result.values.iter().all(|it| it.x.is_none() && (0.0..=1.0 + 1e-9).contains(&it.value)), "{result:?}");
+        values(&result, "gradient-alignment").next().unwrap().1
+    };
+    let (itself, _) = task(&bench, method.clone(), None);
+    let (own, untrained) = (found(itself.weights), found(Weights::Scratch));
+    assert!(own > 0.8 && untrained < 0.5, "{own} {untrained}");
+}
+
+#[test]
+fn confidence_falls_from_the_originals_on() {
+    let bench = Bench::new(EXAMPLES);
+    let method = AnalysisMethod::Confidence { by: ascents() };
+    let (spec, inputs) = task(&bench, method.clone(), None);
+    let result = executed(&spec, &inputs, &mut Notes::default()).unwrap();
+    result.check(&method).unwrap();
+    assert_eq!(result.values.len(), 12);
+    let means = [0.0, 0.02, 0.05].map(|eps| at(&result, "confidence", eps).unwrap());
+    assert!(means[0] > means[1] && means[1] > means[2], "{means:?}");
 }
 
 #[test]

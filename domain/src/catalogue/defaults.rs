@@ -239,3 +239,11 @@ pub const HEAT_MAP_REACH: u32 = 4;
 pub const CORRUPTION_KINDS: [Corruption; 19] = Corruption::ALL;
 /// corruptions: how strong (Hendrycks & Dietterich).
 pub const CORRUPTION_SEVERITIES: [u32; 5] = [1, 2, 3, 4, 5];
+/// Analyses that attack images: steps (the study's protocol).
+pub const ANALYSIS_STEPS: u32 = 10;
+/// Analyses that attack images: how far all steps lead together, as a multiple of ε (the study's protocol).
+pub const ANALYSIS_REACH: f64 = 1.5;
+/// landscape: how far from the originals, in 255ths.
+pub const LANDSCAPE_GREY_LEVELS: [f64; 4] = [1.0, 2.0, 4.0, 8.0];
+/// saliency: steps of integrated gradients (Sundararajan et al. 2017, arXiv 1703.01365: 20 to 300 are enough).
+pub const SALIENCY_STEPS: u32 = 32;

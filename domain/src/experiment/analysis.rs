@@ -2,10 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::attack::OtherModel;
+use super::attack::{OtherModel, UapMethod};
 use super::corruption::{CORRUPTION_MEASURES, Corruption};
 use super::dataset::DatasetSpec;
 use super::model::{ModelSpec, Weights};
+use super::threat::Norm;
 
 /// Most values of one analysis; more is taken for a mistake.
 pub const MOST_ANALYSIS_VALUES: usize = 100_000;
@@ -69,6 +70,70 @@ pub enum AnalysisMethod {
         /// How strong, 1 to [`Corruption::MOST_SEVERE`], all different.
         severities: Vec<u32>,
     },
+    /// How often adversarial examples that are crafted on one of two models fool the other, both ways. `x` is the radius.
+    Transfer {
+        /// How they are crafted.
+        by: Ascents,
+        /// What the classes of the other model are.
+        other_classes: OtherClasses,
+    },
+    /// How many images one perturbation fools that was crafted on one of two models, and on how many it fools the other. `x` is the radius.
+    Uap {
+        /// Norm of the ball: L∞ or L2.
+        norm: Norm,
+        /// Its radius in pixel space.
+        eps: f64,
+        /// How a perturbation is crafted.
+        by: UapMethod,
+        /// Most passes over the examples that it is crafted on.
+        passes: u32,
+        /// Share of those examples that ends the crafting once fooled.
+        fooling_rate: f64,
+        /// How many examples these are, the first; the others are shown. Half of them if none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        craft_examples: Option<u32>,
+    },
+    /// The loss around images, along the signs of its gradient and along random signs: whether the gradient is worth anything. `x` is the distance.
+    Landscape {
+        /// L∞ distances in pixel space, above 0, all different; the originals are looked at besides.
+        distances: Vec<f64>,
+    },
+    /// How alike the pixels are by which two models go: input gradients, and integrated gradients (arXiv 1703.01365), of the logit of the true class.
+    Saliency {
+        /// Steps from the black image to the original.
+        steps: u32,
+        /// What the classes of the other model are.
+        other_classes: OtherClasses,
+    },
+    /// The softmax probability of the true class, of originals and of adversarial examples. `x` is the radius.
+    Confidence {
+        /// How they are crafted.
+        by: Ascents,
+    },
+}
+
+/// How an analysis attacks images: projected gradient ascent (Madry et al. 2018, arXiv 1706.06083) from the image itself, within several radii.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ascents {
+    /// Norm of the balls: L∞ or L2.
+    pub norm: Norm,
+    /// Their radii in pixel space, above 0, all different.
+    pub epsilons: Vec<f64>,
+    /// Steps; all of them are taken for every example.
+    pub steps: u32,
+    /// Length of a step, as a multiple of the radius.
+    pub step_of_eps: f64,
+}
+
+/// What the classes are of the model that another one is compared with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OtherClasses {
+    /// The data set's, as the model's: an example has one true class for both.
+    Same,
+    /// Its own, which the labels say nothing about: what it predicts for the original takes the place of the label.
+    Own,
 }
 
 impl AnalysisMethod {
@@ -79,6 +144,11 @@ impl AnalysisMethod {
             Self::Frequency { .. } => "frequency",
             Self::HeatMap { .. } => "heat-map",
             Self::Corruptions { .. } => "corruptions",
+            Self::Transfer { .. } => "transfer",
+            Self::Uap { .. } => "uap",
+            Self::Landscape { .. } => "landscape",
+            Self::Saliency { .. } => "saliency",
+            Self::Confidence { .. } => "confidence",
         }
     }
 
@@ -89,15 +159,35 @@ impl AnalysisMethod {
             Self::Frequency { .. } => &["low-pass-accuracy", "high-pass-accuracy"],
             Self::HeatMap { .. } => &["error"],
             Self::Corruptions { .. } => &CORRUPTION_MEASURES,
+            Self::Transfer { .. } => &["own-fooled", "passed-on", "received", "other-fooled", "eligible"],
+            Self::Uap { .. } => &["own-fooled", "passed-on", "received", "other-fooled", "noise", "other-noise"],
+            Self::Landscape { .. } => &["gradient-loss", "random-loss", "gradient-accuracy", "random-accuracy"],
+            Self::Confidence { .. } => &["confidence", "confidence-q10", "confidence-q50", "confidence-q90"],
+            Self::Saliency { .. } => {
+                &["gradient-alignment", "gradient-null", "integrated-alignment", "integrated-null"]
+            }
         }
     }
 
     /// Whether it compares the model with another one.
     pub const fn compares(&self) -> bool {
         match self {
-            Self::Similarity { .. } => true,
-            Self::Frequency { .. } | Self::HeatMap { .. } | Self::Corruptions { .. } => false,
+            Self::Similarity { .. } | Self::Transfer { .. } | Self::Uap { .. } | Self::Saliency { .. } => true,
+            Self::Frequency { .. }
+            | Self::HeatMap { .. }
+            | Self::Corruptions { .. }
+            | Self::Landscape { .. }
+            | Self::Confidence { .. } => false,
         }
+    }
+
+    /// The same in comparison with a model of such classes, where that makes a difference.
+    #[must_use]
+    pub fn with_other_classes(mut self, classes: OtherClasses) -> Self {
+        if let Self::Transfer { other_classes, .. } | Self::Saliency { other_classes, .. } = &mut self {
+            *other_classes = classes;
+        }
+        self
     }
 }
 

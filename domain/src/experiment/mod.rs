@@ -18,8 +18,8 @@ mod subset;
 mod threat;
 
 pub use analysis::{
-    AnalysisImage, AnalysisMethod, AnalysisResult, AnalysisSpec, AnalysisValue, InvalidAnalysis, MOST_ANALYSIS_IMAGES,
-    MOST_ANALYSIS_VALUES, MOST_IMAGE_BYTES,
+    AnalysisImage, AnalysisMethod, AnalysisResult, AnalysisSpec, AnalysisValue, Ascents, InvalidAnalysis,
+    MOST_ANALYSIS_IMAGES, MOST_ANALYSIS_VALUES, MOST_IMAGE_BYTES, OtherClasses,
 };
 pub use attack::{
     ApgdLoss, AttackConfig, AttackMethod, AutoAttackVersion, Knowledge, OtherModel, TargetClass, UapMethod,

@@ -2,8 +2,10 @@
 
 use super::graph::{AnalysisCell, TaskKind};
 use super::planner::{Planner, Trained};
-use crate::experiment::{AnalysisSpec, DatasetSpec, Head, ModelSpec, NUMERICS_VERSION, OtherModel, TaskSpec, Weights};
-use crate::sweep::{Against, AnalysisSection, GridRun, InitStart};
+use crate::experiment::{
+    AnalysisMethod, AnalysisSpec, DatasetSpec, Head, ModelSpec, NUMERICS_VERSION, OtherModel, TaskSpec, Weights,
+};
+use crate::sweep::{Against, AnalysisSection, GridRun, InitStart, counted, grouped};
 
 /// Name of what a run is compared with where that is what it started from.
 const START: &str = "start";
@@ -27,6 +29,7 @@ impl<'a> Planner<'a> {
         let sweep = self.sweep;
         let dataset = &sweep.datasets[run.dataset];
         let examples = self.examples(section.examples.as_ref(), dataset, test.examples)?;
+        self.craftable(section, &dataset.name, examples)?;
         let (against, name) = match &section.against {
             None => (None, String::new()),
             Some(against) => {
@@ -58,6 +61,23 @@ impl<'a> Planner<'a> {
             task,
         });
         Some(())
+    }
+
+    /// Whether examples are left beside those that a universal perturbation is crafted on.
+    fn craftable(&mut self, section: &AnalysisSection, dataset: &str, examples: u32) -> Option<()> {
+        let AnalysisMethod::Uap { craft_examples, .. } = &section.method else { return Some(()) };
+        let wanted = craft_examples.unwrap_or(examples / 2);
+        if (1..examples).contains(&wanted) {
+            return Some(());
+        }
+        let message = format!(
+            "the analysis `{}` would craft on {} of {} of `{dataset}`: some are needed, and some beside them to be shown",
+            section.name,
+            grouped(wanted),
+            counted(examples, "example"),
+        );
+        self.mistakes.push(section.at.mistake(message));
+        None
     }
 
     /// The model that a run is compared with, and what it is called; none where that is the run's own.

@@ -5,8 +5,8 @@
 //! fails on every example.
 
 use crate::experiment::{
-    AnalysisMethod, AnalysisSpec, ApgdLoss, AttackMethod, AttackSpec, AutoAttackVersion, Criterion, Frozen, ImageShape,
-    InnerAttack, Length, ModelSpec, Objective, Recipe, TrainSpec, UapMethod,
+    AnalysisMethod, AnalysisSpec, ApgdLoss, Ascents, AttackMethod, AttackSpec, AutoAttackVersion, Criterion, Frozen,
+    ImageShape, InnerAttack, Length, ModelSpec, Objective, Recipe, TrainSpec, UapMethod,
 };
 
 const FORWARD: f64 = 1.0;
@@ -80,21 +80,45 @@ pub(super) fn analysis(spec: &AnalysisSpec) -> f64 {
         AnalysisMethod::HeatMap { norm: _, reach } => (2.0 * f64::from(*reach) + 1.0).powi(2) / 2.0 * FORWARD,
         // And once as they are.
         AnalysisMethod::Corruptions { kinds, severities } => (1 + kinds.len() * severities.len()) as f64 * FORWARD,
+        // Each model crafts and is shown what both have crafted.
+        AnalysisMethod::Transfer { by, .. } => FORWARD + ascents(by) + 2.0 * by.epsilons.len() as f64 * FORWARD,
+        // The model's part; originals, both perturbations and noise are shown to it.
+        AnalysisMethod::Uap { .. } => 4.0 * FORWARD,
+        AnalysisMethod::Confidence { by } => FORWARD + ascents(by) + by.epsilons.len() as f64 * FORWARD,
+        AnalysisMethod::Saliency { steps, .. } => FORWARD + (1.0 + f64::from(*steps)) * INPUT_GRADIENT,
+        AnalysisMethod::Landscape { distances } => FORWARD + INPUT_GRADIENT + 2.0 * distances.len() as f64 * FORWARD,
     };
-    let passes = f64::from(spec.dataset.examples) * each;
-    let other = spec.against.as_ref().map_or(0.0, |other| cost(passes, &other.model, spec.dataset.image));
-    cost(passes, &spec.model, spec.dataset.image) + other
+    let cost_of = |model: &ModelSpec| {
+        let passes = f64::from(spec.dataset.examples) * each + universal_crafting(spec, model.classes);
+        cost(passes, model, spec.dataset.image)
+    };
+    cost_of(&spec.model) + spec.against.as_ref().map_or(0.0, |other| cost_of(&other.model))
+}
+
+/// Passes of an image for its adversarial examples at every radius.
+fn ascents(by: &Ascents) -> f64 {
+    by.epsilons.len() as f64 * (f64::from(by.steps) * INPUT_GRADIENT + 2.0 * FORWARD)
+}
+
+/// Work on the examples that an analysis crafts a universal perturbation on.
+fn universal_crafting(spec: &AnalysisSpec, classes: u32) -> f64 {
+    let AnalysisMethod::Uap { by, passes, craft_examples, .. } = &spec.method else { return 0.0 };
+    universal(by, *passes, craft_examples.unwrap_or(spec.dataset.examples / 2), classes)
 }
 
 /// Work on the examples that a universal perturbation is crafted on, if all passes are needed.
 fn crafting(method: &AttackMethod, classes: u32) -> f64 {
     let AttackMethod::Uap { crafted_on, by, passes, .. } = method else { return 0.0 };
+    universal(by, *passes, crafted_on.examples, classes)
+}
+
+fn universal(by: &UapMethod, passes: u32, examples: u32, classes: u32) -> f64 {
     let each = match by {
         UapMethod::DeepFool { steps, candidates, .. } => deepfool_passes(*steps, *candidates, classes),
         UapMethod::Gradient { .. } => INPUT_GRADIENT,
     };
     // After each pass all are asked whether they are fooled.
-    f64::from(*passes) * f64::from(crafted_on.examples) * (each + FORWARD)
+    f64::from(passes) * f64::from(examples) * (each + FORWARD)
 }
 
 /// A step needs the gradient of the logit of each candidate.

@@ -1,9 +1,15 @@
 //! Images that an analysis leaves, to look at.
 
-use gauntlet_domain::experiment::AnalysisImage;
+use gauntlet_domain::experiment::{AnalysisImage, MOST_ANALYSIS_IMAGES, MOST_IMAGE_BYTES};
 use tch::{Kind, Tensor};
 
 use crate::error::LabError;
+
+/// How many images of these f32 \[n,C,H,W\] an analysis may leave, whatever they show: a file may be a little larger than its pixels.
+pub fn room(pixels: &Tensor) -> usize {
+    let bytes: i64 = pixels.size().iter().skip(1).product();
+    (MOST_IMAGE_BYTES / 4 * 3 / bytes.max(1) as usize).min(MOST_ANALYSIS_IMAGES)
+}
 
 /// An image, f32 \[C,H,W\] in \[0,1\] with one or three channels, rounded to 8 bits.
 ///
@@ -29,12 +35,13 @@ pub fn picture(name: impl Into<String>, pixels: &Tensor) -> Result<AnalysisImage
     Ok(AnalysisImage { name: name.into(), png: file })
 }
 
-/// A perturbation, f32 \[C,H,W\], as an image: none is grey, and `radius` to either side is black or white.
+/// A perturbation, f32 \[C,H,W\], as an image: none is grey, and its largest value to either side is black or white.
 ///
 /// # Errors
 /// As [`picture`].
-pub fn amplified(name: impl Into<String>, perturbation: &Tensor, radius: f64) -> Result<AnalysisImage, LabError> {
-    picture(name, &perturbation.f_div_scalar(2.0 * radius)?.f_add_scalar(0.5)?)
+pub fn amplified(name: impl Into<String>, perturbation: &Tensor) -> Result<AnalysisImage, LabError> {
+    let largest = perturbation.f_abs()?.f_max()?.f_double_value(&[])?.max(f64::MIN_POSITIVE);
+    picture(name, &perturbation.f_div_scalar(2.0 * largest)?.f_add_scalar(0.5)?)
 }
 
 #[cfg(test)]
@@ -61,6 +68,13 @@ mod tests {
     #[test]
     fn a_perturbation_spans_black_to_white() {
         let perturbation = Tensor::from_slice(&[-0.1f32, 0.0, 0.1]).view([1, 1, 3]);
-        assert_eq!(decoded(&amplified("uap", &perturbation, 0.1).unwrap()).2, [0, 128, 255]);
+        assert_eq!(decoded(&amplified("uap", &perturbation).unwrap()).2, [0, 128, 255]);
+        assert_eq!(decoded(&amplified("none", &(perturbation * 0.0)).unwrap()).2, [128; 3]);
+    }
+
+    #[test]
+    fn however_large_images_are_those_that_have_room_are_not_too_many() {
+        let of_side = |side: i64| Tensor::zeros([2, 3, side, side], (Kind::Float, tch::Device::Cpu));
+        assert_eq!((room(&of_side(32)), room(&of_side(1024)), room(&of_side(2048))), (MOST_ANALYSIS_IMAGES, 2, 0));
     }
 }

@@ -144,21 +144,22 @@ impl<'a> Arena<'a> {
 
     /// The same examples in play against another model, with all steps for each and the output kept.
     pub(super) fn on_another<'b>(&self, model: &'b Model) -> Result<Arena<'b>, LabError> {
-        let Active { originals, labels, targets, examples, slots } = &self.active;
-        let rules = Rules { early_stop: false, ..self.rules };
-        let mut other = Arena::new(model, rules, 0, true);
+        let Active { originals, labels, targets, examples, .. } = &self.active;
         let batch = Batch { pixels: originals.shallow_clone(), labels: labels.shallow_clone() };
-        let clean = Judgement::of(&other.oracle.clean(&batch.pixels)?, &batch.labels)?;
-        other.table.append_clean(&batch, &clean)?;
-        other.active = Active {
-            originals: batch.pixels,
-            labels: batch.labels,
-            targets: targets.as_ref().map(Tensor::shallow_clone),
-            examples: examples.clone(),
-            slots: (0..slots.len()).collect(),
-        };
-        other.tried = vec![false; slots.len()];
+        let mut other = Arena::with_all(model, Rules { early_stop: false, ..self.rules }, batch, examples.clone())?;
+        other.active.targets = targets.as_ref().map(Tensor::shallow_clone);
         Ok(other)
+    }
+
+    /// An arena with all of a batch in play, `examples` their indices, whatever the model makes of them; the output is kept.
+    pub(super) fn with_all(model: &'a Model, rules: Rules, batch: Batch, examples: Vec<u64>) -> Result<Self, LabError> {
+        let mut arena = Self::new(model, rules, 0, true);
+        let clean = Judgement::of(&arena.oracle.clean(&batch.pixels)?, &batch.labels)?;
+        arena.table.append_clean(&batch, &clean)?;
+        arena.tried = vec![false; examples.len()];
+        let slots = (0..examples.len()).collect();
+        arena.active = Active { originals: batch.pixels, labels: batch.labels, targets: None, examples, slots };
+        Ok(arena)
     }
 
     /// Takes those that are still in play out of it.

@@ -106,6 +106,25 @@ impl Ball {
         threshold.f_clamp_min(0.0)?.f_to_kind(Kind::Float)
     }
 
+    /// A random perturbation of length ε, of so many values: L∞ random signs, L2 a direction drawn evenly, L1 lengths of random signs drawn evenly among
+    /// those of this sum.
+    pub fn rim(&self, stream: &mut Stream, values: usize) -> Vec<f32> {
+        let drawn: Vec<f64> = match self.norm {
+            Norm::Linf => (0..values).map(|_| if stream.coin() { 1.0 } else { -1.0 }).collect(),
+            Norm::L2 => (0..values).map(|_| f64::from(stream.normal())).collect(),
+            Norm::L1 => {
+                let draw = |stream: &mut Stream| -f64::from(1.0 - stream.unit()).ln();
+                (0..values).map(|_| if stream.coin() { draw(stream) } else { -draw(stream) }).collect()
+            }
+        };
+        let length = match self.norm {
+            Norm::Linf => 1.0,
+            Norm::L2 => drawn.iter().map(|value| value.powi(2)).sum::<f64>().sqrt(),
+            Norm::L1 => drawn.iter().map(|value| value.abs()).sum(),
+        };
+        drawn.iter().map(|value| (value * self.eps / length.max(TINY)) as f32).collect()
+    }
+
     /// A perturbation uniform in the ball (L∞: in the cube), of so many values.
     pub fn uniform(&self, stream: &mut Stream, values: usize) -> Vec<f32> {
         let eps = self.eps as f32;

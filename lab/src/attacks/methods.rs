@@ -105,20 +105,17 @@ pub(super) fn attack<'a>(method: &AttackMethod, evaluation: &Evaluation<'a>) -> 
 
 fn crafted(evaluation: &Evaluation<'_>, by: &UapMethod, passes: u32, fooling_rate: f64) -> Result<Universal, LabError> {
     let AttackConfig { norm, eps, .. } = *evaluation.attack;
+    let examples = evaluation.aids.crafted_on.ok_or_else(|| lacks("examples to craft on"))?;
     let crafting = Crafting {
         model: evaluation.model,
-        examples: evaluation.aids.crafted_on.ok_or_else(|| lacks("examples to craft on"))?,
+        examples,
+        count: examples.len(),
         ball: Ball { norm, eps: eps.ok_or_else(|| lacks("eps"))? },
         seed: evaluation.seed,
         passes,
         fooling_rate,
     };
-    match *by {
-        UapMethod::Gradient { step_size, batch_size } => crafting.by_gradient(step_size, batch_size as usize),
-        UapMethod::DeepFool { steps, overshoot, candidates } => {
-            crafting.by_deepfool(DeepFool { steps, overshoot, candidates })
-        }
-    }
+    Ok(Universal { perturbation: crafting.craft(by, &mut |_| Ok(()))? })
 }
 
 fn lacks(what: &str) -> LabError {

@@ -27,6 +27,7 @@
 
 mod apgd;
 mod arena;
+mod ascent;
 mod autoattack;
 mod ball;
 mod boundary;
@@ -45,12 +46,16 @@ mod oracle;
 mod outcomes;
 mod pace;
 mod resume;
+mod slope;
 mod square;
 mod template;
 mod transfer;
 mod universal;
 
+pub(crate) use ascent::Ascent;
 pub(crate) use ball::to_tensor;
 pub use ball::{Ball, lengths};
 pub use resume::{Resumable, Step, evaluate_resumably};
+pub(crate) use slope::slope;
 pub use template::{Aids, Blocks, Evaluated, Evaluation, evaluate, evaluate_range};
+pub(crate) use universal::Crafting;

@@ -7,7 +7,7 @@ use crate::models::{Activations, Mode, Model, Output};
 use crate::training::{RecomputedPass, Route};
 
 /// A loss per example, f32 \[n\], of what the model makes of the points.
-pub(super) type Loss<'a> = &'a dyn Fn(&Output) -> tch::Result<Tensor>;
+pub(crate) type Loss<'a> = &'a dyn Fn(&Output) -> tch::Result<Tensor>;
 
 /// What the model is shown of points; both f32 \[n,C,H,W\].
 pub(super) type View<'a> = &'a dyn Fn(&Tensor) -> tch::Result<Tensor>;

@@ -1,5 +1,6 @@
 //! One perturbation for all images.
 
+use gauntlet_domain::experiment::UapMethod;
 use tch::{Kind, Tensor};
 
 use super::arena::Arena;
@@ -17,22 +18,26 @@ use crate::training::{Passes, Route};
 const SHARE_BATCH: usize = 128;
 
 /// How a universal perturbation is crafted.
-pub(super) struct Crafting<'a> {
-    pub(super) model: &'a Model,
-    /// What it is crafted on.
-    pub(super) examples: &'a Examples,
-    pub(super) ball: Ball,
-    pub(super) seed: u64,
-    /// Most passes over the examples.
-    pub(super) passes: u32,
-    /// Share of the examples that ends the crafting once fooled.
-    pub(super) fooling_rate: f64,
+pub(crate) struct Crafting<'a> {
+    pub(crate) model: &'a Model,
+    /// The examples; the first `count` of them are what it is crafted on.
+    pub(crate) examples: &'a Examples,
+    pub(crate) count: usize,
+    pub(crate) ball: Ball,
+    pub(crate) seed: u64,
+    /// Most passes over these examples.
+    pub(crate) passes: u32,
+    /// Share of these examples that ends the crafting once fooled.
+    pub(crate) fooling_rate: f64,
 }
+
+/// Hears how many examples more were gone through, and may end the crafting by an error.
+type Heard<'a> = &'a mut dyn FnMut(usize) -> Result<(), LabError>;
 
 /// A perturbation that was crafted beforehand, added to every image.
 pub(super) struct Universal {
     /// f32 \[1,C,H,W\].
-    perturbation: Tensor,
+    pub(super) perturbation: Tensor,
 }
 
 impl Attack for Universal {
@@ -47,36 +52,45 @@ impl Attack for Universal {
 }
 
 impl Crafting<'_> {
-    /// Crafts by steps along the gradient of the cross-entropy against the model's own predictions, summed over batches (Shafahi et al. 2020, arXiv
-    /// 1811.11304).
+    /// The perturbation, f32 \[1,C,H,W\], in the ball.
     ///
     /// # Errors
-    /// No memory.
-    pub(super) fn by_gradient(&self, step_size: f64, batch_size: usize) -> Result<Universal, LabError> {
+    /// No memory; what is `heard` says.
+    pub(crate) fn craft(&self, by: &UapMethod, heard: Heard<'_>) -> Result<Tensor, LabError> {
+        match *by {
+            UapMethod::Gradient { step_size, batch_size } => self.by_gradient(step_size, batch_size as usize, heard),
+            UapMethod::DeepFool { steps, overshoot, candidates } => {
+                self.by_deepfool(DeepFool { steps, overshoot, candidates }, heard)
+            }
+        }
+    }
+
+    /// Crafts by steps along the gradient of the cross-entropy against the model's own predictions, summed over batches (Shafahi et al. 2020, arXiv
+    /// 1811.11304).
+    fn by_gradient(&self, step_size: f64, batch_size: usize, heard: Heard<'_>) -> Result<Tensor, LabError> {
         let mut perturbation = self.none()?;
         for pass in 0..self.passes {
-            let order = Stream::new(self.seed, Purpose::UniversalOrder { pass }).permutation(self.examples.len());
+            let order = Stream::new(self.seed, Purpose::UniversalOrder { pass }).permutation(self.count);
             for batch in order.chunks(batch_size.max(1)) {
                 let pixels = self.examples.select(batch)?.pixels;
                 let gradient = self.gradient(&pixels, &perturbation)?;
                 perturbation = self.ball.nearest(&self.ball.ascend(&perturbation, &gradient, step_size)?)?;
+                heard(batch.len())?;
             }
             if self.fooled_share(&perturbation, batch_size)? >= self.fooling_rate {
                 break;
             }
         }
-        Ok(Universal { perturbation })
+        Ok(perturbation)
     }
 
     /// Crafts as published: from each image in turn that the perturbation does not fool yet, DeepFool's way to the boundary is added to it.
-    ///
-    /// # Errors
-    /// No memory.
-    pub(super) fn by_deepfool(&self, deepfool: DeepFool) -> Result<Universal, LabError> {
+    fn by_deepfool(&self, deepfool: DeepFool, heard: Heard<'_>) -> Result<Tensor, LabError> {
         let mut oracle = Oracle::new(self.model);
         let mut perturbation = self.none()?;
         for pass in 0..self.passes {
-            for example in Stream::new(self.seed, Purpose::UniversalOrder { pass }).permutation(self.examples.len()) {
+            for example in Stream::new(self.seed, Purpose::UniversalOrder { pass }).permutation(self.count) {
+                heard(1)?;
                 let pixels = self.examples.select(&[example])?.pixels;
                 let own = self.predictions(&pixels)?;
                 let point = pixels.f_add(&perturbation)?.f_clamp(0.0, 1.0)?;
@@ -90,7 +104,7 @@ impl Crafting<'_> {
                 break;
             }
         }
-        Ok(Universal { perturbation })
+        Ok(perturbation)
     }
 
     fn none(&self) -> Result<Tensor, LabError> {
@@ -116,7 +130,7 @@ impl Crafting<'_> {
 
     /// Share of the examples whose prediction the perturbation changes.
     fn fooled_share(&self, perturbation: &Tensor, batch_size: usize) -> Result<f64, LabError> {
-        let total = self.examples.len();
+        let total = self.count;
         let mut fooled = 0.0;
         let mut first = 0;
         while first < total {

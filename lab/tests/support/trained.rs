@@ -4,11 +4,11 @@ use std::sync::OnceLock;
 
 use gauntlet_domain::Digest;
 use gauntlet_domain::experiment::{Backbone, CheckpointFormat, Head, Length, ModelSpec, Objective, TaskSpec, Weights};
-use gauntlet_lab::models::{Checkpoints, Model, starting_weights};
+use gauntlet_lab::models::{Checkpoints, Model, Parameters, starting_weights};
 use gauntlet_lab::{Examples, Lab, Settings, TaskOutput};
-use tch::Device;
+use tch::{Device, Tensor};
 
-use super::{Bench, Notes, model_spec, squares};
+use super::{Bench, Notes, model_spec, pattern, squares};
 
 /// How many examples there are.
 pub const EXAMPLES: usize = 90;
@@ -48,4 +48,32 @@ pub fn examples() -> Examples {
     images.labels[4] = (images.labels[4] + 1) % 3;
     images.labels[50] = (images.labels[50] + 1) % 3;
     Examples::from_images(&images, 3, Device::Cpu).unwrap()
+}
+
+/// The trained model with other parameters: `change` gets the name of each and its values.
+pub fn changed(change: impl Fn(&str, &Tensor) -> Tensor) -> Model {
+    let model = model();
+    let tensors = model.parameters().tensors();
+    let tensors = tensors.iter().map(|(name, tensor)| (name.clone(), change(name, &tensor.detach()))).collect();
+    Model::new(&spec(), Parameters::new(tensors), Device::Cpu).unwrap()
+}
+
+/// The trained model with weights of its convolutions that are off by up to so many standard deviations.
+pub fn shaken(by: f64) -> Model {
+    changed(|name, tensor| {
+        if tensor.dim() < 4 {
+            return tensor.copy();
+        }
+        let noise = Tensor::from_slice(&pattern(name, tensor.numel())).view(tensor.size().as_slice());
+        tensor + noise * tensor.std(true) * by
+    })
+}
+
+/// A model that predicts one class, whatever it sees.
+pub fn constant(class: i64) -> Model {
+    changed(|name, tensor| match name {
+        "fc.weight" => tensor.zeros_like(),
+        "fc.bias" => Tensor::zeros_like(tensor).index_fill(0, &Tensor::from_slice(&[class]), 1.0),
+        _ => tensor.copy(),
+    })
 }

@@ -1,17 +1,14 @@
 //! `[[analysis]]`.
 
-use std::collections::HashSet;
-use std::fmt::Display;
-use std::hash::Hash;
-use std::ops::Bound;
+mod attacks;
+mod images;
 
 use super::names::{AxisNames, required_name};
 use super::rule::{self, resolve_seed};
-use crate::catalogue::defaults;
-use crate::experiment::{AnalysisMethod, Corruption};
+use crate::experiment::{AnalysisMethod, OtherClasses};
 use crate::sweep::analysis_section::{Against, AnalysisSection};
 use crate::sweep::attack_section::SourceRun;
-use crate::sweep::field::{Field, NumberRange};
+use crate::sweep::field::Field;
 use crate::sweep::grid::Rule;
 use crate::sweep::table::Table;
 
@@ -24,15 +21,24 @@ enum Method {
     Frequency,
     HeatMap,
     Corruptions,
+    Transfer,
+    Uap,
+    Landscape,
+    Saliency,
+    Confidence,
 }
 
-const METHODS: [(&str, Method); 4] = [
+const METHODS: [(&str, Method); 9] = [
     ("similarity", Method::Similarity),
     ("frequency", Method::Frequency),
     ("heat-map", Method::HeatMap),
     ("corruptions", Method::Corruptions),
+    ("transfer", Method::Transfer),
+    ("uap", Method::Uap),
+    ("landscape", Method::Landscape),
+    ("saliency", Method::Saliency),
+    ("confidence", Method::Confidence),
 ];
-const LARGEST_REACH: u32 = 512;
 
 /// Reads an analysis.
 pub(super) fn read<'a>(mut table: Table<'a>, names: &AxisNames<'a>, seeds: &[u64]) -> Option<AnalysisSection> {
@@ -47,10 +53,21 @@ pub(super) fn read<'a>(mut table: Table<'a>, names: &AxisNames<'a>, seeds: &[u64
         return None;
     };
     let method = match method {
-        Method::Similarity => similarity(&mut table),
-        Method::Frequency => frequency(&mut table)?,
-        Method::HeatMap => heat_map(&mut table),
-        Method::Corruptions => corruptions(&mut table)?,
+        Method::Similarity => Some(images::similarity(&mut table)),
+        Method::Frequency => images::frequency(&mut table),
+        Method::HeatMap => Some(images::heat_map(&mut table)),
+        Method::Corruptions => images::corruptions(&mut table),
+        Method::Transfer => attacks::transfer(&mut table),
+        Method::Uap => attacks::uap(&mut table),
+        Method::Landscape => attacks::landscape(&mut table),
+        Method::Saliency => Some(attacks::saliency(&mut table)),
+        Method::Confidence => attacks::confidence(&mut table),
+    };
+    let Some(method) = method else {
+        // What the other keys are is known all the same.
+        let _later = table.field("against");
+        table.finish();
+        return None;
     };
     let against = match method.compares() {
         true => {
@@ -67,66 +84,15 @@ pub(super) fn read<'a>(mut table: Table<'a>, names: &AxisNames<'a>, seeds: &[u64
             None
         }
     };
+    // A run of the grid has the run's own classes, what a run started from may have others under the same numbers.
+    let method = match &against {
+        Some(against) if against.value == Against::Start => method.with_other_classes(OtherClasses::Own),
+        _ => method,
+    };
     let at = table.at.clone();
     table.finish();
     let runs = runs.map_or(Some(None), |runs| runs.map(Some));
     Some(AnalysisSection { name: name?, at, method, against, examples, runs: runs? })
-}
-
-fn similarity(table: &mut Table<'_>) -> AnalysisMethod {
-    let share = NumberRange::of((Bound::Excluded(0.0), Bound::Included(1.0)));
-    AnalysisMethod::Similarity { threshold: table.number("threshold", defaults::SIMILARITY_THRESHOLD, &share) }
-}
-
-fn frequency(table: &mut Table<'_>) -> Option<AnalysisMethod> {
-    let read = |entry: &Field<'_>| {
-        let radius = entry.number(&NumberRange::of(0.0..))?;
-        Some((radius, radius.to_bits()))
-    };
-    let expected = "a list of radii in cycles per image, such as [4, 16]";
-    let radii = different(table, "radii", &defaults::FREQUENCY_RADII, ("radius", expected), read)?;
-    Some(AnalysisMethod::Frequency { radii })
-}
-
-fn corruptions(table: &mut Table<'_>) -> Option<AnalysisMethod> {
-    let names = Corruption::ALL.map(|corruption| (corruption.name(), corruption));
-    let kind = |entry: &Field<'_>| entry.one_of("corruption", &names).map(|corruption| (corruption, corruption));
-    let severity = |entry: &Field<'_>| entry.count(1, Corruption::MOST_SEVERE).map(|severity| (severity, severity));
-    let expected = "a list of corruptions, such as [\"fog\", \"motion_blur\"]";
-    let kinds = different(table, "kinds", &defaults::CORRUPTION_KINDS, ("corruption", expected), kind);
-    let expected = "a list of severities, such as [1, 3, 5]";
-    let severities = different(table, "severities", &defaults::CORRUPTION_SEVERITIES, ("severity", expected), severity);
-    Some(AnalysisMethod::Corruptions { kinds: kinds?, severities: severities? })
-}
-
-/// A list whose entries are all different, or the default; `read` gives an entry and what tells it from others.
-fn different<T: Clone + Display, K: Hash + Eq>(
-    table: &mut Table<'_>,
-    key: &'static str,
-    default: &[T],
-    (what, expected): (&str, &str),
-    read: impl Fn(&Field<'_>) -> Option<(T, K)>,
-) -> Option<Vec<T>> {
-    let Some(field) = table.field(key) else { return Some(default.to_vec()) };
-    let mut seen = HashSet::new();
-    let once = |entry: &Field<'_>| {
-        let (value, identity) = read(entry)?;
-        if !seen.insert(identity) {
-            entry.report.mistake(&entry.at, format!("the {what} {value} stands twice in the list"));
-            return None;
-        }
-        Some(value)
-    };
-    let values: Vec<Option<T>> = field.list_or_one(expected)?.iter().map(once).collect();
-    values.into_iter().collect()
-}
-
-fn heat_map(table: &mut Table<'_>) -> AnalysisMethod {
-    let above_zero = NumberRange::of((Bound::Excluded(0.0), Bound::Unbounded));
-    AnalysisMethod::HeatMap {
-        norm: table.number("norm", defaults::HEAT_MAP_NORM, &above_zero),
-        reach: table.optional_count("reach", 1, LARGEST_REACH).map_or(defaults::HEAT_MAP_REACH, |reach| reach.value),
-    }
 }
 
 /// The runs that an analysis is asked of.

@@ -20,7 +20,8 @@ pub(super) fn epsilon(field: &Field<'_>, norm: Norm) -> Option<Epsilon> {
     length(field, norm, "an ε")
 }
 
-fn length(field: &Field<'_>, norm: Norm, what: &str) -> Option<Epsilon> {
+/// A length in pixel space that is called `what`, with its text.
+pub(super) fn length(field: &Field<'_>, norm: Norm, what: &str) -> Option<Epsilon> {
     let text = match field.value {
         DeValue::String(text) => text.as_ref(),
         DeValue::Integer(integer) if integer.radix() == 10 => integer.as_str(),

@@ -10,6 +10,7 @@ mod other_images;
 use std::ops::Bound;
 
 use self::method::{METHODS, Method};
+pub(super) use self::other_images::uap;
 use super::epsilon::{NORMS, epsilon};
 use super::names::{AxisNames, required_name};
 use crate::catalogue::defaults;

@@ -22,7 +22,8 @@ const DEEPFOOL_KEYS: [&str; 3] = ["steps", "overshoot", "candidates"];
 const GRADIENT_KEYS: [&str; 2] = ["step_size", "batch_size"];
 const WAYS: [(&str, bool); 2] = [("deepfool", true), ("gradient", false)];
 
-pub(super) fn uap(table: &mut Table<'_>, norm: Norm) -> Option<AttackTemplate> {
+/// Reads the keys of a universal perturbation that say how it is crafted.
+pub(in crate::sweep::read) fn uap(table: &mut Table<'_>, norm: Norm) -> Option<AttackTemplate> {
     let by_deepfool = table.one_of("by", true, "way to craft", &WAYS);
     let by = if by_deepfool {
         table.refuse(&GRADIENT_KEYS, "belongs to by = \"gradient\"");
