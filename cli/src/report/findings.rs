@@ -103,11 +103,16 @@ fn cells(comparison: &Comparison) -> Vec<String> {
             format!("{} against {} ({})", first.attack, second.attack, comparison.norm)
         }
         Measure::Cka => "none (similarity)".to_owned(),
+        Measure::Fooled => "universal perturbation".to_owned(),
     };
-    let eps = if matches!(comparison.measure, Measure::Aoi | Measure::Cka) { "–" } else { &comparison.eps };
+    let eps = if matches!(comparison.measure, Measure::Aoi | Measure::Cka | Measure::Fooled) {
+        "–"
+    } else {
+        &comparison.eps
+    };
     let model = |side: &Side| match comparison.measure {
         Measure::Aoi | Measure::Aai | Measure::DeclineRatio => format!("{} · {}", side.init, side.recipe),
-        Measure::Cka => format!("{} · {} and {}", side.init, side.recipe, side.attack),
+        Measure::Cka | Measure::Fooled => format!("{} · {} and {}", side.init, side.recipe, side.attack),
     };
     let interval =
         format!("{} ({} to {})", points(difference.estimate), points(difference.low), points(difference.high));
@@ -133,7 +138,7 @@ fn basis(basis: Basis, measure: Measure) -> String {
         Basis::Examples { examples, only_first, only_second } => {
             let (which, alone) = match measure {
                 Measure::DeclineRatio => (" that both get right", "fall in"),
-                Measure::Aoi | Measure::Aai | Measure::Cka => ("", "right in"),
+                Measure::Aoi | Measure::Aai | Measure::Cka | Measure::Fooled => ("", "right in"),
             };
             format!(
                 "{examples} examples{which}, one seed: {only_first} {alone} this alone, {only_second} in the other alone (exact McNemar)"

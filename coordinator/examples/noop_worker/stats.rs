@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Width of a slot of the timelines.
-const TICK_MILLIS: u128 = 10;
+const TICK_MILLIS: u128 = 1;
 /// Buckets of a power of two: latencies are kept to within 1.6 %.
 const STEPS: u64 = 64;
 
@@ -42,7 +42,7 @@ impl Stats {
     }
 
     /// For the harness, which adds up processes. Latencies are pairs of a bucket's upper bound in microseconds and a count, timelines pairs of
-    /// a time since 1970 in units of 10 ms and a count.
+    /// a time since 1970 in milliseconds and a count.
     pub fn json(&self) -> String {
         serde_json::json!({
             "accepted": self.accepted,

@@ -51,6 +51,8 @@ pub enum Measure {
     DeclineRatio,
     /// Linear CKA with another model, the mean over layers. No number of an evaluation.
     Cka,
+    /// Share of the images whose prediction a universal perturbation changes. No number of an evaluation.
+    Fooled,
 }
 
 impl Measure {
@@ -61,6 +63,7 @@ impl Measure {
             Self::Aai => "AAI",
             Self::DeclineRatio => "DR",
             Self::Cka => "CKA",
+            Self::Fooled => "fooling rate",
         }
     }
 
@@ -70,7 +73,7 @@ impl Measure {
             Self::Aoi => share(counts.clean, counts.examples),
             Self::Aai => share(counts.robust, counts.examples),
             Self::DeclineRatio => share(counts.clean.saturating_sub(counts.robust), counts.clean),
-            Self::Cka => None,
+            Self::Cka | Self::Fooled => None,
         }
     }
 
@@ -122,7 +125,7 @@ impl Pair<'_> {
                 Measure::Aoi => example & CLEAN != 0,
                 Measure::Aai => example & ROBUST != 0,
                 Measure::DeclineRatio => example & ROBUST == 0,
-                Measure::Cka => false,
+                Measure::Cka | Measure::Fooled => false,
             };
             if measure == Measure::DeclineRatio && first & second & CLEAN == 0 {
                 continue;

@@ -7,11 +7,13 @@
 
 mod comparison;
 mod evaluation;
-mod likeness;
+mod kinship;
 mod questions;
 mod roles;
 #[cfg(test)]
 mod tests;
+
+use kinship::Bond;
 
 pub use comparison::{Basis, Comparison, Outcome, Side};
 pub use evaluation::{Evaluation, Examples, Measure};
@@ -110,23 +112,32 @@ impl Claim {
 /// What a sweep says about each claim and control, from the evaluations and analyses that are there; in the order of their names, controls last.
 pub fn claims(sweep: &Sweep, evaluations: &[Evaluation], analyses: &[AnalysisRow]) -> Vec<Claim> {
     let answered = questions::ask(sweep, evaluations).into_iter().map(decide);
-    let mut found: Vec<Claim> = answered.chain([likeness(sweep, analyses)]).collect();
+    let mut found: Vec<Claim> = answered.chain(kinship(sweep, analyses)).collect();
     found.sort_by_key(|claim| (claim.id.starts_with('C'), claim.id));
     found
 }
 
-/// P3: what fine-tuning keeps.
-fn likeness(sweep: &Sweep, analyses: &[AnalysisRow]) -> Claim {
-    let likeness::Found { comparisons, untested } = likeness::compare(sweep, analyses);
-    decided(Claim {
-        id: "P3",
-        statement: "The fine-tuned model is closer to what it started from than to its standard twin (linear CKA, mean over layers)",
-        needs: "similarity analyses of the fine-tuned model with its start and with its standard twin",
-        claimed: Sign::Positive,
-        comparisons,
-        untested,
-        verdict: Verdict::NotTested,
-    })
+/// What fine-tuning keeps: its features, and their weakness.
+fn kinship(sweep: &Sweep, analyses: &[AnalysisRow]) -> [Claim; 2] {
+    let claim = |id, statement, needs, bond| {
+        let kinship::Found { comparisons, untested } = kinship::compare(sweep, analyses, bond);
+        let (claimed, verdict) = (Sign::Positive, Verdict::NotTested);
+        decided(Claim { id, statement, needs, claimed, comparisons, untested, verdict })
+    };
+    [
+        claim(
+            "P3",
+            "The fine-tuned model is closer to what it started from than to its standard twin (linear CKA, mean over layers)",
+            "similarity analyses of the fine-tuned model with its start and with its standard twin",
+            Bond::Likeness,
+        ),
+        claim(
+            "P4",
+            "A universal perturbation crafted on what the fine-tuned model started from fools it more often than one crafted on its standard twin",
+            "uap analyses of the fine-tuned model with its start and with its standard twin, at the same ε",
+            Bond::UniversalPerturbation,
+        ),
+    ]
 }
 
 /// Every evaluation of a fine-tuned model beside that of its standard twin: the same seed under the same attack at the same ε.

@@ -362,3 +362,26 @@ fn low_frequencies_are_held_against_high_ones_of_the_same_radius() {
         found.comparisons.iter().all(|pair| (pair.first.init.as_str(), pair.second.init.as_str()) == ("low", "high"))
     );
 }
+
+#[test]
+fn what_a_start_and_a_twin_pass_on_is_compared_by_universal_perturbations_of_the_same_radius() {
+    let rows = |start: f64, twin: f64, eps: f64| {
+        let mut rows = similarities(&[[start, twin], [start + 0.02, twin], [start, twin + 0.01]]);
+        rows.retain(|row| row.layer == "layer1");
+        for row in &mut rows {
+            (row.method, row.measure, row.layer, row.x) = ("uap".into(), "received".into(), String::new(), Some(eps));
+        }
+        rows
+    };
+    let p4 = |rows: &[AnalysisRow]| claims(&sweep(), &[], rows).into_iter().find(|claim| claim.id == "P4").unwrap();
+    let found = p4(&rows(0.6, 0.2, 0.03));
+    assert_eq!(
+        (found.verdict, found.comparisons.len(), found.comparisons[0].measure),
+        (Verdict::Holds, 1, Measure::Fooled)
+    );
+    assert_eq!(p4(&rows(0.2, 0.6, 0.03)).verdict, Verdict::Fails);
+    let mut of_two_radii = rows(0.6, 0.2, 0.03);
+    of_two_radii.iter_mut().filter(|row| row.against == "start").for_each(|row| row.x = Some(0.06));
+    assert_eq!(p4(&of_two_radii).verdict, Verdict::NotTested);
+    assert_eq!(p3(&rows(0.6, 0.2, 0.03)).verdict, Verdict::NotTested, "it is about likeness");
+}

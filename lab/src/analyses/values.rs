@@ -3,7 +3,9 @@
 use gauntlet_domain::experiment::{AnalysisImage, AnalysisResult, AnalysisValue};
 use tch::Tensor;
 
-use super::{confidence, corruptions, frequency, heat_map, landscape, pictures, saliency, similarity, transfer, universal};
+use super::{
+    confidence, corruptions, frequency, heat_map, landscape, pictures, saliency, similarity, transfer, universal,
+};
 use crate::error::LabError;
 
 /// CCA and PWCCA of too few points are high by counting alone, and left out.

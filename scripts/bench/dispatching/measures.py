@@ -70,7 +70,7 @@ def latency(bench):
     """A hot worker of one slot: alone, and beside a fleet that keeps the coordinator busy."""
     arguments = bench.arguments
     with bench.cluster("latency") as cluster:
-        cluster.submit(arguments.enqueue)
+        cluster.fill_up(100_000, arguments.seconds)
         cluster.settle()
         hot = cluster.workers("hot")
         time.sleep(arguments.seconds)

@@ -12,7 +12,7 @@ import sys
 import time
 
 PATIENCE_SECS = 120
-TICK_SECS = 0.01
+TICK_SECS = 0.001
 PR_SET_PDEATHSIG = 1
 LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -30,7 +30,7 @@ def log(text):
 
 
 def rates_of(done_at, begin, end, window_secs=1):
-    """What was done per second in windows between two times of the clock, of counts by units of 10 ms."""
+    """What was done per second in windows between two times of the clock, of counts by the millisecond."""
     rates = []
     while begin + window_secs <= end + TICK_SECS / 2:
         first, last = round(begin / TICK_SECS), round((begin + window_secs) / TICK_SECS)

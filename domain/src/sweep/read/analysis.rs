@@ -5,7 +5,7 @@ mod images;
 
 use super::names::{AxisNames, required_name};
 use super::rule::{self, resolve_seed};
-use crate::experiment::{AnalysisMethod, OtherClasses};
+use crate::experiment::OtherClasses;
 use crate::sweep::analysis_section::{Against, AnalysisSection};
 use crate::sweep::attack_section::SourceRun;
 use crate::sweep::field::Field;

@@ -1,9 +1,9 @@
 // What both peers share: how they are asked, and what they tell. `scripts/bench/dispatching/peers.py` runs them.
 //
 //     node PEER.js enqueue URL JOBS            prints the seconds that it took
-//     node PEER.js work URL SECONDS VARIANT    prints when jobs were done: pairs of a time since 1970 in units of 10 ms and a count
+//     node PEER.js work URL SECONDS VARIANT    prints when jobs were done: pairs of a time since 1970 in milliseconds and a count
 
-const TICK_MILLIS = 10;
+const TICK_MILLIS = 1;
 
 export const [what, url, amount, variant] = [process.argv[2], process.argv[3], Number(process.argv[4]), process.argv[5]];
 
