@@ -82,12 +82,14 @@ def latency(bench):
 
 
 def small_backlog(cluster, bursts):
-    """Results per second while a sweep of 2,000 tasks is drained, so that 1,000 wait on average; the median of some sweeps."""
+    """Results per second while a sweep is drained of which 2,000 tasks wait once every slot has one, 1,000 on average; the median of some sweeps."""
+    arguments = cluster.arguments
+    slots = arguments.processes * arguments.workers * arguments.slots
     fleet = cluster.fleet()
     spans = []
     for _ in range(bursts):
         begin = time.time()
-        cluster.submit(2000)
+        cluster.submit(2000 + slots)
         cluster.wait_until_done(120)
         spans.append((begin, time.time()))
     measured = fleet.stop()
