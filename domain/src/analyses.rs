@@ -141,6 +141,17 @@ fn summary(group: &Group<'_>) -> Option<AnalysisSummary> {
     })
 }
 
+/// A place along the axis of an analysis, for people: a radius in pixel space as it is written in a sweep file, `4/255`.
+pub fn place(x: f64) -> String {
+    let levels = x * 255.0;
+    // Quarters of a grey level are the finest that anybody asks for; whole numbers are other things than radii.
+    let quarters = (levels * 4.0).round();
+    if x.fract() != 0.0 && quarters >= 1.0 && (levels * 4.0 - quarters).abs() < 1e-9 {
+        return format!("{}/255", quarters / 4.0);
+    }
+    format!("{x}")
+}
+
 /// What a run was compared with, without the seed where that is its own.
 fn against(row: &AnalysisRow) -> String {
     let own = format!(" · seed {}", row.seed);
@@ -189,6 +200,12 @@ mod tests {
             .map(|(measure, spread)| (measure.as_str(), (spread.mean * 1e9).round() / 1e9))
             .collect();
         assert_eq!(means, [("cka", 0.4), ("svcca", 0.6)]);
+    }
+
+    #[test]
+    fn a_radius_is_written_as_in_a_sweep_file_and_other_places_as_numbers() {
+        let written = [4.0 / 255.0, 0.25 / 255.0, 16.0 / 255.0, 0.5, 2.0, 0.0, -3.0, 0.1].map(place);
+        assert_eq!(written, ["4/255", "0.25/255", "16/255", "0.5", "2", "0", "-3", "0.1"]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use comfy_table::{CellAlignment, Table};
-use gauntlet_domain::analyses::{ANALYSIS_COLUMNS, AnalysisRow, AnalysisSummary, summarize};
+use gauntlet_domain::analyses::{ANALYSIS_COLUMNS, AnalysisRow, AnalysisSummary, place, summarize};
 use gauntlet_domain::results::Spread;
 
 use super::columns::double;
@@ -39,9 +39,15 @@ pub fn write_analyses(rows: &[AnalysisRow], format: AnalysisFormat, mut sink: Si
 /// # Errors
 /// The sink takes no bytes.
 pub fn write_analysis_tables(rows: &[AnalysisRow], sink: &mut Sink) -> anyhow::Result<()> {
-    let summaries = summarize(rows);
-    for analysis in summaries.chunk_by(|a, b| a.analysis == b.analysis) {
-        writeln!(sink, "{}", table(analysis))?;
+    let mut analyses: Vec<(String, Vec<AnalysisSummary>)> = Vec::new();
+    for row in summarize(rows) {
+        match analyses.iter_mut().find(|(name, _)| *name == row.analysis) {
+            Some((_, rows)) => rows.push(row),
+            None => analyses.push((row.analysis.clone(), vec![row])),
+        }
+    }
+    for (_, rows) in &analyses {
+        writeln!(sink, "{}", table(rows))?;
     }
     Ok(())
 }
@@ -91,15 +97,17 @@ fn run(row: &AnalysisSummary) -> Vec<String> {
 }
 
 fn by_place(rows: &[AnalysisSummary], measures: &[&str], has_x: bool) -> Table {
-    let mut header = [RUN.as_slice(), &["layer"]].concat();
+    let has_layer = rows.iter().any(|row| !row.layer.is_empty());
+    let mut header = RUN.to_vec();
+    header.extend(has_layer.then_some("layer"));
     header.extend(has_x.then_some("at"));
     let numbers: Vec<usize> = (header.len()..header.len() + measures.len()).collect();
     header.extend(measures);
     let mut table = tables::new(&header);
     for row in rows {
         let mut cells = run(row);
-        cells.push(row.layer.clone());
-        cells.extend(has_x.then(|| row.x.map(double).unwrap_or_default()));
+        cells.extend(has_layer.then(|| row.layer.clone()));
+        cells.extend(has_x.then(|| row.x.map(place).unwrap_or_default()));
         cells.extend(measures.iter().map(|measure| value(row, measure)));
         table.add_row(cells);
     }
@@ -121,7 +129,7 @@ fn by_measure(rows: &[AnalysisSummary], measures: &[&str]) -> Table {
         }
     }
     let names: Vec<String> =
-        places.iter().map(|x| x.map_or("at –".to_owned(), |x| format!("at {}", double(x)))).collect();
+        places.iter().map(|x| x.map_or("at –".to_owned(), |x| format!("at {}", place(x)))).collect();
     let mut header = [RUN.as_slice(), &["layer", "measure"]].concat();
     let numbers: Vec<usize> = (header.len()..header.len() + names.len()).collect();
     header.extend(names.iter().map(String::as_str));

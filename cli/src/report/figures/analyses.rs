@@ -1,6 +1,6 @@
 //! What analyses came to: each measure along the layers of the network, or along the analysis' own axis, a line for each way of training.
 
-use gauntlet_domain::analyses::{AnalysisRow, AnalysisSummary, summarize};
+use gauntlet_domain::analyses::{AnalysisRow, AnalysisSummary, place, summarize};
 use gauntlet_domain::results::Spread;
 use plotters::prelude::*;
 
@@ -114,7 +114,7 @@ impl<'a> Axis<'a> {
         let mut places: Vec<f64> = rows().filter_map(|row| row.x).collect();
         places.sort_by(f64::total_cmp);
         places.dedup();
-        Self { places: places.into_iter().map(|place| (place, format!("{place}"))).collect(), layers: Vec::new() }
+        Self { places: places.into_iter().map(|x| (x, place(x))).collect(), layers: Vec::new() }
     }
 
     /// Where a row stands, and its name.
