@@ -143,13 +143,13 @@ fn summary(group: &Group<'_>) -> Option<AnalysisSummary> {
 
 /// A place along the axis of an analysis, for people: a radius in pixel space as it is written in a sweep file, `4/255`.
 pub fn place(x: f64) -> String {
-    let levels = x * 255.0;
-    // Quarters of a grey level are the finest that anybody asks for; whole numbers are other things than radii.
-    let quarters = (levels * 4.0).round();
-    if x.fract() != 0.0 && quarters >= 1.0 && (levels * 4.0 - quarters).abs() < 1e-9 {
-        return format!("{}/255", quarters / 4.0);
+    const SHORT: usize = 6;
+    let (text, quarters) = (format!("{x}"), x * 255.0 * 4.0);
+    // What is short was written so. Quarters of a grey level are the finest that anybody asks for.
+    if text.len() > SHORT && (quarters - quarters.round()).abs() < 1e-9 {
+        return format!("{}/255", quarters.round() / 4.0);
     }
-    format!("{x}")
+    text
 }
 
 /// What a run was compared with, without the seed where that is its own.

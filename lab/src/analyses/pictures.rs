@@ -40,7 +40,7 @@ pub fn picture(name: impl Into<String>, pixels: &Tensor) -> Result<AnalysisImage
 /// # Errors
 /// As [`picture`].
 pub fn amplified(name: impl Into<String>, perturbation: &Tensor) -> Result<AnalysisImage, LabError> {
-    let largest = perturbation.f_abs()?.f_max()?.f_double_value(&[])?.max(f64::MIN_POSITIVE);
+    let largest = perturbation.f_abs()?.f_max()?.f_double_value(&[])?.max(f32::MIN_POSITIVE.into());
     picture(name, &perturbation.f_div_scalar(2.0 * largest)?.f_add_scalar(0.5)?)
 }
 

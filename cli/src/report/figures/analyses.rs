@@ -30,14 +30,17 @@ pub fn figure(rows: &[AnalysisRow], looks: &Looks) -> anyhow::Result<Figure> {
                 scene.words("")
             ));
         }
+        let mut single = Vec::new();
         for measure in measures.into_iter().take(MOST_MEASURES) {
             match Axis::of(&rows, measure) {
-                Axis { places, .. } if places.len() < 2 => left_out.push(format!(
-                    "{}: no line through a single place; `gauntlet results` has it.",
-                    scene.words(measure)
-                )),
+                Axis { places, .. } if places.len() < 2 => single.push(measure),
                 axis => panels.push(draw(scene, measure, &axis, &rows, looks)?),
             }
+        }
+        if !single.is_empty() {
+            let names = single.join(", ");
+            left_out
+                .push(format!("{}: no line through a single place; `gauntlet results` has {names}.", scene.words("")));
         }
     }
     Ok(Figure { id: "analyses", title: "Analyses", caption: CAPTION, panels, left_out })
