@@ -85,11 +85,13 @@ def small_backlog(cluster, bursts):
     """Results per second while a sweep is drained of which 2,000 tasks wait once every slot has one, 1,000 on average; the median of some sweeps."""
     arguments = cluster.arguments
     slots = arguments.processes * arguments.workers * arguments.slots
+    # Sweeps have a multiple of 100 tasks.
+    tasks = 2000 + -(-slots // 100) * 100
     fleet = cluster.fleet()
     spans = []
     for _ in range(bursts):
         begin = time.time()
-        cluster.submit(2000 + slots)
+        cluster.submit(tasks)
         cluster.wait_until_done(120)
         spans.append((begin, time.time()))
     measured = fleet.stop()
