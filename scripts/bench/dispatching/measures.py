@@ -82,7 +82,10 @@ def latency(bench):
 
 
 def small_backlog(cluster, bursts):
-    """Results per second while a sweep is drained of which 2,000 tasks wait once every slot has one, 1,000 on average; the median of some sweeps."""
+    """Results per second while tasks of a sweep wait, 1,000 on average, and every slot has one; the median of some sweeps.
+
+    The larger backlogs too are measured after a warm-up and while tasks wait: so neither the first round of the slots counts nor the last.
+    """
     arguments = cluster.arguments
     slots = arguments.processes * arguments.workers * arguments.slots
     # Sweeps have a multiple of 100 tasks.
@@ -95,7 +98,7 @@ def small_backlog(cluster, bursts):
         cluster.wait_until_done(120)
         spans.append((begin, time.time()))
     measured = fleet.stop()
-    return statistics.median(measured.burst_rate(begin, end) for begin, end in spans)
+    return statistics.median(measured.burst_rate(begin, end, slots // 2, tasks - slots) for begin, end in spans)
 
 
 def backlog(bench):
@@ -103,7 +106,7 @@ def backlog(bench):
     arguments = bench.arguments
     rates = {}
     with bench.cluster("backlog") as cluster:
-        rates[1000] = small_backlog(cluster, 7)
+        rates[1000] = small_backlog(cluster, 15)
         log(f"backlog 1,000: {rates[1000]:.0f} tasks/s")
         resident = {0: cluster.coordinator.resident_mib()}
         for size in sorted(arguments.backlogs):

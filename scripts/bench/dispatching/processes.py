@@ -203,12 +203,16 @@ class Measured:
         """Results accepted per second in windows between two times of the clock."""
         return rates_of(self.accepted_at, begin, end)
 
-    def burst_rate(self, begin, end):
-        """Results per second from the first assignment to the last acknowledgement between two times of the clock."""
-        inside = range(round(begin / TICK_SECS), round(end / TICK_SECS))
-        assigned = [tick for tick in inside if self.assigned_at[tick]]
-        accepted = [tick for tick in inside if self.accepted_at[tick]]
-        if not assigned or not accepted:
-            raise Failed("nothing was done in a burst")
-        count = sum(self.accepted_at[tick] for tick in accepted)
-        return count / ((max(accepted) - min(assigned) + 1) * TICK_SECS)
+    def burst_rate(self, begin, end, first, last):
+        """Results per second between the first so many and the last so many that were accepted between two times of the clock."""
+        reached = {}
+        done = 0
+        for tick in range(round(begin / TICK_SECS), round(end / TICK_SECS)):
+            done += self.accepted_at[tick]
+            for mark in (first, last):
+                if done >= mark and mark not in reached:
+                    reached[mark] = (tick, done)
+        if len(reached) < 2 or reached[first][0] == reached[last][0]:
+            raise Failed(f"{done} results came in a burst, too few or too soon to be measured")
+        (since, before), (until, after) = reached[first], reached[last]
+        return (after - before) / ((until - since) * TICK_SECS)
