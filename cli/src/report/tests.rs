@@ -135,6 +135,10 @@ fn analyses() -> Vec<AnalysisRow> {
             rows.push(row(init, seed, "bands", ("low-pass-accuracy", ""), Some(2.0), value));
             rows.push(row(init, seed, "bands", ("low-pass-accuracy", ""), Some(16.0), value / 2.0));
             rows.push(row(init, seed, "bands", ("null", ""), None, value));
+            for vertical in ["vertical=0", "vertical=1"] {
+                rows.push(row(init, seed, "waves", ("error", vertical), Some(0.0), value));
+                rows.push(row(init, seed, "waves", ("error", vertical), Some(1.0), value));
+            }
         }
     }
     rows

@@ -6,11 +6,13 @@ use super::comparison::{Basis, Comparison, Outcome, Side};
 use super::evaluation::Measure;
 use super::questions::{Arm, models, twins};
 use crate::analyses::AnalysisRow;
+use crate::experiment::AnalysisMethod;
 use crate::statistics::paired::over_seeds;
-use crate::sweep::Sweep;
+use crate::sweep::{Against, AnalysisSection, Sweep};
 
 /// Heads are as different as the classes they were made for.
 const HEAD: &str = "logits";
+
 /// What an analysis of two models tells of what they have in common.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Bond {
@@ -21,11 +23,12 @@ pub(super) enum Bond {
 }
 
 impl Bond {
-    /// Method and measure of the rows that tell it.
-    const fn of_rows(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Likeness => ("similarity", "cka"),
-            Self::UniversalPerturbation => ("uap", "received"),
+    /// The measure of the rows that tell it; none where a method tells something else.
+    const fn told_by(self, method: &AnalysisMethod) -> Option<&'static str> {
+        match (self, method) {
+            (Self::Likeness, AnalysisMethod::Similarity { .. }) => Some("cka"),
+            (Self::UniversalPerturbation, AnalysisMethod::Uap { .. }) => Some("received"),
+            _ => None,
         }
     }
 
@@ -33,14 +36,6 @@ impl Bond {
         match self {
             Self::Likeness => Measure::Cka,
             Self::UniversalPerturbation => Measure::Fooled,
-        }
-    }
-
-    /// What one pair of models leaves open: rounding of activations, or one example more or less.
-    fn step(self, examples: u32) -> f64 {
-        match self {
-            Self::Likeness => 1e-4,
-            Self::UniversalPerturbation => 1.0 / f64::from(examples.max(1)),
         }
     }
 }
@@ -55,89 +50,134 @@ pub(super) struct Found {
     pub(super) untested: usize,
 }
 
-/// One comparison for each data set, model and way of fine-tuning of which both bonds are known: the mean over the layers but the logits, and over
-/// places.
+/// The same question, asked of models and their starts and of models and their twins.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    start: &'a AnalysisSection,
+    twin: &'a AnalysisSection,
+    measure: &'static str,
+    bond: Bond,
+}
+
+/// Sections that differ in what runs are compared with and nothing else that a number depends on.
+fn asked(sweep: &Sweep, bond: Bond) -> Vec<Asked<'_>> {
+    let against_start = |section: &AnalysisSection| section.against.as_ref().map(|of| of.value == Against::Start);
+    let examples = |section: &AnalysisSection| section.examples.as_ref().map(|examples| examples.value);
+    let mut found = Vec::new();
+    for start in sweep.analyses.iter().filter(|section| against_start(section) == Some(true)) {
+        let Some(measure) = bond.told_by(&start.method) else { continue };
+        let alike = |twin: &&AnalysisSection| {
+            against_start(twin) == Some(false) && twin.method == start.method && examples(twin) == examples(start)
+        };
+        found.extend(sweep.analyses.iter().filter(alike).map(|twin| Asked { start, twin, measure, bond }));
+    }
+    found
+}
+
+/// One comparison for each data set, model and way of fine-tuning of which both bonds are known, and each pair of sections that ask for them: the mean
+/// over the layers but the logits.
 pub(super) fn compare(sweep: &Sweep, rows: &[AnalysisRow], bond: Bond) -> Found {
-    let (method, measure) = bond.of_rows();
-    let rows: Vec<&AnalysisRow> =
-        rows.iter().filter(|row| row.method == method && row.measure == measure && row.layer != HEAD).collect();
     let mut found = Found { comparisons: Vec::new(), untested: 0 };
-    for [dataset, model] in models(sweep) {
-        for way in twins(sweep) {
-            let of_seed =
-                |seed: &u64| way.against.iter().find_map(|twin| pair(&rows, [dataset, model], way.first, *twin, *seed));
-            let pairs: Vec<Pair<'_>> = sweep.seeds.iter().filter_map(of_seed).collect();
-            match comparison(&pairs, [dataset, model], way.first, bond) {
-                Some(comparison) => found.comparisons.push(comparison),
-                None if pairs.is_empty() => {}
-                None => found.untested += 1,
+    for asked in asked(sweep, bond) {
+        for [dataset, model] in models(sweep) {
+            for way in twins(sweep) {
+                let run = Run { place: [dataset, model], arm: way.first };
+                let of_seed = |seed: &u64| way.against.iter().find_map(|twin| asked.pair(rows, run, *twin, *seed));
+                let pairs: Vec<Pair<'_>> = sweep.seeds.iter().filter_map(of_seed).collect();
+                match asked.comparison(&pairs, run) {
+                    Some(comparison) => found.comparisons.push(comparison),
+                    None if pairs.is_empty() => {}
+                    None => found.untested += 1,
+                }
             }
         }
     }
     found
 }
 
+/// A fine-tuned model of any seed.
+#[derive(Clone, Copy)]
+struct Run<'a> {
+    /// Data set and model.
+    place: [&'a str; 2],
+    arm: Arm<'a>,
+}
+
 /// Both bonds of a fine-tuned model of one seed.
 struct Pair<'a> {
     twin: Arm<'a>,
+    /// Of each of the two.
     examples: u32,
     to_start: f64,
     to_twin: f64,
 }
 
-fn pair<'a>(
-    rows: &[&AnalysisRow],
-    place: [&str; 2],
-    (init, recipe): Arm<'a>,
-    twin: Arm<'a>,
-    seed: u64,
-) -> Option<Pair<'a>> {
-    let against = format!("{} · {} · seed {seed}", twin.0.name, twin.1.name);
-    let of = |against: &str| {
-        let mut examples = 0;
-        let mut values = Values::new();
-        for row in rows.iter().filter(|row| {
-            [row.dataset.as_str(), row.backbone.as_str()] == place
-                && (&row.init, &row.recipe, row.seed) == (&init.name, &recipe.name, seed)
-                && row.against == against
-        }) {
-            examples = row.examples;
-            values.insert((&row.layer, row.x.map(f64::to_bits)), row.value);
+impl Asked<'_> {
+    fn pair<'a>(&self, rows: &[AnalysisRow], run: Run<'_>, twin: Arm<'a>, seed: u64) -> Option<Pair<'a>> {
+        let against = format!("{} · {} · seed {seed}", twin.0.name, twin.1.name);
+        let of = |section: &AnalysisSection, against: &str| {
+            let wanted = rows.iter().filter(|row| {
+                row.analysis == section.name
+                    && [row.dataset.as_str(), row.backbone.as_str()] == run.place
+                    && (&row.init, &row.recipe, row.seed) == (&run.arm.0.name, &run.arm.1.name, seed)
+                    && row.against == against
+                    && row.measure == self.measure
+                    && row.layer != HEAD
+            });
+            let (mut values, mut examples) = (Values::new(), 0);
+            for row in wanted {
+                examples = row.examples;
+                values.insert((row.layer.as_str(), row.x.map(f64::to_bits)), row.value);
+            }
+            (values, examples)
+        };
+        let ((start, examples), (other, _)) = (of(self.start, "start"), of(self.twin, &against));
+        if start.is_empty() || !start.keys().eq(other.keys()) {
+            return None;
         }
-        (values, examples)
-    };
-    let ((start, examples), (other, _)) = (of("start"), of(&against));
-    if start.is_empty() || !start.keys().eq(other.keys()) {
-        return None;
+        let mean = |values: &Values<'_>| values.values().sum::<f64>() / values.len() as f64;
+        Some(Pair { twin, examples: self.shown(examples), to_start: mean(&start), to_twin: mean(&other) })
     }
-    let mean = |values: &Values<'_>| values.values().sum::<f64>() / values.len() as f64;
-    Some(Pair { twin, examples, to_start: mean(&start), to_twin: mean(&other) })
-}
 
-fn comparison(
-    pairs: &[Pair<'_>],
-    [dataset, backbone]: [&str; 2],
-    (init, recipe): Arm<'_>,
-    bond: Bond,
-) -> Option<Comparison> {
-    let examples = pairs.iter().map(|pair| pair.examples).min()?;
-    let differences: Vec<f64> = pairs.iter().map(|pair| pair.to_start - pair.to_twin).collect();
-    let difference = over_seeds(&differences, bond.step(examples))?;
-    let twin = pairs.first()?.twin;
-    let mean = |of: fn(&Pair<'_>) -> f64| pairs.iter().map(of).sum::<f64>() / pairs.len() as f64;
-    let side = |to: String| Side { init: init.name.clone(), recipe: recipe.name.clone(), attack: to };
-    Some(Comparison {
-        dataset: dataset.to_owned(),
-        backbone: backbone.to_owned(),
-        norm: String::new(),
-        eps: String::new(),
-        first: side("its start".to_owned()),
-        second: side(format!("{} · {}", twin.0.name, twin.1.name)),
-        measure: bond.measure(),
-        basis: Basis::Seeds { seeds: pairs.len(), examples },
-        shares: [mean(|pair| pair.to_start), mean(|pair| pair.to_twin)],
-        difference,
-        adjusted_p_value: 1.0,
-        outcome: Outcome::Undecided,
-    })
+    /// Of so many examples, those that a number is about: nothing is said of those that a perturbation was crafted on.
+    fn shown(&self, examples: u32) -> u32 {
+        match &self.start.method {
+            AnalysisMethod::Uap { craft_examples, .. } => {
+                examples.saturating_sub(craft_examples.unwrap_or(examples / 2))
+            }
+            _ => examples,
+        }
+    }
+
+    /// What one pair of models leaves open: rounding of activations, or one example more or less.
+    fn step(&self, examples: u32) -> f64 {
+        match self.bond {
+            Bond::Likeness => 1e-4,
+            Bond::UniversalPerturbation => 1.0 / f64::from(examples.max(1)),
+        }
+    }
+
+    fn comparison(&self, pairs: &[Pair<'_>], run: Run<'_>) -> Option<Comparison> {
+        let examples = pairs.iter().map(|pair| pair.examples).min()?;
+        let differences: Vec<f64> = pairs.iter().map(|pair| pair.to_start - pair.to_twin).collect();
+        let difference = over_seeds(&differences, self.step(examples))?;
+        let twin = pairs.first()?.twin;
+        let mean = |of: fn(&Pair<'_>) -> f64| pairs.iter().map(of).sum::<f64>() / pairs.len() as f64;
+        let (init, recipe) = run.arm;
+        let side = |to: String| Side { init: init.name.clone(), recipe: recipe.name.clone(), attack: to };
+        Some(Comparison {
+            dataset: run.place[0].to_owned(),
+            backbone: run.place[1].to_owned(),
+            norm: String::new(),
+            eps: String::new(),
+            first: side("its start".to_owned()),
+            second: side(format!("{} · {}", twin.0.name, twin.1.name)),
+            measure: self.bond.measure(),
+            basis: Basis::Seeds { seeds: pairs.len(), examples },
+            shares: [mean(|pair| pair.to_start), mean(|pair| pair.to_twin)],
+            difference,
+            adjusted_p_value: 1.0,
+            outcome: Outcome::Undecided,
+        })
+    }
 }

@@ -267,12 +267,11 @@ impl<'a> Rows<'a> {
     fn cue(&self) -> Vec<Cell<'a>> {
         let sweep = self.sweep;
         let mut cells = Vec::new();
-        for init in roles::inits(sweep, Start::Ordinary) {
-            let Some(amplitude) = roles::cue(sweep, init) else { continue };
+        for cued in roles::cued(sweep) {
             let against =
-                |by| roles::without_cue(sweep).map(move |other| Way { first: (init, by), against: vec![(other, by)] });
+                |by| cued.controls.iter().map(move |other| Way { first: (cued.init, by), against: vec![(*other, by)] });
             let ways: Vec<Way<'_>> = trained(sweep).flat_map(against).collect();
-            cells.extend(self.of(&ways).into_iter().filter(|cell| cell.reaches_beyond(amplitude)));
+            cells.extend(self.of(&ways).into_iter().filter(|cell| cell.reaches_beyond(cued.amplitude)));
         }
         cells
     }

@@ -1,8 +1,9 @@
 //! What the inits and recipes of a sweep are to the study's claims.
 
-use crate::experiment::{AttackMethod, CuePairing, FrequencyBand, Knowledge, Objective, Pass};
+use crate::experiment::{AttackMethod, CuePairing, FrequencyBand, GlyphCue, Knowledge, Objective, Pass};
 use crate::sweep::{
-    AttackSection, AttackTemplate, DatasetSection, InitSection, InitStart, Origin, RecipeSection, Sweep,
+    AttackSection, AttackTemplate, DatasetSection, GlyphSection, InitSection, InitStart, KeptClass, KeptClasses,
+    Located, Origin, RecipeSection, Sweep,
 };
 
 /// What a run starts from.
@@ -48,11 +49,46 @@ pub(super) fn inits(sweep: &Sweep, start: Start) -> impl Iterator<Item = &InitSe
     sweep.inits.iter().filter(move |init| Start::of(sweep, init) == start)
 }
 
-/// Inits of ordinary pre-training that an init of robust pre-training is held against: those with the same source, or all if there are none.
-pub(super) fn counterparts<'a>(sweep: &'a Sweep, robust: &InitSection) -> Vec<&'a InitSection> {
-    let source = |init| source_of(sweep, init).map(|source| &source.name);
-    let same: Vec<_> = inits(sweep, Start::Ordinary).filter(|other| source(other) == source(robust)).collect();
-    if same.is_empty() { inits(sweep, Start::Ordinary).collect() } else { same }
+/// What the images of a source are but for a cue in them and the frequencies that are left of them, as far as the sweep file says.
+#[derive(PartialEq)]
+struct Images<'a> {
+    name: &'a str,
+    letters: Option<GlyphSection>,
+    train_examples: [Option<u32>; 2],
+    first_classes: Option<u32>,
+    classes: Vec<&'a KeptClass>,
+    side_and_channels: [Option<u32>; 2],
+}
+
+impl<'a> Images<'a> {
+    fn of(source: &'a DatasetSection) -> Self {
+        let value = |count: &Option<Located<u32>>| count.as_ref().map(|count| count.value);
+        let letters = match &source.origin {
+            Origin::Glyphs(letters) => Some(GlyphSection { cue: None, ..letters.clone() }),
+            _ => None,
+        };
+        let (first_classes, classes) = match source.keep_classes.as_ref().map(|kept| &kept.value) {
+            None => (None, Vec::new()),
+            Some(KeptClasses::First(count)) => (Some(*count), Vec::new()),
+            Some(KeptClasses::Listed(classes)) => (None, classes.iter().map(|class| &class.value).collect()),
+        };
+        Self {
+            name: &source.name,
+            letters,
+            train_examples: [value(&source.train_examples), value(&source.train_examples_per_class)],
+            first_classes,
+            classes,
+            side_and_channels: [value(&source.image_size), value(&source.channels)],
+        }
+    }
+}
+
+/// The cue in the letters of a source, if there is one.
+fn cue_in(source: &DatasetSection) -> Option<GlyphCue> {
+    match &source.origin {
+        Origin::Glyphs(letters) => letters.cue,
+        _ => None,
+    }
 }
 
 /// What an init is pre-trained on last, where it is.
@@ -63,32 +99,54 @@ fn source_of<'a>(sweep: &'a Sweep, init: &'a InitSection) -> Option<&'a DatasetS
     }
 }
 
-/// Inits of ordinary pre-training on the frequencies up to a radius, each with those on the frequencies beyond it of the same source.
+/// Inits of ordinary pre-training that an init of robust pre-training is held against: those with the same source, or all if there are none.
+pub(super) fn counterparts<'a>(sweep: &'a Sweep, robust: &'a InitSection) -> Vec<&'a InitSection> {
+    let source = |init: &'a InitSection| {
+        source_of(sweep, init).map(|source| (Images::of(source), source.frequencies, cue_in(source)))
+    };
+    let same: Vec<_> = inits(sweep, Start::Ordinary).filter(|other| source(other) == source(robust)).collect();
+    if same.is_empty() { inits(sweep, Start::Ordinary).collect() } else { same }
+}
+
+/// Inits of ordinary pre-training on the frequencies up to a radius, each with those on the frequencies beyond it of the same images.
 pub(super) fn low_and_high(sweep: &Sweep) -> Vec<[&InitSection; 2]> {
-    let band = |init| source_of(sweep, init).and_then(|source| Some((&source.name, source.frequencies?)));
+    let band = |init| {
+        let source = source_of(sweep, init)?;
+        Some((Images::of(source), cue_in(source), source.frequencies?))
+    };
     let mut pairs = Vec::new();
     for low in inits(sweep, Start::Ordinary) {
-        let Some((source, FrequencyBand { keep: Pass::Low, radius })) = band(low) else { continue };
-        let beyond = Some((source, FrequencyBand { keep: Pass::High, radius }));
+        let Some((images, cue, FrequencyBand { keep: Pass::Low, radius })) = band(low) else { continue };
+        let beyond = Some((images, cue, FrequencyBand { keep: Pass::High, radius }));
         pairs.extend(inits(sweep, Start::Ordinary).filter(|high| band(high) == beyond).map(|high| [low, high]));
     }
     pairs
 }
 
-/// The amplitude, in pixels of [0,1], of the cue that tells the letters of an init's source; none where there is no such cue.
-pub(super) fn cue(sweep: &Sweep, init: &InitSection) -> Option<f64> {
-    let Origin::Glyphs(glyphs) = &source_of(sweep, init)?.origin else { return None };
-    let cue = glyphs.cue.filter(|cue| cue.pairing == CuePairing::Label)?;
-    Some(f64::from(cue.amplitude) / 255.0)
+/// An init of ordinary pre-training on letters that a planted cue tells.
+pub(super) struct Cued<'a> {
+    pub init: &'a InitSection,
+    /// Of the cue, in pixels of [0,1].
+    pub amplitude: f64,
+    /// Inits of ordinary pre-training on the same letters without a cue, or with one that tells nothing.
+    pub controls: Vec<&'a InitSection>,
 }
 
-/// Inits of ordinary pre-training on drawn letters that no cue tells.
-pub(super) fn without_cue(sweep: &Sweep) -> impl Iterator<Item = &InitSection> {
-    let of_letters = |init: &&InitSection| {
-        let glyphs = |source: &DatasetSection| matches!(source.origin, Origin::Glyphs(_));
-        source_of(sweep, init).is_some_and(glyphs) && cue(sweep, init).is_none()
-    };
-    inits(sweep, Start::Ordinary).filter(of_letters)
+/// Every init whose letters a planted cue tells.
+pub(super) fn cued(sweep: &Sweep) -> Vec<Cued<'_>> {
+    let telling = |source: &DatasetSection| cue_in(source).filter(|cue| cue.pairing == CuePairing::Label);
+    let sources: Vec<(&InitSection, &DatasetSection)> =
+        inits(sweep, Start::Ordinary).filter_map(|init| Some((init, source_of(sweep, init)?))).collect();
+    let mut found = Vec::new();
+    for (init, source) in &sources {
+        let Some(cue) = telling(source) else { continue };
+        let same =
+            |other: &DatasetSection| Images::of(other) == Images::of(source) && other.frequencies == source.frequencies;
+        let is_control = |(_, other): &&(&InitSection, &DatasetSection)| same(other) && telling(other).is_none();
+        let controls = sources.iter().filter(is_control).map(|(init, _)| *init).collect();
+        found.push(Cued { init, amplitude: f64::from(cue.amplitude) / 255.0, controls });
+    }
+    found
 }
 
 fn objective(recipe: &RecipeSection) -> Option<&Objective> {

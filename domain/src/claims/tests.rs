@@ -35,6 +35,26 @@ eps = ["2/255", "4/255"]
 name = "noise"
 method = "noise"
 eps = "4/255"
+[[analysis]]
+name = "likeness-start"
+method = "similarity"
+against = "start"
+[[analysis]]
+name = "likeness-twin"
+method = "similarity"
+against = { init = "scratch" }
+runs = { init = "pretrained" }
+[[analysis]]
+name = "uap-start"
+method = "uap"
+against = "start"
+eps = "8/255"
+[[analysis]]
+name = "uap-twin"
+method = "uap"
+against = { init = "scratch" }
+runs = { init = "pretrained" }
+eps = "8/255"
 "#;
 
 fn sweep() -> Sweep {
@@ -244,7 +264,7 @@ fn similarity(seed: u64, against: &str, layer: &str, value: f64) -> AnalysisRow 
         init: "pretrained".into(),
         recipe: "standard".into(),
         seed,
-        analysis: "likeness".into(),
+        analysis: if against == "start" { "likeness-start" } else { "likeness-twin" }.into(),
         method: "similarity".into(),
         against: against.into(),
         examples: 500,
@@ -298,6 +318,19 @@ fn similarities_of_one_seed_or_of_other_layers_decide_nothing() {
     assert_eq!((p3(&rows).verdict, p3(&rows).untested), (Verdict::NotTested, 0));
 }
 
+#[test]
+fn sections_that_differ_in_more_than_the_other_model_are_not_compared() {
+    let rows = similarities(&[[0.8, 0.5], [0.82, 0.5], [0.78, 0.49]]);
+    let asked = |of_twin: &str| {
+        let twin = "name = \"likeness-twin\"\nmethod = \"similarity\"\n";
+        let sweep = parse(&SWEEP.replace(twin, &format!("{twin}{of_twin}"))).unwrap();
+        claims(&sweep, &[], &rows).into_iter().find(|claim| claim.id == "P3").unwrap().verdict
+    };
+    assert_eq!(asked(""), Verdict::Holds);
+    assert_eq!(asked("threshold = 0.9\n"), Verdict::NotTested);
+    assert_eq!(asked("examples = 100\n"), Verdict::NotTested);
+}
+
 /// Sources with and without a planted cue, and of low and high frequencies.
 const SOURCES: &str = r#"
 name = "s"
@@ -312,6 +345,12 @@ pretrain = { dataset = { name = "glyphs", cue = { amplitude = "2/255" } }, recip
 [[init]]
 name = "shuffled"
 pretrain = { dataset = { name = "glyphs", cue = { amplitude = "2/255", pairing = "shuffled" } }, recipe = "standard" }
+[[init]]
+name = "other-letters"
+pretrain = { dataset = { name = "glyphs", keep_classes = 6 }, recipe = "standard" }
+[[init]]
+name = "robust"
+pretrain = { dataset = { name = "glyphs", cue = { amplitude = "2/255" } }, recipe = { method = "pgd-at", inner = { eps = "8/255" } } }
 [[init]]
 name = "low"
 pretrain = { dataset = { name = "fashion-mnist", frequencies = { keep = "low", radius = 4 } }, recipe = "standard" }
@@ -337,7 +376,15 @@ fn of_sources(id: &str, evaluations: &[Evaluation]) -> Claim {
 fn every_source() -> Vec<Evaluation> {
     let mut rows = Vec::new();
     for seed in 0..3 {
-        for (init, robust) in [("cue", 20), ("shuffled", 60), ("low", 70), ("high", 30), ("higher", 10)] {
+        for (init, robust) in [
+            ("cue", 20),
+            ("shuffled", 60),
+            ("other-letters", 70),
+            ("robust", 75),
+            ("low", 70),
+            ("high", 30),
+            ("higher", 10),
+        ] {
             for eps in ["1/255", "4/255"] {
                 rows.push(counted(row(init, "standard", seed, eps, 80, robust + seed as u32)));
             }
@@ -352,6 +399,15 @@ fn a_planted_cue_is_looked_for_beyond_its_amplitude_alone() {
     assert_eq!((found.verdict, found.comparisons.len()), (Verdict::Holds, 1));
     let only = &found.comparisons[0];
     assert_eq!((only.first.init.as_str(), only.second.init.as_str(), only.eps.as_str()), ("cue", "shuffled", "4/255"));
+}
+
+#[test]
+fn a_robust_source_is_held_against_the_same_images_with_the_same_cue() {
+    let found = of_sources("P7a", &every_source());
+    assert!(
+        found.comparisons.iter().all(|pair| (pair.first.init.as_str(), pair.second.init.as_str()) == ("robust", "cue"))
+    );
+    assert_eq!((found.verdict, found.comparisons.len()), (Verdict::Holds, 2));
 }
 
 #[test]
@@ -370,6 +426,7 @@ fn what_a_start_and_a_twin_pass_on_is_compared_by_universal_perturbations_of_the
         rows.retain(|row| row.layer == "layer1");
         for row in &mut rows {
             (row.method, row.measure, row.layer, row.x) = ("uap".into(), "received".into(), String::new(), Some(eps));
+            row.analysis = row.analysis.replace("likeness", "uap");
         }
         rows
     };
@@ -379,6 +436,8 @@ fn what_a_start_and_a_twin_pass_on_is_compared_by_universal_perturbations_of_the
         (found.verdict, found.comparisons.len(), found.comparisons[0].measure),
         (Verdict::Holds, 1, Measure::Fooled)
     );
+    // Half of the examples were crafted on.
+    assert_eq!(found.comparisons[0].basis, Basis::Seeds { seeds: 3, examples: 250 });
     assert_eq!(p4(&rows(0.2, 0.6, 0.03)).verdict, Verdict::Fails);
     let mut of_two_radii = rows(0.6, 0.2, 0.03);
     of_two_radii.iter_mut().filter(|row| row.against == "start").for_each(|row| row.x = Some(0.06));

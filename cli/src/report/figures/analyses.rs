@@ -22,6 +22,10 @@ pub fn figure(rows: &[AnalysisRow], looks: &Looks) -> anyhow::Result<Figure> {
     let summaries = summarize(rows);
     let (mut panels, mut left_out) = (Vec::new(), Vec::new());
     for (scene, rows) in scenes(&summaries) {
+        if is_map(&rows) {
+            left_out.push(format!("{}: a map; where it left images, they are below.", scene.words("")));
+            continue;
+        }
         let measures = measures(&rows);
         if measures.len() > MOST_MEASURES {
             let (count, drawn) = (measures.len(), measures[..MOST_MEASURES].join(", "));
@@ -77,6 +81,14 @@ fn scenes(summaries: &[AnalysisSummary]) -> Vec<(Scene<'_>, Vec<&AnalysisSummary
         }
     }
     found
+}
+
+/// Whether values lie in a plane, layers by places, through which no line leads.
+fn is_map(rows: &[&AnalysisSummary]) -> bool {
+    rows.iter().any(|row| {
+        let elsewhere = |other: &&AnalysisSummary| other.layer == row.layer && other.x != row.x;
+        !row.layer.is_empty() && rows.iter().any(elsewhere)
+    })
 }
 
 /// The measures of some rows, in their order.
