@@ -6,7 +6,7 @@ use gauntlet_domain::analyses::{AnalysisRow, ImageRow};
 use gauntlet_domain::masking::MaskingWarning;
 use gauntlet_domain::results::{ResultRow, SkippedRow};
 use gauntlet_proto::v1;
-use tonic::Streaming;
+use tonic::{Code, Response, Status, Streaming};
 
 use super::connection::Connection;
 use crate::args::{AnalysesArgs, Global, ListFormat, OutcomesArgs, ResultFormat, ResultsArgs, SweepArgs};
@@ -148,17 +148,7 @@ pub async fn fetch_results(client: &mut Client, sweep_id: &str) -> anyhow::Resul
 /// The sweep is unknown, or the stream breaks.
 pub async fn fetch_analyses(client: &mut Client, sweep_id: &str) -> anyhow::Result<Vec<AnalysisRow>> {
     let request = v1::StreamAnalysesRequest { sweep_id: sweep_id.to_owned() };
-    let mut stream = match client.sweeps.stream_analyses(request).await {
-        Ok(stream) => stream.into_inner(),
-        // A coordinator from before there were analyses has none.
-        Err(status) if status.code() == tonic::Code::Unimplemented => return Ok(Vec::new()),
-        Err(status) => return Err(refused(status)),
-    };
-    let mut rows = Vec::new();
-    while let Some(row) = stream.message().await.map_err(refused)? {
-        rows.push(row.into());
-    }
-    Ok(rows)
+    all(client.sweeps.stream_analyses(request).await).await
 }
 
 /// The images that the analyses of a sweep left.
@@ -167,10 +157,14 @@ pub async fn fetch_analyses(client: &mut Client, sweep_id: &str) -> anyhow::Resu
 /// The sweep is unknown, or the stream breaks.
 pub async fn fetch_images(client: &mut Client, sweep_id: &str) -> anyhow::Result<Vec<ImageRow>> {
     let request = v1::StreamAnalysisImagesRequest { sweep_id: sweep_id.to_owned() };
-    let mut stream = match client.sweeps.stream_analysis_images(request).await {
+    all(client.sweeps.stream_analysis_images(request).await).await
+}
+
+/// All that a stream sends. A coordinator from before there was such a call has none of it.
+async fn all<Wire, Row: From<Wire>>(answer: Result<Response<Streaming<Wire>>, Status>) -> anyhow::Result<Vec<Row>> {
+    let mut stream = match answer {
         Ok(stream) => stream.into_inner(),
-        // A coordinator from before analyses left images has none.
-        Err(status) if status.code() == tonic::Code::Unimplemented => return Ok(Vec::new()),
+        Err(status) if status.code() == Code::Unimplemented => return Ok(Vec::new()),
         Err(status) => return Err(refused(status)),
     };
     let mut rows = Vec::new();
@@ -189,7 +183,7 @@ pub async fn fetch_skipped(client: &mut Client, sweep_id: &str) -> anyhow::Resul
     match client.sweeps.list_skipped_evaluations(request).await {
         Ok(answer) => Ok(answer.into_inner().evaluations.into_iter().map(Into::into).collect()),
         // A coordinator from before there were cascades has skipped nothing.
-        Err(status) if status.code() == tonic::Code::Unimplemented => Ok(Vec::new()),
+        Err(status) if status.code() == Code::Unimplemented => Ok(Vec::new()),
         Err(status) => Err(refused(status)),
     }
 }
