@@ -284,7 +284,7 @@ fn understand_content(content: v1::report::Content) -> Result<Content, InvalidFi
             let outcomes = convert::required(outcomes, "attacked.outcomes")?.into();
             Content::Attacked(AttackResult { outcomes, model_queries, zero_gradient_examples })
         }
-        Wire::Analyzed(analyzed) => Content::Analyzed(analyzed.into()),
+        Wire::Analyzed(analyzed) => Content::Analyzed(analyzed.try_into()?),
         Wire::Failed(failed) => {
             let mut failure: gauntlet_domain::task::Failure = failed.try_into()?;
             failure.message = text(&failure.message);

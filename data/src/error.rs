@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use gauntlet_domain::Digest;
+use gauntlet_domain::{Digest, TaskId};
 
 use crate::checkpoint::{TorchProblem, WeightsProblem};
 use crate::cifar::CifarProblem;
@@ -53,6 +53,18 @@ pub enum DataError {
     NotAtHand {
         /// Digest that was asked for.
         digest: Digest,
+    },
+    /// A spec names what another task made, and nobody brought it.
+    #[error("what task {task} made is not at hand")]
+    NotMade {
+        /// The task.
+        task: TaskId,
+    },
+    /// A split that another task made, where images of whole grey levels are wanted.
+    #[error("the images that task {task} made lie between grey levels")]
+    BetweenLevels {
+        /// The task.
+        task: TaskId,
     },
     /// A file that is not in IDX format.
     #[error("`{}`: {problem}", path.display())]

@@ -5,26 +5,33 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use gauntlet_domain::Digest;
+use gauntlet_domain::{Digest, TaskId};
 use sha2::{Digest as _, Sha256};
 
 use crate::error::{DataError, InFile};
 
 const CHUNK_BYTES: usize = 1 << 16;
 
-/// Where the files lie that a spec names by their digests.
+/// Where the files lie that a spec names.
 #[derive(Debug, Clone, Default)]
 pub struct Places {
     /// Files by digest.
     pub files: BTreeMap<Digest, PathBuf>,
     /// The data directory; typefaces lie in its `fonts/`.
     pub data_dir: PathBuf,
+    /// What other tasks made: trained weights, and data sets.
+    pub task_artifacts: BTreeMap<TaskId, PathBuf>,
 }
 
 impl Places {
     /// Path of the file with this digest.
     pub(crate) fn path(&self, digest: &Digest) -> Result<&Path, DataError> {
         self.files.get(digest).map(PathBuf::as_path).ok_or(DataError::NotAtHand { digest: *digest })
+    }
+
+    /// Path of what a task made.
+    pub(crate) fn task_artifact(&self, task: TaskId) -> Result<&Path, DataError> {
+        self.task_artifacts.get(&task).map(PathBuf::as_path).ok_or(DataError::NotMade { task })
     }
 }
 

@@ -101,6 +101,14 @@ pub enum DatasetProblem {
         /// Number of classes.
         classes: u32,
     },
+    /// A value that is no pixel.
+    #[error("image {example} holds {found}: pixels are 0 to 1")]
+    NotAPixel {
+        /// The image.
+        example: usize,
+        /// What is there.
+        found: String,
+    },
     /// A split of fewer examples than the spec wants.
     #[error("holds {found} examples, and {expected} are wanted")]
     TooFew {
@@ -165,6 +173,7 @@ pub fn load(spec: &DatasetSpec, places: &Places) -> Result<Images, DataError> {
             let letters = glyphs::letters(spec)?;
             glyphs::draw_chosen(options, spec.image, &letters, &places.data_dir)
         }
+        DatasetSource::Constructed { task } => Err(DataError::BetweenLevels { task: *task }),
     }
 }
 

@@ -10,9 +10,9 @@ use crate::images::{DatasetProblem, RawImages, paired};
 use crate::safetensors_file::{self, RawTensor};
 use crate::subset::{Chosen, gather, last_needed};
 
-const IMAGES: &str = "images";
-const LABELS: &str = "labels";
-const IMAGES_SHAPE: &str = "[N, C, H, W] with C = 1 or 3 and nothing zero";
+pub(crate) const IMAGES: &str = "images";
+pub(crate) const LABELS: &str = "labels";
+pub(crate) const IMAGES_SHAPE: &str = "[N, C, H, W] with C = 1 or 3 and nothing zero";
 const LABELS_SHAPE: &str = "[N]";
 const NAMES_SHOWN: usize = 5;
 
@@ -32,13 +32,10 @@ impl<'bytes> LabelledTensors<'bytes> {
 
     fn from_tensors(tensors: &BTreeMap<String, RawTensor<'bytes>>) -> Result<Self, DatasetProblem> {
         let images = tensor(tensors, IMAGES, "U8")?;
-        let labels = tensor(tensors, LABELS, "I64")?;
         let (count, shape) = image_shape(&images.shape)?;
-        let &[label_count] = labels.shape.as_slice() else {
-            return Err(DatasetProblem::Shape { tensor: LABELS, found: labels.shape.clone(), expected: LABELS_SHAPE });
-        };
-        paired(count.into(), label_count)?;
-        Ok(Self { pixels: images.bytes, labels: read_labels(labels.bytes)?, shape })
+        let labels = labels(tensor(tensors, LABELS, "I64")?)?;
+        paired(count.into(), labels.len() as u64)?;
+        Ok(Self { pixels: images.bytes, labels, shape })
     }
 
     /// Number of examples.
@@ -71,7 +68,7 @@ impl<'bytes> LabelledTensors<'bytes> {
     }
 }
 
-fn tensor<'map, 'bytes>(
+pub(crate) fn tensor<'map, 'bytes>(
     tensors: &'map BTreeMap<String, RawTensor<'bytes>>,
     name: &'static str,
     expected: &'static str,
@@ -96,7 +93,7 @@ pub(crate) fn name_some<'names>(names: impl ExactSizeIterator<Item = &'names Str
     format!("{}{more}", shown.join(", "))
 }
 
-fn image_shape(found: &[u64]) -> Result<(u32, ImageShape), DatasetProblem> {
+pub(crate) fn image_shape(found: &[u64]) -> Result<(u32, ImageShape), DatasetProblem> {
     let problem = || DatasetProblem::Shape { tensor: IMAGES, found: found.to_vec(), expected: IMAGES_SHAPE };
     let lengths: Vec<u32> = found.iter().filter_map(|length| u32::try_from(*length).ok()).collect();
     let &[count, channels, height, width] = lengths.as_slice() else {
@@ -106,8 +103,12 @@ fn image_shape(found: &[u64]) -> Result<(u32, ImageShape), DatasetProblem> {
     if usable { Ok((count, ImageShape { channels, height, width })) } else { Err(problem()) }
 }
 
-fn read_labels(bytes: &[u8]) -> Result<Vec<u32>, DatasetProblem> {
-    let (values, _) = bytes.as_chunks::<8>();
+/// The labels of a tensor i64 \[N\], each 0 or above.
+pub(crate) fn labels(tensor: &RawTensor<'_>) -> Result<Vec<u32>, DatasetProblem> {
+    if tensor.shape.len() != 1 {
+        return Err(DatasetProblem::Shape { tensor: LABELS, found: tensor.shape.clone(), expected: LABELS_SHAPE });
+    }
+    let (values, _) = tensor.bytes.as_chunks::<8>();
     let label = |(index, value): (usize, &[u8; 8])| {
         let found = i64::from_le_bytes(*value);
         u32::try_from(found).map_err(|_| DatasetProblem::NotALabel { index, found })

@@ -1,6 +1,6 @@
 //! The files behind a sweep: data sets and checkpoints, read and checked, and the drawing of glyphs.
 //!
-//! * [`load`] reads a split as a spec wants it; [`ImageFolder`] and [`Loader`] read image files as they are needed;
+//! * [`load`] reads a split as a spec wants it, [`load_constructed`] one that another task made; [`ImageFolder`] and [`Loader`] read image files as they are needed;
 //! * [`inspect`] tells the planner what a file holds;
 //! * [`read_checkpoint`] reads weights, PyTorch's pickles included, as data: nothing in them is executed;
 //! * [`glyphs`] draws letters from fonts, the same bits on every machine.
@@ -11,6 +11,7 @@
 
 mod checkpoint;
 mod cifar;
+mod constructed;
 mod error;
 mod file;
 mod fit;
@@ -27,6 +28,7 @@ mod safetensors_file;
 mod subset;
 
 pub use checkpoint::{NamedTensor, read_checkpoint, read_verified_checkpoint};
+pub use constructed::{ConstructedImages, load_constructed};
 pub use error::DataError;
 pub use file::{Places, digest_file};
 pub use folder::{ImageFolder, find_folder};

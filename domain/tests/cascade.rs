@@ -52,7 +52,7 @@ fn the_evaluation_of_the_same_run_in_the_same_ball_is_an_input() {
         let (task, spec) = attack(&plan, &format!("{seed} · aa 8/255"));
         assert_eq!(spec.cascade, Some(Cascade { after: earlier.id, until_aai: 0.02 }));
         assert_eq!(task.inputs, [earlier.inputs.clone(), vec![earlier.id]].concat());
-        assert_eq!(task.spec.checkpoints(), earlier.inputs, "nothing of the earlier attack is loaded");
+        assert_eq!(task.spec.artifacts(), earlier.inputs, "nothing of the earlier attack is loaded");
         let shards = task.split(&[Shard { first: 0, examples: 256 }, Shard { first: 256, examples: 1044 }]);
         assert!(shards.iter().all(|shard| shard.inputs == task.inputs && shard.spec.cascade() == spec.cascade));
     }

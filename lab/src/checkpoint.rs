@@ -1,4 +1,4 @@
-//! Tensors in `.safetensors` files: trained weights, resumable checkpoints.
+//! Tensors in `.safetensors` files: trained weights, resumable checkpoints, constructed data sets.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
@@ -16,7 +16,7 @@ pub(crate) struct Contents {
     pub(crate) entries: BTreeMap<String, String>,
 }
 
-/// Writes f32 tensors and text entries to `path`, whole or not at all. With at most one entry the bytes follow from the content alone.
+/// Writes f32 and i64 tensors and text entries to `path`, whole or not at all. With at most one entry the bytes follow from the content alone.
 pub(crate) fn write(
     path: &Path,
     tensors: &BTreeMap<String, Tensor>,
@@ -25,11 +25,12 @@ pub(crate) fn write(
     let mut blobs = Vec::with_capacity(tensors.len());
     for (name, tensor) in tensors {
         let shape: Vec<usize> = tensor.size().iter().map(|length| *length as usize).collect();
-        blobs.push((name.as_str(), shape, bytes_of(tensor)?));
+        let (kind, bytes) = bytes_of(tensor)?;
+        blobs.push((name.as_str(), kind, shape, bytes));
     }
     let mut views = Vec::with_capacity(blobs.len());
-    for (name, shape, bytes) in &blobs {
-        views.push((*name, TensorView::new(Dtype::F32, shape.clone(), bytes).map_err(|e| defect(path, &e))?));
+    for (name, kind, shape, bytes) in &blobs {
+        views.push((*name, TensorView::new(*kind, shape.clone(), bytes).map_err(|e| defect(path, &e))?));
     }
     let entries: HashMap<String, String> =
         entries.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
@@ -56,12 +57,17 @@ pub(crate) fn read(path: &Path, device: Device) -> Result<Contents, LabError> {
     Ok(Contents { tensors, entries })
 }
 
-fn bytes_of(tensor: &Tensor) -> Result<Vec<u8>, LabError> {
+fn bytes_of(tensor: &Tensor) -> Result<(Dtype, Vec<u8>), LabError> {
     let tensor = tensor.f_detach()?.f_to_device(Device::Cpu)?.f_contiguous()?;
     let count = tensor.numel();
+    if tensor.kind() == Kind::Int64 {
+        let mut values = vec![0i64; count];
+        tensor.f_copy_data(&mut values, count)?;
+        return Ok((Dtype::I64, values.iter().flat_map(|value| value.to_le_bytes()).collect()));
+    }
     let mut values = vec![0f32; count];
     tensor.f_copy_data(&mut values, count)?;
-    Ok(values.iter().flat_map(|value| value.to_le_bytes()).collect())
+    Ok((Dtype::F32, values.iter().flat_map(|value| value.to_le_bytes()).collect()))
 }
 
 /// Writes a file, whole or not at all.

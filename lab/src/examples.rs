@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use gauntlet_data::{ImageFolder, Images, Loader, Places, View, Wanted};
+use gauntlet_data::{ConstructedImages, ImageFolder, Images, Loader, Places, View, Wanted};
 use gauntlet_domain::experiment::{DatasetSource, DatasetSpec, FrequencyBand, ImageShape};
 use tch::{Device, Kind, Tensor};
 
@@ -25,7 +25,7 @@ pub struct Examples {
 /// Where the pixels are.
 #[derive(Debug)]
 enum Pixels {
-    /// u8 \[N,C,H,W\] on the device: a quarter of what floats would take.
+    /// \[N,C,H,W\] on the device: u8, a quarter of what floats would take; or, where another task made them, f32 in [0,1].
     Memory(Tensor),
     /// In files, decoded whenever they are needed.
     Files(Arc<ImageFolder>),
@@ -54,8 +54,12 @@ impl Examples {
     /// # Errors
     /// Like [`load`](Self::load).
     pub fn load_within(budget: u64, spec: &DatasetSpec, places: &Places, device: Device) -> Result<Self, LabError> {
-        if !matches!(spec.source, DatasetSource::Folder { .. }) {
-            return Self::in_memory(&gauntlet_data::load(spec, places)?, spec, device);
+        match spec.source {
+            DatasetSource::Folder { .. } => {}
+            DatasetSource::Constructed { task } => {
+                return Self::constructed(&gauntlet_data::load_constructed(spec, task, places)?, spec, device);
+            }
+            _ => return Self::in_memory(&gauntlet_data::load(spec, places)?, spec, device),
         }
         let folder = ImageFolder::open(spec, places, threads())?;
         if folder.fitted_bytes() <= budget {
@@ -74,6 +78,14 @@ impl Examples {
 
     fn in_memory(images: &Images, spec: &DatasetSpec, device: Device) -> Result<Self, LabError> {
         Ok(Self { frequencies: spec.frequencies, ..Self::from_images(images, spec.classes, device)? })
+    }
+
+    fn constructed(made: &ConstructedImages, spec: &DatasetSpec, device: Device) -> Result<Self, LabError> {
+        let size = [made.labels.len() as i64, made.shape.channels.into(), made.shape.height.into(), made.shape.width.into()];
+        let pixels = Tensor::f_from_slice(&made.pixels)?.f_view(size.as_slice())?.f_to_device(device)?;
+        let labels: Vec<i64> = made.labels.iter().copied().map(i64::from).collect();
+        let labels = Tensor::f_from_slice(&labels)?.f_to_device(device)?;
+        Ok(Self { pixels: Pixels::Memory(pixels), labels, frequencies: spec.frequencies })
     }
 
     fn from_folder(folder: ImageFolder, spec: &DatasetSpec, device: Device) -> Result<Self, LabError> {
@@ -126,7 +138,7 @@ impl Examples {
     /// Bytes it takes on the device.
     pub fn bytes(&self) -> usize {
         let pixels = match &self.pixels {
-            Pixels::Memory(pixels) => pixels.numel(),
+            Pixels::Memory(pixels) => pixels.numel() * pixels.kind().elt_size_in_bytes(),
             Pixels::Files(_) => 0,
         };
         pixels + 8 * self.labels.numel()
@@ -181,9 +193,12 @@ impl Examples {
         self.shown(&pixels)
     }
 
-    /// Images of the data set as a model takes them, f32 \[n,C,H,W\] in [0,1], from u8.
-    fn shown(&self, bytes: &Tensor) -> Result<Tensor, LabError> {
-        let pixels = bytes.f_to_kind(Kind::Float)?.f_div_scalar(255.0)?;
+    /// Images of the data set as a model takes them, f32 \[n,C,H,W\] in [0,1], from u8 or from such.
+    fn shown(&self, images: &Tensor) -> Result<Tensor, LabError> {
+        let pixels = match images.kind() {
+            Kind::Float => images.shallow_clone(),
+            _ => images.f_to_kind(Kind::Float)?.f_div_scalar(255.0)?,
+        };
         match self.frequencies {
             None => Ok(pixels),
             Some(band) => band_pass(&pixels, band),

@@ -1,7 +1,6 @@
 //! From a task to its output.
 
 use std::any::Any;
-use std::collections::BTreeMap;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -15,7 +14,7 @@ use gauntlet_domain::experiment::{
 };
 use gauntlet_domain::task::MemoryPlan;
 
-use crate::analyses::{Subject, analyze};
+use crate::analyses::{Answer, Subject, analyze};
 use crate::attacks::{Aids, Blocks, Evaluation, Resumable, Step, evaluate_resumably};
 use crate::checkpoint;
 use crate::device::DeviceName;
@@ -29,6 +28,9 @@ const DATASETS_KEPT: usize = 3;
 
 /// Name of the trained weights in a task's output folder.
 const CHECKPOINT_FILE: &str = "checkpoint.safetensors";
+
+/// Name of a constructed data set there.
+const DATASET_FILE: &str = "dataset.safetensors";
 
 /// How tasks are computed. Device, threads and the size of batches of an attack decide the rounding of results, and nothing else of them.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,10 +62,8 @@ impl Default for Settings {
 /// Where a task's inputs lie and where its outputs go.
 #[derive(Debug, Clone, Default)]
 pub struct Inputs {
-    /// Files named in the spec, and the folder of data that set-up brings.
+    /// Files and tasks named in the spec, and the folder of data that set-up brings.
     pub places: Places,
-    /// Checkpoints of the tasks it starts from.
-    pub task_checkpoints: BTreeMap<TaskId, PathBuf>,
     /// A resumable checkpoint of an earlier attempt at the same task.
     pub resume_from: Option<PathBuf>,
     /// An existing folder that this attempt alone writes to.
@@ -99,8 +99,13 @@ pub enum TaskOutput {
     },
     /// The outcomes of an attack.
     Attacked(AttackResult),
-    /// The numbers of an analysis.
-    Analyzed(AnalysisResult),
+    /// An analysis.
+    Analyzed {
+        /// Its numbers and images.
+        result: AnalysisResult,
+        /// The data set that it made, in the output folder: the same bytes for the same data.
+        dataset: Option<PathBuf>,
+    },
 }
 
 /// A place to compute tasks, one after the other. It keeps the data sets and the model it used last, so that attack after attack on one run reads
@@ -277,11 +282,15 @@ impl Lab {
         let batch_size = self.settings.attack_batch_size;
         let other = other.as_ref();
         let subject = Subject { model: &model, other, examples: &examples, batch_size, seed: spec.seed };
-        let result = analyze(&spec.method, &subject, &mut |done, total| {
+        let Answer { result, dataset } = analyze(&spec.method, &subject, &mut |done, total| {
             observer.progress(done, total, "images");
             observer.wish()
         })?;
-        Ok(TaskOutput::Analyzed(result))
+        let Some([images, labels]) = dataset else { return Ok(TaskOutput::Analyzed { result, dataset: None }) };
+        let path = inputs.output_dir.join(DATASET_FILE);
+        let tensors = [("images".to_owned(), images), ("labels".to_owned(), labels)].into();
+        checkpoint::write(&path, &tensors, &[])?;
+        Ok(TaskOutput::Analyzed { result, dataset: Some(path) })
     }
 
     fn examples(&mut self, spec: &DatasetSpec, places: &Places) -> Result<Rc<Examples>, LabError> {
@@ -348,7 +357,7 @@ impl Lab {
         seed: u64,
         inputs: &Inputs,
     ) -> Result<Parameters, LabError> {
-        let checkpoints = Checkpoints { tasks: &inputs.task_checkpoints, files: &inputs.places.files };
+        let checkpoints = Checkpoints { tasks: &inputs.places.task_artifacts, files: &inputs.places.files };
         starting_weights(spec, weights, seed, checkpoints, self.settings.device.device())
     }
 

@@ -102,6 +102,13 @@ pub enum Purpose<'a> {
         /// Vertical and horizontal frequency.
         frequency: [i64; 2],
     },
+    /// Which example each image of a constructed data set starts from.
+    ConstructionStart,
+    /// Class that an image of a constructed data set is led to.
+    ConstructionTarget {
+        /// Index in the split.
+        example: u64,
+    },
     /// Everything random in the corruption of this name.
     Corruption {
         /// Index in the split.
@@ -130,6 +137,8 @@ impl fmt::Display for Purpose<'_> {
             Self::WaveSigns { example, frequency: [vertical, horizontal] } => {
                 write!(f, "wave-signs/{example}/{vertical}/{horizontal}")
             }
+            Self::ConstructionStart => f.write_str("construction-start"),
+            Self::ConstructionTarget { example } => write!(f, "construction-target/{example}"),
             Self::Corruption { example, name } => write!(f, "corruption/{example}/{name}"),
             Self::AttackStart { example, number } => write!(f, "attack-start/{example}/{number}"),
         }

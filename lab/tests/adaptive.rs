@@ -15,7 +15,7 @@ use gauntlet_domain::statistics::wilson_interval;
 use gauntlet_lab::training::Wish;
 use gauntlet_lab::{Inputs, Lab, LabError, Settings, TaskOutput};
 use support::trained::{spec, trained};
-use support::{Bench, Notes, model_spec};
+use support::{Bench, Notes, given, model_spec};
 
 /// Three whole blocks and the beginning of a fourth.
 const EXAMPLES: usize = 800;
@@ -24,7 +24,7 @@ fn task(bench: &Bench, stop_at_interval: Option<f64>) -> (AttackSpec, Inputs) {
     let parent = TaskId::from_digest(Digest::of(b"parent"));
     let path = bench.folder.path().join("parent.safetensors");
     std::fs::write(&path, trained()).unwrap();
-    let inputs = Inputs { task_checkpoints: [(parent, path)].into(), ..bench.inputs.clone() };
+    let inputs = given(&bench.inputs, parent, path);
     let method = AttackMethod::Pgd { steps: 2, step_size: 0.1, random_start: true, restarts: 1 };
     let (norm, eps) = (Norm::Linf, Some(24.0 / 255.0));
     let spec = AttackSpec {

@@ -11,7 +11,7 @@ use gauntlet_domain::{Digest, TaskId};
 use gauntlet_lab::training::Wish;
 use gauntlet_lab::{Inputs, Lab, LabError, Settings, TaskOutput};
 use support::trained::{spec, trained};
-use support::{Bench, Notes, model_spec};
+use support::{Bench, Notes, given, model_spec};
 
 const EXAMPLES: usize = 300;
 
@@ -20,7 +20,7 @@ fn task(bench: &Bench, method: AnalysisMethod, against: Option<Weights>) -> (Ana
     let parent = TaskId::from_digest(Digest::of(b"parent"));
     let path = bench.folder.path().join("parent.safetensors");
     std::fs::write(&path, trained()).unwrap();
-    let inputs = Inputs { task_checkpoints: [(parent, path)].into(), ..bench.inputs.clone() };
+    let inputs = given(&bench.inputs, parent, path);
     let model = model_spec(spec().backbone, 1, 3);
     let spec = AnalysisSpec {
         dataset: bench.dataset.clone(),
@@ -36,7 +36,7 @@ fn task(bench: &Bench, method: AnalysisMethod, against: Option<Weights>) -> (Ana
 
 fn executed(spec: &AnalysisSpec, inputs: &Inputs, notes: &mut Notes) -> Result<AnalysisResult, LabError> {
     match Lab::new(Settings::default()).execute(&TaskSpec::Analyze(spec.clone()), inputs, notes)? {
-        TaskOutput::Analyzed(result) => Ok(result),
+        TaskOutput::Analyzed { result, dataset: None } => Ok(result),
         other => panic!("an analysis gave {other:?}"),
     }
 }

@@ -12,7 +12,7 @@ use gauntlet_lab::random::{Purpose, Stream};
 use gauntlet_lab::{Inputs, Lab, Settings, TaskOutput};
 use proptest::prelude::*;
 use support::trained::{EXAMPLES, examples, model, spec, trained};
-use support::{Bench, Notes, floats};
+use support::{Bench, Notes, floats, given};
 use tch::Tensor;
 
 fn pgd(norm: Norm, eps: f64, restarts: u32) -> AttackConfig {
@@ -131,7 +131,7 @@ fn a_lab_attacks_the_checkpoint_of_a_task_and_reads_nothing_twice() {
     let task = TaskId::from_digest(Digest::of(b"parent"));
     let path = bench.folder.path().join("parent.safetensors");
     std::fs::write(&path, trained()).unwrap();
-    let mut inputs = Inputs { task_checkpoints: [(task, path)].into(), ..bench.inputs.clone() };
+    let mut inputs = given(&bench.inputs, task, path);
     let spec = |eps| {
         TaskSpec::Attack(AttackSpec {
             dataset: bench.dataset.clone(),
@@ -152,7 +152,7 @@ fn a_lab_attacks_the_checkpoint_of_a_task_and_reads_nothing_twice() {
     assert_eq!(first.outcomes.examples(), 30);
     assert_eq!(notes.progress, [(0, 30, "examples"), (30, 30, "examples")]);
     inputs.places.files.clear();
-    inputs.task_checkpoints.clear();
+    inputs.places.task_artifacts.clear();
     assert!(lab.execute(&spec(0.02), &inputs, &mut notes).is_ok());
 }
 

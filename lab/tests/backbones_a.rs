@@ -14,7 +14,7 @@ use gauntlet_domain::experiment::{
 use gauntlet_domain::{Digest, TaskId};
 use gauntlet_lab::models::{Dropout, Mode, Model, Parameters, Train};
 use gauntlet_lab::{Inputs, Lab, Settings, TaskOutput};
-use support::{Bench, Golden, Notes, formula_pixels, model_spec, pattern, relative_difference};
+use support::{Bench, Golden, Notes, formula_pixels, given, model_spec, pattern, relative_difference};
 use tch::{Device, Kind, Tensor};
 
 /// A prime number: no two rows of a matrix are equal.
@@ -229,7 +229,7 @@ fn densenet_and_a_resnet_for_cifar_are_trained_and_attacked() {
         let TaskOutput::Trained { checkpoint } = output else { panic!("a training gave something else") };
 
         let task = TaskId::from_digest(Digest::of(b"training"));
-        let inputs = Inputs { task_checkpoints: [(task, checkpoint)].into(), ..bench.inputs.clone() };
+        let inputs = given(&bench.inputs, task, checkpoint);
         let method = AttackMethod::Pgd { steps: 2, step_size: 0.1, random_start: true, restarts: 1 };
         let attack = AttackConfig {
             method,

@@ -45,7 +45,7 @@ fn folder(root: &Path) -> (DatasetSpec, Places) {
         fit: Fit::Crop { resize: 36 },
         frequencies: None,
     };
-    (spec, Places { files: BTreeMap::from([(manifest, root.to_owned())]), data_dir: PathBuf::new() })
+    (spec, Places { files: BTreeMap::from([(manifest, root.to_owned())]), ..Places::default() })
 }
 
 #[test]

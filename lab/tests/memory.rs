@@ -16,7 +16,7 @@ use gauntlet_lab::models::Activations;
 use gauntlet_lab::training::Wish;
 use gauntlet_lab::{Inputs, Lab, LabError, Settings, TaskOutput};
 use support::trained::{EXAMPLES, examples, model, spec};
-use support::{Bench, Notes};
+use support::{Bench, Notes, given};
 
 fn run(attack: &AttackConfig, activations: Activations, batch_size: usize) -> Evaluated {
     tch::set_num_threads(1);
@@ -164,7 +164,7 @@ fn tasks_under_a_plan_that_spares_memory_have_the_same_results_in_a_lab_that_did
         let trained = lab.execute(&TaskSpec::Train(train.clone()), &inputs, &mut Notes::default()).unwrap();
         let TaskOutput::Trained { checkpoint } = trained else { panic!("{trained:?}") };
         let bytes = std::fs::read(&checkpoint).unwrap();
-        let inputs = Inputs { task_checkpoints: [(task, checkpoint)].into(), ..inputs };
+        let inputs = given(&inputs, task, checkpoint);
         let attacked = lab.execute(&attack, &inputs, &mut Notes::default()).unwrap();
         results.push((bytes, attacked));
     }

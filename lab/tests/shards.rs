@@ -13,7 +13,7 @@ use gauntlet_lab::attacks::{Aids, Evaluation, evaluate, evaluate_range};
 use gauntlet_lab::training::Wish;
 use gauntlet_lab::{Examples, Inputs, Lab, LabError, Settings, TaskOutput};
 use support::trained::{model, spec, trained};
-use support::{Bench, Notes, model_spec, squares};
+use support::{Bench, Notes, given, model_spec, squares};
 use tch::{Device, Tensor};
 
 /// Two whole blocks and the beginning of a third.
@@ -148,7 +148,7 @@ fn task(bench: &Bench) -> (AttackSpec, Inputs) {
     let parent = TaskId::from_digest(Digest::of(b"parent"));
     let path = bench.folder.path().join("parent.safetensors");
     std::fs::write(&path, trained()).unwrap();
-    let inputs = Inputs { task_checkpoints: [(parent, path)].into(), ..bench.inputs.clone() };
+    let inputs = given(&bench.inputs, parent, path);
     let spec = AttackSpec {
         dataset: bench.dataset.clone(),
         model: model_spec(spec().backbone, 1, 3),

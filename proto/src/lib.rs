@@ -3,7 +3,7 @@
 //! This crate must **not** know: SQL, tch, files, or what anybody does with a message.
 
 /// Version of the worker protocol; workers of another version are refused.
-pub const PROTOCOL_VERSION: u32 = 4;
+pub const PROTOCOL_VERSION: u32 = 5;
 
 /// Most bytes of one message, in either direction: outcomes of some hundred thousand examples.
 pub const MAX_MESSAGE_BYTES: usize = 64 * 1024 * 1024;

@@ -1,7 +1,7 @@
 //! Whether what workers report can be.
 
 use gauntlet_domain::adaptive;
-use gauntlet_domain::experiment::{AttackResult, AttackSpec, TaskSpec};
+use gauntlet_domain::experiment::{ArtifactRef, AttackResult, AttackSpec, TaskSpec};
 
 use super::claim::TrainingCheckpoint;
 use super::report::{Content, Spec};
@@ -18,7 +18,11 @@ pub(super) fn check(content: &Content, spec: impl FnOnce() -> Spec) -> Result<()
     match (content, &*spec) {
         (Content::Attacked(result), TaskSpec::Attack(spec)) => check_attack(result, spec),
         (Content::Analyzed(result), TaskSpec::Analyze(spec)) => {
-            result.check(&spec.method).map_err(|problem| problem.to_string())
+            result.check(&spec.method).map_err(|problem| problem.to_string())?;
+            match result.dataset {
+                Some(dataset) if i64::try_from(dataset.size_bytes).is_err() => Err(too_big(dataset)),
+                _ => Ok(()),
+            }
         }
         (Content::Epoch(metrics), _) if !epoch_fits(metrics.epoch) => {
             Err(format!("there is no epoch {}", metrics.epoch))
@@ -32,12 +36,16 @@ pub(super) fn check(content: &Content, spec: impl FnOnce() -> Spec) -> Result<()
         (Content::Checkpoint(TrainingCheckpoint { artifact, .. }) | Content::Trained(artifact), _)
             if i64::try_from(artifact.size_bytes).is_err() =>
         {
-            Err(format!("a file of {} bytes is too big", artifact.size_bytes))
+            Err(too_big(*artifact))
         }
         (Content::Checkpoint(_), TaskSpec::Attack(_)) => Ok(()),
         (_, TaskSpec::Train(_)) if wants_training => Ok(()),
         (content, spec) => Err(format!("{} came for a task that {}", what(content), does(spec))),
     }
+}
+
+fn too_big(artifact: ArtifactRef) -> String {
+    format!("a file of {} bytes is too big", artifact.size_bytes)
 }
 
 const fn what(content: &Content) -> &'static str {

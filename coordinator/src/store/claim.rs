@@ -142,7 +142,7 @@ async fn live_sessions(claims: &[ClaimFor], work: &mut Work) -> Result<BTreeSet<
 async fn add_inputs(claimed: &mut [Claimed], work: &mut Work) -> Result<(), Error> {
     let with_inputs: Vec<&TaskId> = claimed
         .iter()
-        .filter(|claim| claim.spec.as_ref().is_some_and(|spec| !spec.checkpoints().is_empty()))
+        .filter(|claim| claim.spec.as_ref().is_some_and(|spec| !spec.artifacts().is_empty()))
         .map(|claim| &claim.attempt.task)
         .collect();
     if with_inputs.is_empty() {

@@ -15,7 +15,7 @@ use super::rows::{bytes, column, task_ids};
 pub(super) struct Results<'a> {
     epochs: BTreeMap<(TaskId, u32), (AttemptRef, &'a EpochMetrics)>,
     training_checkpoints: BTreeMap<TaskId, (AttemptRef, &'a TrainingCheckpoint)>,
-    /// The weights that trainings ended with.
+    /// The weights that trainings ended with, and the data sets that analyses made.
     pub checkpoints: Vec<(AttemptRef, &'a ArtifactRef)>,
     /// The outcomes that evaluations ended with.
     pub attacks: Vec<AttackRow<'a>>,

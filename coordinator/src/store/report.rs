@@ -73,6 +73,7 @@ impl Report {
         match &self.content {
             Content::Checkpoint(checkpoint) => Some(checkpoint.artifact.digest),
             Content::Trained(artifact) => Some(artifact.digest),
+            Content::Analyzed(result) => result.dataset.map(|dataset| dataset.digest),
             _ => None,
         }
     }
@@ -299,6 +300,7 @@ impl<'a> Batch<'a> {
                 self.end(attempt, task, Event::Succeeded { attempt: number }, "succeeded");
             }
             Content::Analyzed(result) => {
+                self.results.checkpoints.extend(result.dataset.iter().map(|dataset| (attempt, dataset)));
                 self.results.analyses.push((attempt, result));
                 self.end(attempt, task, Event::Succeeded { attempt: number }, "succeeded");
             }

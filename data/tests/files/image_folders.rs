@@ -65,7 +65,7 @@ impl Tree {
         let manifest = self.facts().map_or_else(|_| Digest::of(b"unknown"), |facts| facts.digest);
         let spec = spec(DatasetSource::Folder { manifest, part }, examples, 2, image, fit);
         let files = [(manifest, self.root().to_owned())].into();
-        (spec, Places { files, data_dir: PathBuf::new() })
+        (spec, Places { files, ..Places::default() })
     }
 
     pub fn open(&self, image: [u32; 3], fit: Fit, examples: u32) -> Result<ImageFolder, DataError> {

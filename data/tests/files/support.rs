@@ -66,7 +66,7 @@ pub fn safetensors(header: &str, data: &[u8]) -> Vec<u8> {
 pub fn places(paths: &[&Path]) -> (Places, Vec<Digest>) {
     let digests: Vec<Digest> = paths.iter().map(|path| digest_file(path).unwrap()).collect();
     let files = digests.iter().copied().zip(paths.iter().map(|path| path.to_path_buf())).collect();
-    (Places { files, data_dir: PathBuf::new() }, digests)
+    (Places { files, ..Places::default() }, digests)
 }
 
 pub fn spec(source: DatasetSource, examples: u32, classes: u32, image: [u32; 3], fit: Fit) -> DatasetSpec {

@@ -245,5 +245,16 @@ pub const ANALYSIS_STEPS: u32 = 10;
 pub const ANALYSIS_REACH: f64 = 1.5;
 /// landscape: how far from the originals, in 255ths.
 pub const LANDSCAPE_GREY_LEVELS: [f64; 4] = [1.0, 2.0, 4.0, 8.0];
+/// features of a data set by representation: steps (Ilyas et al. 2019, arXiv 1905.02175).
+pub const REPRESENTATION_STEPS: u32 = 1_000;
+/// features of a data set by representation: L2 length of a step (Ilyas et al.).
+pub const REPRESENTATION_STEP_SIZE: f64 = 0.1;
+/// features of a data set by targets: steps (Ilyas et al.).
+pub const TARGET_STEPS: u32 = 100;
+/// features of a data set by targets: length of a step, as a multiple of ε (Ilyas et al.: 0.1 of 0.5).
+pub const TARGET_STEP_OF_EPS: f64 = 0.2;
+/// features of a data set by targets: radius in L2 (Ilyas et al.).
+pub const TARGET_EPS: f64 = 0.5;
+
 /// saliency: steps of integrated gradients (Sundararajan et al. 2017, arXiv 1703.01365: 20 to 300 are enough).
 pub const SALIENCY_STEPS: u32 = 32;

@@ -1,8 +1,8 @@
 //! What the inits and recipes of a sweep are to the study's claims.
 
-use crate::experiment::{AttackMethod, CuePairing, FrequencyBand, GlyphCue, Knowledge, Objective, Pass};
+use crate::experiment::{AttackMethod, Construction, CuePairing, FrequencyBand, GlyphCue, Knowledge, Objective, Pass};
 use crate::sweep::{
-    AttackSection, AttackTemplate, DatasetSection, GlyphSection, InitSection, InitStart, KeptClass, KeptClasses,
+    AttackSection, AttackTemplate, DatasetSection, FeatureSet, GlyphSection, InitSection, InitStart, KeptClass, KeptClasses,
     Located, Origin, RecipeSection, Sweep,
 };
 
@@ -58,6 +58,7 @@ struct Images<'a> {
     first_classes: Option<u32>,
     classes: Vec<&'a KeptClass>,
     side_and_channels: [Option<u32>; 2],
+    features: Option<(FeatureSet, usize, &'a Construction)>,
 }
 
 impl<'a> Images<'a> {
@@ -79,6 +80,9 @@ impl<'a> Images<'a> {
             first_classes,
             classes,
             side_and_channels: [value(&source.image_size), value(&source.channels)],
+            features: source.features.as_ref().map(|Located { value: features, .. }| {
+                (features.set, features.from.value, &features.construction)
+            }),
         }
     }
 }

@@ -3,9 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::attack::{OtherModel, UapMethod};
+use super::construction::Construction;
 use super::corruption::{CORRUPTION_MEASURES, Corruption};
 use super::dataset::DatasetSpec;
 use super::model::{ModelSpec, Weights};
+use super::result::ArtifactRef;
 use super::threat::Norm;
 
 /// Most values of one analysis; more is taken for a mistake.
@@ -110,6 +112,11 @@ pub enum AnalysisMethod {
         /// How they are crafted.
         by: Ascents,
     },
+    /// A data set of what the model sees in the examples: an artifact that trainings can take for their train split.
+    RobustFeatures {
+        /// Which.
+        construction: Construction,
+    },
 }
 
 /// How an analysis attacks images: projected gradient ascent (Madry et al. 2018, arXiv 1706.06083) from the image itself, within several radii.
@@ -149,6 +156,7 @@ impl AnalysisMethod {
             Self::Landscape { .. } => "landscape",
             Self::Saliency { .. } => "saliency",
             Self::Confidence { .. } => "confidence",
+            Self::RobustFeatures { .. } => "robust-features",
         }
     }
 
@@ -163,6 +171,10 @@ impl AnalysisMethod {
             Self::Uap { .. } => &["own-fooled", "passed-on", "received", "other-fooled", "noise", "other-noise"],
             Self::Landscape { .. } => &["gradient-loss", "random-loss", "gradient-accuracy", "random-accuracy"],
             Self::Confidence { .. } => &["confidence", "confidence-q10", "confidence-q50", "confidence-q90"],
+            Self::RobustFeatures { construction: Construction::Represented { .. } } => {
+                &["agreement", "distance", "feature-distance", "start-feature-distance"]
+            }
+            Self::RobustFeatures { .. } => &["agreement", "distance"],
             Self::Saliency { .. } => {
                 &["gradient-alignment", "gradient-null", "integrated-alignment", "integrated-null"]
             }
@@ -177,8 +189,14 @@ impl AnalysisMethod {
             | Self::HeatMap { .. }
             | Self::Corruptions { .. }
             | Self::Landscape { .. }
-            | Self::Confidence { .. } => false,
+            | Self::Confidence { .. }
+            | Self::RobustFeatures { .. } => false,
         }
+    }
+
+    /// Whether it makes a data set.
+    pub const fn constructs(&self) -> bool {
+        matches!(self, Self::RobustFeatures { .. })
     }
 
     /// The same in comparison with a model of such classes, where that makes a difference.
@@ -191,7 +209,7 @@ impl AnalysisMethod {
     }
 }
 
-/// The result of an analysis: numbers, each with what it is a number of, and a few images for people.
+/// The result of an analysis: numbers, each with what it is a number of, a few images for people, and what it made.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct AnalysisResult {
     /// In the order in which they are shown.
@@ -199,6 +217,9 @@ pub struct AnalysisResult {
     /// Likewise.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub images: Vec<AnalysisImage>,
+    /// The data set that it [made](AnalysisMethod::constructs): `.safetensors` with `images` f32 \[N,C,H,W\] and `labels` i64 \[N\].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dataset: Option<ArtifactRef>,
 }
 
 /// A small image that an analysis leaves, to look at.
@@ -246,6 +267,9 @@ pub enum InvalidAnalysis {
     /// An image without a proper name of its own, or no PNG file.
     #[error("image {0} has no name of its own, or is no PNG file")]
     Image(usize),
+    /// A data set where none is made, or none where one is.
+    #[error("{}", if *.0 { "a data set came, and this analysis makes none" } else { "no data set came, and this analysis makes one" })]
+    Dataset(bool),
 }
 
 impl AnalysisResult {
@@ -271,6 +295,9 @@ impl AnalysisResult {
                 return Err(InvalidAnalysis::Twice(index));
             }
         }
+        if self.dataset.is_some() != method.constructs() {
+            return Err(InvalidAnalysis::Dataset(self.dataset.is_some()));
+        }
         self.check_images()
     }
 
@@ -293,6 +320,7 @@ impl AnalysisResult {
 
 #[cfg(test)]
 mod tests {
+    use super::super::construction::Descent;
     use super::*;
 
     const SIMILARITY: AnalysisMethod = AnalysisMethod::Similarity { threshold: 0.98 };
@@ -302,7 +330,7 @@ mod tests {
     }
 
     fn checked(values: Vec<AnalysisValue>) -> Result<(), InvalidAnalysis> {
-        AnalysisResult { values, images: vec![] }.check(&SIMILARITY)
+        AnalysisResult { values, ..AnalysisResult::default() }.check(&SIMILARITY)
     }
 
     #[test]
@@ -316,10 +344,21 @@ mod tests {
     }
 
     #[test]
+    fn a_data_set_comes_from_what_makes_one_and_from_nothing_else() {
+        let descent = Descent { norm: Norm::L2, eps: 0.5, steps: 10, step_size: 0.1 };
+        let makes = AnalysisMethod::RobustFeatures { construction: Construction::NextTarget(descent) };
+        let dataset = Some(ArtifactRef { digest: crate::digest::Digest::of(b"images"), size_bytes: 6 });
+        let of = |measure, dataset| AnalysisResult { values: vec![value(measure, "", 0.5)], images: vec![], dataset };
+        assert_eq!(of("agreement", dataset).check(&makes), Ok(()));
+        assert_eq!(of("agreement", None).check(&makes), Err(InvalidAnalysis::Dataset(false)));
+        assert_eq!(of("cka", dataset).check(&SIMILARITY), Err(InvalidAnalysis::Dataset(true)));
+    }
+
+    #[test]
     fn images_are_png_files_with_names_of_their_own_and_not_too_many() {
         let image = |name: &str| AnalysisImage { name: name.to_owned(), png: [PNG_SIGNATURE, b"rest"].concat() };
         let checked = |images: Vec<AnalysisImage>| {
-            AnalysisResult { values: vec![value("cka", "layer1", 0.5)], images }.check(&SIMILARITY)
+            AnalysisResult { values: vec![value("cka", "layer1", 0.5)], images, dataset: None }.check(&SIMILARITY)
         };
         assert_eq!(checked(vec![image("example-0"), image("example-1")]), Ok(()));
         assert_eq!(checked(vec![image("example-0"), image("example-0")]), Err(InvalidAnalysis::Image(1)));

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::band::FrequencyBand;
 use super::subset::Subset;
 use crate::digest::Digest;
+use crate::ids::TaskId;
 
 /// One split of a data set as a model sees it: labelled images of one shape, values in [0,1].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -73,6 +74,11 @@ pub enum DatasetSource {
     },
     /// Rendered capital letters.
     Glyphs(GlyphOptions),
+    /// What another task made ([`Construction`](super::Construction)): f32 images of the shape that is wanted, one for each example that it was shown.
+    Constructed {
+        /// The task.
+        task: TaskId,
+    },
 }
 
 impl DatasetSource {
@@ -83,7 +89,15 @@ impl DatasetSource {
             Self::SafeTensors { file } => vec![*file],
             Self::Cifar { files, variant: _ } => files.clone(),
             Self::Folder { manifest, part: _ } => vec![*manifest],
-            Self::Glyphs(_) => Vec::new(),
+            Self::Glyphs(_) | Self::Constructed { .. } => Vec::new(),
+        }
+    }
+
+    /// The task that makes the split, where one does.
+    pub const fn task(&self) -> Option<TaskId> {
+        match self {
+            Self::Constructed { task } => Some(*task),
+            Self::Idx { .. } | Self::SafeTensors { .. } | Self::Cifar { .. } | Self::Folder { .. } | Self::Glyphs(_) => None,
         }
     }
 }

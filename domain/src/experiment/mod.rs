@@ -5,6 +5,7 @@
 mod analysis;
 mod attack;
 mod band;
+mod construction;
 mod corruption;
 mod dataset;
 mod import;
@@ -25,6 +26,7 @@ pub use attack::{
     ApgdLoss, AttackConfig, AttackMethod, AutoAttackVersion, Knowledge, OtherModel, TargetClass, UapMethod,
 };
 pub use band::{FrequencyBand, Pass};
+pub use construction::{Construction, Descent};
 pub use corruption::Corruption;
 pub use dataset::{
     CifarVariant, CuePairing, DatasetSource, DatasetSpec, Fit, FolderPart, GlyphCue, GlyphOptions, IdxVariant,

@@ -135,9 +135,9 @@ impl TaskSpec {
         }
     }
 
-    /// Tasks that have to come before it: those whose checkpoints it needs, and the earlier attack of a cascade.
+    /// Tasks that have to come before it: those whose artifacts it needs, and the earlier attack of a cascade.
     pub fn inputs(&self) -> Vec<TaskId> {
-        let mut inputs = self.checkpoints();
+        let mut inputs = self.artifacts();
         inputs.extend(self.cascade().map(|cascade| cascade.after));
         inputs
     }
@@ -150,14 +150,18 @@ impl TaskSpec {
         }
     }
 
-    /// Tasks whose checkpoints it needs: the one it starts from, and the one of the other model where there is one.
-    pub fn checkpoints(&self) -> Vec<TaskId> {
+    /// Tasks whose artifacts it needs: the weights it starts from, those of the other model where there is one, and constructed data sets.
+    pub fn artifacts(&self) -> Vec<TaskId> {
+        let trained = |weights: &Weights| match weights {
+            Weights::Task { task, .. } => Some(*task),
+            Weights::Scratch | Weights::Imported { .. } => None,
+        };
+        let weights = [Some(self.weights()), self.other_weights()].into_iter().flatten().filter_map(trained);
+        let datasets = [Some(self.dataset()), self.crafted_on()].into_iter().flatten();
         let mut inputs = Vec::new();
-        for weights in [Some(self.weights()), self.other_weights()].into_iter().flatten() {
-            if let Weights::Task { task, .. } = weights
-                && !inputs.contains(task)
-            {
-                inputs.push(*task);
+        for task in weights.chain(datasets.filter_map(|dataset| dataset.source.task())) {
+            if !inputs.contains(&task) {
+                inputs.push(task);
             }
         }
         inputs

@@ -86,6 +86,10 @@ pub(super) fn analysis(spec: &AnalysisSpec) -> f64 {
         AnalysisMethod::Uap { .. } => 4.0 * FORWARD,
         AnalysisMethod::Confidence { by } => FORWARD + ascents(by) + by.epsilons.len() as f64 * FORWARD,
         AnalysisMethod::Saliency { steps, .. } => FORWARD + (1.0 + f64::from(*steps)) * INPUT_GRADIENT,
+        // What the finished images look like is asked once more.
+        AnalysisMethod::RobustFeatures { construction } => {
+            2.0 * FORWARD + f64::from(construction.steps()) * INPUT_GRADIENT
+        }
         AnalysisMethod::Landscape { distances } => FORWARD + INPUT_GRADIENT + 2.0 * distances.len() as f64 * FORWARD,
     };
     let cost_of = |model: &ModelSpec| {

@@ -5,6 +5,7 @@ mod attacks;
 mod checkpoint;
 mod cost;
 mod datasets;
+mod features;
 mod graph;
 mod models;
 mod planner;

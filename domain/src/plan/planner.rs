@@ -203,7 +203,7 @@ impl<'a> Planner<'a> {
             return Some(Trained { model, weights: found.weights, task: None });
         };
         let spec = TrainSpec {
-            dataset: train?,
+            dataset: self.shown(train?, (run.model, &model), run.seed, purpose)?,
             model: model.clone(),
             weights: found.weights,
             recipe: training,

@@ -133,6 +133,7 @@ impl<'a> Planner<'a> {
         let section_of_recipe = sweep.recipe_of(&pretrain.recipe.value);
         let recipe = recipes::resolve(section_of_recipe, &model, &mut self.mistakes)??;
         let method = recipe.method();
+        let dataset = self.shown(dataset, (number, &model), seed, purpose)?;
         let spec = TrainSpec { dataset, model, weights, recipe, seed, numerics: NUMERICS_VERSION };
         self.check_training(&spec, &section.name, &pretrain.recipe.at)?;
         let classes = spec.model.classes;

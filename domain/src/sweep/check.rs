@@ -4,21 +4,27 @@ use std::collections::HashSet;
 
 use super::attack_section::AttackTemplate;
 use super::grid::GridRun;
+use super::place::Located;
 use super::report::Report;
-use super::sections::{DatasetRef, DatasetSection, FolderFiles, InitStart, Origin, Pretrain, Sweep};
+use super::sections::{DatasetRef, DatasetSection, FeatureSet, FolderFiles, InitStart, Origin, Pretrain, Sweep};
 use super::usage::{Usage, crafts};
+use crate::experiment::Objective;
 
 /// Longer chains of pre-trainings are taken for a mistake.
 const LONGEST_CHAIN: usize = 64;
 
-/// Whether every chain of inits ends and every pre-training trains.
+/// Whether every chain of inits ends, every pre-training trains, and what is made with the model of an init can be.
 pub(super) fn inits_lead_somewhere(sweep: &Sweep, report: &Report) -> bool {
     let mut lengths = vec![None; sweep.inits.len()];
     for start in 0..sweep.inits.len() {
-        follow(sweep, start, &mut lengths, report);
+        measure(sweep, start, &mut lengths, report);
         if let Some(pretrain) = pretrain(sweep, start) {
             refuse_idle(sweep, pretrain, report);
+            refuse_other_features(sweep, sweep.dataset_of(&pretrain.dataset.value), report);
         }
+    }
+    for section in &sweep.datasets {
+        refuse_other_features(sweep, section, report);
     }
     report.is_empty()
 }
@@ -30,28 +36,40 @@ fn pretrain(sweep: &Sweep, init: usize) -> Option<&Pretrain> {
     }
 }
 
-/// Follows the chain from `start` to its end, or to an init whose chain has a length already, and says where it comes back to itself.
-fn follow(sweep: &Sweep, start: usize, lengths: &mut [Option<usize>], report: &Report) {
+/// Finds how long a chain leads to `start` and to every init before it that has no length yet, and says where a chain comes back to itself.
+fn measure(sweep: &Sweep, start: usize, lengths: &mut [Option<usize>], report: &Report) {
     let mut chain = Vec::new();
+    let mut left = Vec::new();
     let mut on_chain = HashSet::new();
-    let mut next = Some(start);
-    while let Some(init) = next.filter(|&init| lengths[init].is_none()) {
-        if !on_chain.insert(init) {
-            say_circle(sweep, &chain, init, report);
-            break;
+    let mut next = Some(start).filter(|&start| lengths[start].is_none());
+    loop {
+        if let Some(init) = next.take() {
+            chain.push(init);
+            on_chain.insert(init);
+            left.push(sweep.before(init));
         }
-        chain.push(init);
-        next = pretrain(sweep, init).and_then(|pretrain| pretrain.init);
-    }
-    let mut length = next.and_then(|init| lengths[init]).unwrap_or(0);
-    for init in chain.into_iter().rev() {
-        length += 1;
-        lengths[init] = Some(length);
-        if length == LONGEST_CHAIN + 1 {
-            let message = format!("a chain of more than {LONGEST_CHAIN} pre-trainings leads to this init");
-            report.mistake(&sweep.inits[init].at, message);
+        let (Some(&init), Some(before)) = (chain.last(), left.last_mut()) else { return };
+        match before.pop() {
+            Some(back) if on_chain.contains(&back) => say_circle(sweep, &chain, back, report),
+            Some(before) => next = Some(before).filter(|&before| lengths[before].is_none()),
+            None => {
+                lengths[init] = Some(length_of(sweep, init, lengths, report));
+                on_chain.remove(&init);
+                chain.pop();
+                left.pop();
+            }
         }
     }
+}
+
+/// One more than the longest of the chains before it; says where that is too long.
+fn length_of(sweep: &Sweep, init: usize, lengths: &[Option<usize>], report: &Report) -> usize {
+    let length = 1 + sweep.before(init).iter().filter_map(|&before| lengths[before]).max().unwrap_or(0);
+    if length == LONGEST_CHAIN + 1 {
+        let message = format!("a chain of more than {LONGEST_CHAIN} pre-trainings leads to this init");
+        report.mistake(&sweep.inits[init].at, message);
+    }
+    length
 }
 
 fn say_circle(sweep: &Sweep, chain: &[usize], back: usize, report: &Report) {
@@ -66,6 +84,25 @@ fn refuse_idle(sweep: &Sweep, pretrain: &Pretrain, report: &Report) {
     if sweep.recipe_of(&pretrain.recipe.value).training.is_none() {
         let message = "a pre-training needs a recipe that trains, not `none`";
         report.mistake(&pretrain.recipe.at, message);
+    }
+}
+
+/// Says where a set of robust features is to be made with a model that is not robust, or the other way round, as far as the sweep file tells.
+fn refuse_other_features(sweep: &Sweep, section: &DatasetSection, report: &Report) {
+    let Some(Located { value: features, .. }) = &section.features else { return };
+    let init = &sweep.inits[features.from.value];
+    let Some(stage) = pretrain(sweep, features.from.value) else { return };
+    let training = sweep.recipe_of(&stage.recipe.value).training.as_ref();
+    let plain = training.is_some_and(|training| matches!(training.objective, Objective::Standard));
+    let (wrong, other) = match features.set {
+        FeatureSet::Robust => (plain, "`set = \"non-robust\"` is what such a model sees"),
+        FeatureSet::NonRobust => (!plain, "`set = \"robust\"` is what such a model sees"),
+        FeatureSet::Rand | FeatureSet::Det => (false, ""),
+    };
+    if wrong {
+        let trained = if plain { "trained on images as they are" } else { "trained on perturbed images" };
+        let message = format!("the model of the init `{}` is {trained}", init.name);
+        report.mistake_with_help(&features.from.at, message, other);
     }
 }
 

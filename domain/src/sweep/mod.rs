@@ -27,7 +27,7 @@ pub use facts::{Facts, FileContent, FileFacts, FilePlace, FileRequest, FileRole,
 pub use grid::{Grid, GridRun, MOST_CELLS};
 pub use place::{Located, Place};
 pub use sections::{
-    DatasetRef, DatasetSection, FolderFiles, Freeze, GlyphSection, HeldOut, IdxFiles, InitSection, InitStart,
+    DatasetRef, DatasetSection, FeatureSet, FeaturesSection, FolderFiles, Freeze, GlyphSection, HeldOut, IdxFiles, InitSection, InitStart,
     KeptClass, KeptClasses, ModelSection, Origin, PerChannel, Pretrain, RecipeRef, RecipeSection, StepSize, Sweep,
 };
 pub(crate) use usage::{SplitUse, Usage};

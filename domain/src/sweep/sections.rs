@@ -6,7 +6,7 @@ use super::attack_section::AttackSection;
 use super::grid::{Grid, GridRun};
 use super::place::{Located, Place};
 use crate::experiment::{
-    Backbone, CheckpointFormat, CifarVariant, Fit, FrequencyBand, GlyphCue, IdxVariant, Recipe, Stem,
+    Backbone, CheckpointFormat, CifarVariant, Construction, Fit, FrequencyBand, GlyphCue, IdxVariant, Recipe, Stem,
 };
 
 /// A sweep file, read and checked by [`parse`](super::parse).
@@ -55,6 +55,13 @@ impl Sweep {
         }
     }
 
+    /// The inits that have to be there before an init: the one that it starts from, and the one whose model its source is made with.
+    pub(crate) fn before(&self, init: usize) -> Vec<usize> {
+        let InitStart::Pretrain(pretrain) = &self.inits[init].start else { return Vec::new() };
+        let features = self.dataset_of(&pretrain.dataset.value).features.as_ref();
+        pretrain.init.into_iter().chain(features.map(|features| features.value.from.value)).collect()
+    }
+
     /// The recipe that a pre-training names.
     pub(crate) fn recipe_of<'a>(&'a self, reference: &'a RecipeRef) -> &'a RecipeSection {
         match reference {
@@ -93,6 +100,32 @@ pub struct DatasetSection {
     pub fit: Fit,
     /// The frequencies that are left in the images; all if none.
     pub frequencies: Option<FrequencyBand>,
+    /// Trainings are shown what a model sees in the train split; the images themselves if none.
+    pub features: Option<Located<FeaturesSection>>,
+}
+
+/// What of a train split is shown to trainings: what a model sees in it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FeaturesSection {
+    /// Which set, as the file says.
+    pub set: FeatureSet,
+    /// Number of the init whose model it is.
+    pub from: Located<usize>,
+    /// How it is made.
+    pub construction: Construction,
+}
+
+/// The data sets of Ilyas et al. 2019 (arXiv 1905.02175).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FeatureSet {
+    /// D_R: what a robust model sees.
+    Robust,
+    /// D_NR: what another one sees, made in the same way.
+    NonRobust,
+    /// D_rand: drawn labels.
+    Rand,
+    /// D_det: the label after the true one.
+    Det,
 }
 
 /// Classes of a data set that are kept.

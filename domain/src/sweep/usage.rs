@@ -29,19 +29,24 @@ impl Usage {
             usage.datasets[run.dataset].train |= sweep.recipes[run.recipe].training.is_some();
             usage.datasets[run.dataset].train |= run.attacks.iter().any(|attack| crafts(&sweep.attacks[*attack]));
             usage.take_init(sweep, run.init);
+            if let Some(features) = &sweep.datasets[run.dataset].features {
+                usage.take_init(sweep, features.value.from.value);
+            }
         }
         usage
     }
 
     fn take_init(&mut self, sweep: &Sweep, first: usize) {
-        let mut next = Some(first);
-        while let Some(init) = next.filter(|&init| !self.inits[init]) {
-            self.inits[init] = true;
-            let InitStart::Pretrain(pretrain) = &sweep.inits[init].start else { return };
+        let mut wanted = vec![first];
+        while let Some(init) = wanted.pop() {
+            if std::mem::replace(&mut self.inits[init], true) {
+                continue;
+            }
+            let InitStart::Pretrain(pretrain) = &sweep.inits[init].start else { continue };
             if let DatasetRef::Section(dataset) = pretrain.dataset.value {
                 self.datasets[dataset].train = true;
             }
-            next = pretrain.init;
+            wanted.extend(sweep.before(init));
         }
     }
 

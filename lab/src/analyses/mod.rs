@@ -8,6 +8,7 @@
 //! * [`landscape`]: the loss around images;
 //! * [`confidence`]: how sure a model is of the true class, under attack too;
 //! * [`saliency`]: which pixels two models go by;
+//! * [`robust_features`]: data sets of what a model sees in images;
 //! * [`universal`]: whom one perturbation of all images fools that was crafted on one of two models;
 //! * [`pictures`]: images that they leave, to look at.
 
@@ -19,6 +20,7 @@ pub mod heat_map;
 pub mod landscape;
 pub mod moments;
 pub mod pictures;
+pub mod robust_features;
 pub mod saliency;
 mod shown;
 pub mod similarity;
@@ -28,11 +30,14 @@ mod values;
 
 use gauntlet_domain::experiment::{AnalysisMethod, AnalysisResult, AnalysisValue, Corruption};
 
+use tch::Tensor;
+
 use crate::attacks::Ball;
 use crate::error::LabError;
 use crate::examples::Examples;
 use crate::models::Model;
 use crate::training::Wish;
+use robust_features::Constructed;
 
 /// What an analysis is about.
 #[derive(Debug, Clone, Copy)]
@@ -49,6 +54,15 @@ pub struct Subject<'a> {
     pub seed: u64,
 }
 
+/// What an analysis came to.
+#[derive(Debug)]
+pub struct Answer {
+    /// Its numbers and images.
+    pub result: AnalysisResult,
+    /// Images, f32 \[N,C,H,W\] in \[0,1\], and labels, i64 \[N\], of the data set that it made.
+    pub dataset: Option<[Tensor; 2]>,
+}
+
 /// Asks it. `go_on` hears after each batch how many images of how many the model was shown, and says whether to stop.
 ///
 /// # Errors
@@ -57,32 +71,32 @@ pub fn analyze(
     method: &AnalysisMethod,
     subject: &Subject<'_>,
     go_on: &mut dyn FnMut(u64, u64) -> Wish,
-) -> Result<AnalysisResult, LabError> {
+) -> Result<Answer, LabError> {
     let &Subject { model, examples, batch_size, seed, .. } = subject;
-    match method {
+    let result = match method {
         AnalysisMethod::Similarity { threshold } => {
             let layers = similarity::compare(subject.both()?, examples, batch_size, *threshold, go_on)?;
-            Ok(numbers(layers.iter().flat_map(values::similarity)))
+            numbers(layers.iter().flat_map(values::similarity))
         }
         AnalysisMethod::Frequency { radii } => {
             let accuracies = frequency::accuracy_by_radius(model, examples, radii, batch_size, go_on)?;
-            Ok(numbers(accuracies.iter().map(values::accuracy)))
+            numbers(accuracies.iter().map(values::accuracy))
         }
         AnalysisMethod::HeatMap { norm, reach } => {
             let waves = heat_map::Waves { norm: *norm, seed, reach: Some(*reach) };
-            values::heat_map(&heat_map::fourier_heat_map(model, examples, waves, batch_size, go_on)?)
+            values::heat_map(&heat_map::fourier_heat_map(model, examples, waves, batch_size, go_on)?)?
         }
         AnalysisMethod::Corruptions { kinds, severities } => {
             let of_kind = |kind: &Corruption| severities.iter().map(|severity| (*kind, *severity)).collect::<Vec<_>>();
             let asked: Vec<(Corruption, u32)> = kinds.iter().flat_map(of_kind).collect();
             let found = corruptions::accuracy_by_corruption(model, examples, &asked, seed, batch_size, go_on)?;
-            Ok(numbers(values::corruption(&found, severities)))
+            numbers(values::corruption(&found, severities))
         }
         AnalysisMethod::Transfer { by, other_classes } => {
             let way = (by, *other_classes);
             let radii = transfer::transfer(subject.both()?, examples, way, batch_size, go_on)?;
             let images = transfer::pictures(model, examples, by)?;
-            Ok(AnalysisResult { images, ..numbers(radii.iter().flat_map(values::transfer)) })
+            AnalysisResult { images, ..numbers(radii.iter().flat_map(values::transfer)) }
         }
         AnalysisMethod::Uap { norm, eps, by, passes, fooling_rate, craft_examples } => {
             let recipe = universal::Recipe {
@@ -95,22 +109,29 @@ pub fn analyze(
             };
             let crafted = universal::universal(subject.both()?, examples, &recipe, batch_size, go_on)?;
             let images = values::perturbations(&crafted.perturbations)?;
-            Ok(AnalysisResult { images, ..numbers(values::universal(&crafted, *eps)) })
+            AnalysisResult { images, ..numbers(values::universal(&crafted, *eps)) }
         }
         AnalysisMethod::Landscape { distances } => {
             let places = landscape::landscape(model, examples, distances, subject.seed, batch_size, go_on)?;
-            Ok(numbers(places.iter().flat_map(values::landscape)))
+            numbers(places.iter().flat_map(values::landscape))
         }
         AnalysisMethod::Saliency { steps, other_classes } => {
             let way = (*steps, *other_classes);
             let alignments = saliency::alignments(subject.both()?, examples, way, batch_size, go_on)?;
-            Ok(numbers(values::saliency(&alignments)))
+            numbers(values::saliency(&alignments))
         }
         AnalysisMethod::Confidence { by } => {
             let radii = confidence::confidence(model, examples, by, batch_size, go_on)?;
-            Ok(numbers(radii.iter().flat_map(values::confidence)))
+            numbers(radii.iter().flat_map(values::confidence))
         }
-    }
+        AnalysisMethod::RobustFeatures { construction } => {
+            let Constructed { pixels, labels, outcome, images } =
+                robust_features::construct(model, examples, construction, seed, batch_size, go_on)?;
+            let result = AnalysisResult { images, ..numbers(values::construction(&outcome)) };
+            return Ok(Answer { result, dataset: Some([pixels, labels]) });
+        }
+    };
+    Ok(Answer { result, dataset: None })
 }
 
 impl<'a> Subject<'a> {
@@ -123,5 +144,5 @@ impl<'a> Subject<'a> {
 
 /// A result without images.
 fn numbers(values: impl IntoIterator<Item = AnalysisValue>) -> AnalysisResult {
-    AnalysisResult { values: values.into_iter().collect(), images: Vec::new() }
+    AnalysisResult { values: values.into_iter().collect(), ..AnalysisResult::default() }
 }

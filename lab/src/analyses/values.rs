@@ -4,7 +4,8 @@ use gauntlet_domain::experiment::{AnalysisImage, AnalysisResult, AnalysisValue};
 use tch::Tensor;
 
 use super::{
-    confidence, corruptions, frequency, heat_map, landscape, pictures, saliency, similarity, transfer, universal,
+    confidence, corruptions, frequency, heat_map, landscape, pictures, robust_features, saliency, similarity, transfer,
+    universal,
 };
 use crate::error::LabError;
 
@@ -49,7 +50,17 @@ pub(super) fn heat_map(map: &heat_map::HeatMap) -> Result<AnalysisResult, LabErr
     let shares: Vec<f32> = map.errors.iter().flatten().map(|errors| share(errors) as f32).collect();
     let shares = Tensor::f_from_slice(&shares)?.f_view([1, map.vertical.len() as i64, map.horizontal.len() as i64])?;
     let large = shares.f_repeat_interleave_self_int(SIDE, 1, None)?.f_repeat_interleave_self_int(SIDE, 2, None)?;
-    Ok(AnalysisResult { values: values.collect(), images: vec![pictures::picture("heat-map", &large)?] })
+    Ok(AnalysisResult { values: values.collect(), images: vec![pictures::picture("heat-map", &large)?], dataset: None })
+}
+
+pub(super) fn construction(outcome: &robust_features::Outcome) -> Vec<AnalysisValue> {
+    let mut values = vec![("agreement", outcome.agreement), ("distance", outcome.distance)];
+    if let Some([end, start]) = outcome.feature_distances {
+        values.extend([("feature-distance", end), ("start-feature-distance", start)]);
+    }
+    let value =
+        |(measure, value): (&str, f64)| AnalysisValue { measure: measure.to_owned(), layer: String::new(), x: None, value };
+    values.into_iter().map(value).collect()
 }
 
 /// The accuracy on the examples as they are, the mean over the corruptions at each severity, and each of them.

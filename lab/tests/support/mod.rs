@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use gauntlet_data::{Images, Places};
-use gauntlet_domain::Digest;
+use gauntlet_domain::{Digest, TaskId};
 use gauntlet_domain::experiment::{
     Augmentation, Backbone, DatasetSource, DatasetSpec, Decay, EpochMetrics, EpsilonSchedule, Fit, Frozen, ImageShape,
     Length, ModelSpec, NUMERICS_VERSION, Normalize, Objective, Optimizer, Precision, Recipe, Schedule, Stem, Subset,
@@ -19,6 +19,12 @@ use gauntlet_lab::training::Wish;
 use gauntlet_lab::{Examples, Inputs, Observer};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use tch::{Device, Tensor};
+
+/// The same inputs with what one task made.
+pub fn given(inputs: &Inputs, task: TaskId, artifact: PathBuf) -> Inputs {
+    let places = Places { task_artifacts: [(task, artifact)].into(), ..inputs.places.clone() };
+    Inputs { places, ..inputs.clone() }
+}
 
 /// Values in [−1,1), exact in f32, that depend on the name and the index alone. The same as `pattern` in `reference/make_golden.py`.
 pub fn pattern(name: &str, count: usize) -> Vec<f32> {
@@ -166,7 +172,7 @@ impl Bench {
             fit: Fit::Pad,
             frequencies: None,
         };
-        let places = Places { files: BTreeMap::from([(file, path)]), data_dir: PathBuf::new() };
+        let places = Places { files: BTreeMap::from([(file, path)]), ..Places::default() };
         let inputs = Inputs { places, output_dir: folder.path().to_owned(), ..Inputs::default() };
         Self { folder, dataset, inputs }
     }

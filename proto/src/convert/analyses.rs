@@ -3,6 +3,7 @@
 use gauntlet_domain::analyses::{AnalysisRow, ImageRow};
 use gauntlet_domain::experiment::{AnalysisImage, AnalysisResult, AnalysisValue};
 
+use super::InvalidField;
 use crate::v1;
 
 impl From<AnalysisResult> for v1::Analyzed {
@@ -12,18 +13,23 @@ impl From<AnalysisResult> for v1::Analyzed {
         Self {
             values: result.values.into_iter().map(value).collect(),
             images: result.images.into_iter().map(image).collect(),
+            dataset: result.dataset.map(Into::into),
         }
     }
 }
 
-impl From<v1::Analyzed> for AnalysisResult {
-    fn from(wire: v1::Analyzed) -> Self {
+impl TryFrom<v1::Analyzed> for AnalysisResult {
+    type Error = InvalidField;
+
+    fn try_from(wire: v1::Analyzed) -> Result<Self, InvalidField> {
         let value = |v1::AnalysisValue { measure, layer, x, value }| AnalysisValue { measure, layer, x, value };
         let image = |v1::AnalysisImage { name, png }| AnalysisImage { name, png };
-        Self {
+        let dataset = wire.dataset.map(|dataset| super::artifact(Some(dataset), "analyzed.dataset")).transpose()?;
+        Ok(Self {
             values: wire.values.into_iter().map(value).collect(),
             images: wire.images.into_iter().map(image).collect(),
-        }
+            dataset,
+        })
     }
 }
 

@@ -50,7 +50,7 @@ pub(crate) fn read(wire: v1::Assign) -> Result<Assignment, Refusal> {
     let spec = spec(attempt, &wire.spec_json).map_err(refuse)?;
     let (inputs, files, resume_from) =
         places(&wire).map_err(|error| refuse(permanent(format!("the assignment's {error}"))))?;
-    if let Some(missing) = spec.checkpoints().into_iter().find(|input| !inputs.contains_key(input)) {
+    if let Some(missing) = spec.artifacts().into_iter().find(|input| !inputs.contains_key(input)) {
         return Err(refuse(permanent(format!("the assignment names no checkpoint of its input task {missing}"))));
     }
     if let Some(missing) = spec.files().into_iter().find(|file| !files.contains_key(file)) {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use gauntlet_domain::AttemptRef;
 use gauntlet_domain::adaptive;
-use gauntlet_domain::experiment::TaskSpec;
+use gauntlet_domain::experiment::{ArtifactRef, TaskSpec};
 use gauntlet_domain::task::{Failure, FailureClass};
 use gauntlet_executor_ipc::{Execute, TaskOutput};
 use gauntlet_proto::MAX_MESSAGE_BYTES;
@@ -132,19 +132,19 @@ impl Worker {
             let made = tokio::fs::create_dir_all(folder).await;
             made.map_err(|error| transient(format!("{}: {error}", folder.display())))?;
         }
-        let mut task_checkpoints = BTreeMap::new();
+        let mut task_artifacts = BTreeMap::new();
         for (task, artifact) in &assignment.inputs {
             let link = inputs.join(task.to_string());
             let obtained = self.workshop.cache.obtain(&self.workshop.artifacts, *task, artifact, &link).await;
-            obtained.map_err(|error| transient(format!("the checkpoint of input task {}: {error}", task.short())))?;
-            task_checkpoints.insert(*task, link);
+            obtained.map_err(|error| transient(format!("what input task {} made: {error}", task.short())))?;
+            task_artifacts.insert(*task, link);
         }
         Ok(Execute {
             attempt: assignment.attempt,
             spec: assignment.spec.clone(),
             files: assignment.files.clone(),
             data_dir: self.workshop.data_dir.clone(),
-            task_checkpoints,
+            task_artifacts,
             resume_from: self.resume_point(&inputs).await,
             output_dir,
             memory: assignment.memory,
@@ -197,14 +197,17 @@ impl Worker {
         let output = output.map_err(|error| transient(error.to_string()))?;
         match (output, &self.assignment.spec) {
             (TaskOutput::Trained { checkpoint }, TaskSpec::Train(_)) => {
-                self.publish_checkpoint(&output_dir.join(checkpoint)).await
+                self.keep(&output_dir.join(checkpoint), "the trained checkpoint").await.map(Content::Trained)
             }
             (TaskOutput::Attacked(result), TaskSpec::Attack(spec)) => {
                 let checked = adaptive::check_outcomes(&result.outcomes, spec);
                 checked.map_err(|error| permanent(format!("the executor's result makes no sense: {error}")))?;
                 self.fitting(Content::Attacked(Box::new(result)))
             }
-            (TaskOutput::Analyzed(result), TaskSpec::Analyze(spec)) => {
+            (TaskOutput::Analyzed { mut result, dataset }, TaskSpec::Analyze(spec)) => {
+                if let Some(path) = dataset {
+                    result.dataset = Some(self.keep(&output_dir.join(path), "the constructed data set").await?);
+                }
                 let checked = result.check(&spec.method);
                 checked.map_err(|error| permanent(format!("the executor's result makes no sense: {error}")))?;
                 self.fitting(Content::Analyzed(result))
@@ -216,11 +219,12 @@ impl Worker {
         }
     }
 
-    async fn publish_checkpoint(&self, path: &Path) -> Result<Content, Failure> {
+    /// Brings what other tasks may need to the store, and keeps it at hand for those that run here.
+    async fn keep(&self, path: &Path, what: &str) -> Result<ArtifactRef, Failure> {
         let stored = self.workshop.artifacts.put(path).await;
-        let artifact = stored.map_err(|error| transient(format!("the trained checkpoint cannot be kept: {error}")))?;
+        let artifact = stored.map_err(|error| transient(format!("{what} cannot be kept: {error}")))?;
         self.workshop.cache.insert(self.assignment.attempt.task, &artifact, path);
-        Ok(Content::Trained(artifact))
+        Ok(artifact)
     }
 
     fn fitting(&self, content: Content) -> Result<Content, Failure> {
@@ -238,7 +242,7 @@ const fn done(output: &TaskOutput) -> &'static str {
     match output {
         TaskOutput::Trained { .. } => "trained",
         TaskOutput::Attacked(_) => "attacked",
-        TaskOutput::Analyzed(_) => "analyzed",
+        TaskOutput::Analyzed { .. } => "analyzed",
     }
 }
 

@@ -50,8 +50,9 @@ pub(crate) fn serve(mut lab: Lab, probe: &Probe, stdout: File) -> anyhow::Result
 }
 
 fn compute(lab: &mut Lab, execute: Execute, events: &mut Events) -> Event {
-    let Execute { attempt, spec, files, data_dir, task_checkpoints, resume_from, output_dir, memory } = execute;
-    let inputs = Inputs { places: Places { files, data_dir }, task_checkpoints, resume_from, output_dir, memory };
+    let Execute { attempt, spec, files, data_dir, task_artifacts, resume_from, output_dir, memory } = execute;
+    let places = Places { files, data_dir, task_artifacts };
+    let inputs = Inputs { places, resume_from, output_dir, memory };
     let meter = Meter::start(lab.settings().device);
     let mut reporter = Reporter { attempt, events, said: None };
     let computed = lab.execute(&spec, &inputs, &mut reporter);
@@ -60,7 +61,7 @@ fn compute(lab: &mut Lab, execute: Execute, events: &mut Events) -> Event {
     let output = match computed {
         Ok(gauntlet_lab::TaskOutput::Trained { checkpoint }) => TaskOutput::Trained { checkpoint },
         Ok(gauntlet_lab::TaskOutput::Attacked(result)) => TaskOutput::Attacked(result),
-        Ok(gauntlet_lab::TaskOutput::Analyzed(result)) => TaskOutput::Analyzed(result),
+        Ok(gauntlet_lab::TaskOutput::Analyzed { result, dataset }) => TaskOutput::Analyzed { result, dataset },
         Err(LabError::Stopped { .. } | LabError::Interrupted) => return Event::Yielded { attempt, peak_memory_mib },
         Err(error) => return failed(error.class(), error.to_string()),
     };

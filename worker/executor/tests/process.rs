@@ -152,7 +152,7 @@ fn execute(spec: TaskSpec, files: &BTreeMap<Digest, std::path::PathBuf>, output_
         spec,
         files: files.clone(),
         data_dir: output_dir.to_owned(),
-        task_checkpoints: BTreeMap::new(),
+        task_artifacts: BTreeMap::new(),
         resume_from: None,
         output_dir: output_dir.to_owned(),
         memory: MemoryPlan::default(),
@@ -196,7 +196,7 @@ fn a_training_and_an_attack_on_it_run_one_after_the_other() {
         cascade: None,
     };
     let mut request = execute(TaskSpec::Attack(spec), &files, folder.path());
-    request.task_checkpoints.insert(task, checkpoint);
+    request.task_artifacts.insert(task, checkpoint);
     executor.send(&Request::Execute(Box::new(request)));
     let events = executor.until_over();
     let Some(Event::Finished { result_path, .. }) = events.last() else { panic!("{events:?}") };

@@ -18,4 +18,4 @@ pub use message::{Event, Execute, Ready, Request};
 pub use output::{OutputFileError, RESULT_FILE, TaskOutput};
 
 /// Raised whenever a message changes its meaning; an agent refuses an executor of another version.
-pub const PROTOCOL_VERSION: u32 = 2;
+pub const PROTOCOL_VERSION: u32 = 3;

@@ -36,8 +36,8 @@ pub struct Execute {
     pub files: BTreeMap<Digest, PathBuf>,
     /// Where data that set-up brings (fonts) lies.
     pub data_dir: PathBuf,
-    /// Checkpoints of the tasks it starts from.
-    pub task_checkpoints: BTreeMap<TaskId, PathBuf>,
+    /// What the tasks made that it needs: trained weights, constructed data sets.
+    pub task_artifacts: BTreeMap<TaskId, PathBuf>,
     /// A resumable checkpoint that an earlier attempt of the same task wrote.
     pub resume_from: Option<PathBuf>,
     /// An existing folder of this attempt alone, for everything it writes.
@@ -186,7 +186,7 @@ mod tests {
             spec: spec(),
             files: BTreeMap::from([(Digest::of(b"images"), "/data/a b.safetensors".into())]),
             data_dir: "/data".into(),
-            task_checkpoints: BTreeMap::from([(TaskId::from_digest(Digest::of(b"parent")), "/spool/p".into())]),
+            task_artifacts: BTreeMap::from([(TaskId::from_digest(Digest::of(b"parent")), "/spool/p".into())]),
             resume_from: None,
             output_dir: "/spool/out".into(),
             memory: MemoryPlan::SPARING,

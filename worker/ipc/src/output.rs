@@ -22,7 +22,12 @@ pub enum TaskOutput {
     /// An evaluation.
     Attacked(AttackResult),
     /// An analysis.
-    Analyzed(AnalysisResult),
+    Analyzed {
+        /// Its numbers and images; without the data set, which is no artifact yet.
+        result: AnalysisResult,
+        /// The data set that it made, in the same folder.
+        dataset: Option<PathBuf>,
+    },
 }
 
 /// Why a result file could not be written or read.

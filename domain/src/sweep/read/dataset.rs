@@ -1,9 +1,10 @@
 //! `[[dataset]]`.
 
 use super::cue::cue;
+use super::features::features;
 use super::files::{CIFAR_KEYS, FOLDER_KEYS, catalogue_origin, cifar, folder, folder_fit, idx_files, path};
 use super::frequencies::frequencies;
-use super::names::required_name;
+use super::names::{AxisNames, required_name};
 use super::subset;
 use crate::catalogue::{self, CatalogueSource, DatasetEntry, GLYPH_CLASSES, defaults};
 use crate::experiment::{Fit, IdxVariant};
@@ -47,7 +48,7 @@ fn formats() -> Vec<(&'static str, Format)> {
 }
 
 /// Reads a data set.
-pub(super) fn read(mut table: Table<'_>) -> Option<DatasetSection> {
+pub(super) fn read<'a>(mut table: Table<'a>, names: &AxisNames<'a>) -> Option<DatasetSection> {
     let name = required_name(&mut table, "fashion-mnist");
     let format = match table.field("format") {
         Some(field) => field.one_of("format", &formats()),
@@ -55,7 +56,7 @@ pub(super) fn read(mut table: Table<'_>) -> Option<DatasetSection> {
     };
     let Some(format) = format else {
         table.accept_all();
-        common(&mut table, MOST_EXAMPLES);
+        common(&mut table, MOST_EXAMPLES, names);
         return None;
     };
     let at = table.at.clone();
@@ -66,7 +67,7 @@ pub(super) fn read(mut table: Table<'_>) -> Option<DatasetSection> {
     };
     let origin = origin(&mut table, format);
     let most_examples = if matches!(format, Format::Glyphs) { MOST_GLYPHS } else { MOST_EXAMPLES };
-    let mut section = common(&mut table, most_examples);
+    let mut section = common(&mut table, most_examples, names);
     if let Some(classes) = section.classes.as_ref().filter(|classes| classes.value < GLYPH_CLASSES)
         && matches!(format, Format::Glyphs)
     {
@@ -233,10 +234,11 @@ fn empty(at: &Place) -> DatasetSection {
         channels: None,
         fit: Fit::Resize,
         frequencies: None,
+        features: None,
     }
 }
 
-fn common(table: &mut Table<'_>, most_examples: u32) -> DatasetSection {
+fn common<'a>(table: &mut Table<'a>, most_examples: u32, names: &AxisNames<'a>) -> DatasetSection {
     DatasetSection {
         train_examples: table.optional_count("train_examples", 1, most_examples),
         test_examples: table.optional_count("test_examples", 1, most_examples),
@@ -244,6 +246,7 @@ fn common(table: &mut Table<'_>, most_examples: u32) -> DatasetSection {
         image_size: table.optional_count("image_size", 1, LARGEST_IMAGE),
         channels: channels(table),
         frequencies: table.field("frequencies").and_then(|field| frequencies(&field)),
+        features: table.field("features").and_then(|field| Some(field.located(features(&field, names)?))),
         ..empty(&table.at)
     }
 }

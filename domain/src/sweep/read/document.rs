@@ -59,7 +59,7 @@ fn document<'a>(root: &'a DeTable<'a>, source: &'a str, report: &'a Report) -> O
     if inits.is_empty() {
         names.inits.add("scratch");
     }
-    let datasets = each(datasets, dataset::read);
+    let datasets = each(datasets, |table| dataset::read(table, &names));
     let models = each(models, model::read);
     let inits = if inits.is_empty() { Some(vec![scratch()]) } else { each(inits, |table| init::read(table, &names)) };
     let recipes = each(recipes, recipe::read);

@@ -87,7 +87,7 @@ fn pretrain<'a>(field: &Field<'a>, names: &AxisNames<'a>) -> Option<InitStart> {
 
 fn source<'a>(field: &Field<'a>, names: &AxisNames<'a>) -> Option<Located<DatasetRef>> {
     if field.value.is_table() {
-        let own = dataset::read(field.table("a data set")?)?;
+        let own = dataset::read(field.table("a data set")?, names)?;
         return Some(field.located(DatasetRef::Own(Box::new(own))));
     }
     let name = field.text("the name of a data set, or a table with its keys")?;

@@ -6,6 +6,7 @@ mod cue;
 mod dataset;
 mod document;
 mod epsilon;
+mod features;
 mod files;
 mod frequencies;
 mod init;

@@ -68,7 +68,7 @@ fn prepared(attempt: AttemptRef) -> Input {
         spec: spec(),
         files: BTreeMap::new(),
         data_dir: "/data".into(),
-        task_checkpoints: BTreeMap::new(),
+        task_artifacts: BTreeMap::new(),
         resume_from: None,
         output_dir: "/output".into(),
         memory: MemoryPlan::default(),

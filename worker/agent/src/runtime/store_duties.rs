@@ -25,11 +25,13 @@ impl Runtime {
     pub(super) fn upload_again(&mut self, report_id: &str, deleted_at_micros: Option<i64>) {
         let Some(report) = self.outbox.find(report_id) else { return };
         let attempt = convert::attempt_ref(report.attempt.clone());
-        let checkpoint = match &report.content {
-            Some(Wire::Trained(v1::Trained { checkpoint })) => convert::artifact(checkpoint.clone(), "checkpoint").ok(),
+        let made = match &report.content {
+            Some(Wire::Trained(v1::Trained { checkpoint: made }) | Wire::Analyzed(v1::Analyzed { dataset: made, .. })) => {
+                convert::artifact(made.clone(), "artifact").ok()
+            }
             _ => None,
         };
-        if let (Ok(attempt), Some(artifact)) = (attempt, checkpoint) {
+        if let (Ok(attempt), Some(artifact)) = (attempt, made) {
             tracing::warn!(%attempt, digest = %artifact.digest, "the artifact of a report was deleted: it is uploaded again");
             let (workshop, events) = (Arc::clone(&self.workshop), self.events.clone());
             upload_again(workshop, report_id.to_owned(), attempt.task, artifact, deleted_at_micros, events);
@@ -55,7 +57,7 @@ impl Runtime {
             DutyEvent::Uploaded { report_id, outcome: Err(problem), .. } => {
                 let Some((sequence, attempt)) = self.outbox.acknowledge(&report_id) else { return };
                 self.spool.delete(sequence);
-                let message = format!("the trained checkpoint was deleted and cannot be uploaded again: {problem}");
+                let message = format!("what the task made was deleted and cannot be uploaded again: {problem}");
                 self.report(attempt, Content::failed(FailureClass::Transient, message));
             }
         }

@@ -141,13 +141,13 @@ fn attack(examples: usize) -> TaskOutput {
 
 fn analyze(measure: &str) -> TaskOutput {
     let value = AnalysisValue { measure: measure.to_owned(), layer: "layer1".to_owned(), x: None, value: 0.5 };
-    TaskOutput::Analyzed(AnalysisResult { values: vec![value], images: vec![] })
+    TaskOutput::Analyzed { result: AnalysisResult { values: vec![value], ..AnalysisResult::default() }, dataset: None }
 }
 
 /// The trained weights tell what the training started from.
 fn train(execute: &Execute) -> Result<TaskOutput> {
     let mut weights = Vec::new();
-    for path in execute.task_checkpoints.values().chain(&execute.resume_from) {
+    for path in execute.task_artifacts.values().chain(&execute.resume_from) {
         weights.extend(fs::read(path)?);
         weights.push(b'+');
     }
