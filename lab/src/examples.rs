@@ -81,7 +81,8 @@ impl Examples {
     }
 
     fn constructed(made: &ConstructedImages, spec: &DatasetSpec, device: Device) -> Result<Self, LabError> {
-        let size = [made.labels.len() as i64, made.shape.channels.into(), made.shape.height.into(), made.shape.width.into()];
+        let size =
+            [made.labels.len() as i64, made.shape.channels.into(), made.shape.height.into(), made.shape.width.into()];
         let pixels = Tensor::f_from_slice(&made.pixels)?.f_view(size.as_slice())?.f_to_device(device)?;
         let labels: Vec<i64> = made.labels.iter().copied().map(i64::from).collect();
         let labels = Tensor::f_from_slice(&labels)?.f_to_device(device)?;

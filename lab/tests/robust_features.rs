@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use gauntlet_data::Images;
 use gauntlet_domain::experiment::{
-    AnalysisMethod, AnalysisSpec, Backbone, Construction, DatasetSource, DatasetSpec, Descent, Head, ImageShape, Length,
-    ModelSpec, NUMERICS_VERSION, Norm, Normalize, Objective, Stem, TaskSpec, TrainSpec, Weights,
+    AnalysisMethod, AnalysisSpec, Backbone, Construction, DatasetSource, DatasetSpec, Descent, Head, ImageShape,
+    Length, ModelSpec, NUMERICS_VERSION, Norm, Normalize, Objective, Stem, TaskSpec, TrainSpec, Weights,
 };
 use gauntlet_domain::{Digest, TaskId};
 use gauntlet_lab::analyses::robust_features::{Constructed, construct};
@@ -37,7 +37,8 @@ fn pixels_of(number: usize) -> Vec<usize> {
 /// A network whose features are means of four pixels: its stem takes single pixels apart, its residual branches say nothing, its shortcuts pass on.
 fn known() -> Model {
     let normalize = Normalize { mean: vec![0.0], std: vec![1.0] };
-    let spec = ModelSpec { backbone: Backbone::ResNet18W16, stem: Stem::Standard, channels: 1, classes: CLASSES, normalize };
+    let spec =
+        ModelSpec { backbone: Backbone::ResNet18W16, stem: Stem::Standard, channels: 1, classes: CLASSES, normalize };
     let mut tensors = BTreeMap::new();
     for parameter in spec.backbone.state_dict(spec.stem, 1, CLASSES) {
         let size: Vec<i64> = parameter.shape.iter().map(|length| *length as i64).collect();
@@ -213,7 +214,8 @@ fn what_was_made_is_the_same_to_the_byte_after_a_stop_and_a_training_takes_it_fo
     };
     let on_made = weights(train_on(&inputs).unwrap());
     let on_split = bench.train_spec(Objective::Standard, Length::Iterations(4));
-    let on_split = Lab::new(Settings::default()).execute(&TaskSpec::Train(on_split), &bench.inputs, &mut Notes::default());
+    let on_split =
+        Lab::new(Settings::default()).execute(&TaskSpec::Train(on_split), &bench.inputs, &mut Notes::default());
     assert_ne!(on_made, weights(on_split.unwrap()));
     assert!(train_on(&bench.inputs).unwrap_err().to_string().contains("is not at hand"));
 

@@ -139,7 +139,8 @@ async fn images_that_analyses_leave_are_streamed_as_the_view_has_them_and_others
     let sweep = house.submit(&sweep("s")).await.sweep_id;
     let mut worker = house.worker("w1", 8).await;
     let analyses = up_to_the_analyses(&mut worker).await;
-    let with = |images| Content::Analyzed(v1::Analyzed { values: vec![value("cka", "layer1", 0.25)], images, dataset: None });
+    let with =
+        |images| Content::Analyzed(v1::Analyzed { values: vec![value("cka", "layer1", 0.25)], images, dataset: None });
     let of = |init: &str| analyses.iter().find(|assign| assign.label.contains(init)).unwrap();
     let left = vec![image("example-0-original", b"one"), image("example-0-adversarial", b"two")];
     assert_eq!(worker.report(attempt(of("pretrained")), with(left)).await, Verdict::Accepted);

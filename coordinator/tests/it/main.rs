@@ -12,6 +12,7 @@ mod artifacts;
 mod batches;
 mod cancellation;
 mod cascade;
+mod constructions;
 mod cuts;
 mod deletion;
 mod failures;

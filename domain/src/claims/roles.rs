@@ -2,8 +2,8 @@
 
 use crate::experiment::{AttackMethod, Construction, CuePairing, FrequencyBand, GlyphCue, Knowledge, Objective, Pass};
 use crate::sweep::{
-    AttackSection, AttackTemplate, DatasetSection, FeatureSet, GlyphSection, InitSection, InitStart, KeptClass, KeptClasses,
-    Located, Origin, RecipeSection, Sweep,
+    AttackSection, AttackTemplate, DatasetSection, FeatureSet, GlyphSection, InitSection, InitStart, KeptClass,
+    KeptClasses, Located, Origin, RecipeSection, Sweep,
 };
 
 /// What a run starts from.
@@ -80,9 +80,10 @@ impl<'a> Images<'a> {
             first_classes,
             classes,
             side_and_channels: [value(&source.image_size), value(&source.channels)],
-            features: source.features.as_ref().map(|Located { value: features, .. }| {
-                (features.set, features.from.value, &features.construction)
-            }),
+            features: source
+                .features
+                .as_ref()
+                .map(|Located { value: features, .. }| (features.set, features.from.value, &features.construction)),
         }
     }
 }

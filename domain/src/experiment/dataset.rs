@@ -97,7 +97,11 @@ impl DatasetSource {
     pub const fn task(&self) -> Option<TaskId> {
         match self {
             Self::Constructed { task } => Some(*task),
-            Self::Idx { .. } | Self::SafeTensors { .. } | Self::Cifar { .. } | Self::Folder { .. } | Self::Glyphs(_) => None,
+            Self::Idx { .. }
+            | Self::SafeTensors { .. }
+            | Self::Cifar { .. }
+            | Self::Folder { .. }
+            | Self::Glyphs(_) => None,
         }
     }
 }

@@ -27,8 +27,9 @@ pub use facts::{Facts, FileContent, FileFacts, FilePlace, FileRequest, FileRole,
 pub use grid::{Grid, GridRun, MOST_CELLS};
 pub use place::{Located, Place};
 pub use sections::{
-    DatasetRef, DatasetSection, FeatureSet, FeaturesSection, FolderFiles, Freeze, GlyphSection, HeldOut, IdxFiles, InitSection, InitStart,
-    KeptClass, KeptClasses, ModelSection, Origin, PerChannel, Pretrain, RecipeRef, RecipeSection, StepSize, Sweep,
+    DatasetRef, DatasetSection, FeatureSet, FeaturesSection, FolderFiles, Freeze, GlyphSection, HeldOut, IdxFiles,
+    InitSection, InitStart, KeptClass, KeptClasses, ModelSection, Origin, PerChannel, Pretrain, RecipeRef,
+    RecipeSection, StepSize, Sweep,
 };
 pub(crate) use usage::{SplitUse, Usage};
 pub(crate) use words::{counted, grouped};

@@ -58,8 +58,12 @@ pub(super) fn construction(outcome: &robust_features::Outcome) -> Vec<AnalysisVa
     if let Some([end, start]) = outcome.feature_distances {
         values.extend([("feature-distance", end), ("start-feature-distance", start)]);
     }
-    let value =
-        |(measure, value): (&str, f64)| AnalysisValue { measure: measure.to_owned(), layer: String::new(), x: None, value };
+    let value = |(measure, value): (&str, f64)| AnalysisValue {
+        measure: measure.to_owned(),
+        layer: String::new(),
+        x: None,
+        value,
+    };
     values.into_iter().map(value).collect()
 }
 

@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use gauntlet_data::{Images, Places};
-use gauntlet_domain::{Digest, TaskId};
 use gauntlet_domain::experiment::{
     Augmentation, Backbone, DatasetSource, DatasetSpec, Decay, EpochMetrics, EpsilonSchedule, Fit, Frozen, ImageShape,
     Length, ModelSpec, NUMERICS_VERSION, Normalize, Objective, Optimizer, Precision, Recipe, Schedule, Stem, Subset,
     TrainSpec, Weights,
 };
+use gauntlet_domain::{Digest, TaskId};
 use gauntlet_lab::models::{Model, Parameters};
 use gauntlet_lab::training::Wish;
 use gauntlet_lab::{Examples, Inputs, Observer};

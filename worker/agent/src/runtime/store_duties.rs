@@ -26,9 +26,9 @@ impl Runtime {
         let Some(report) = self.outbox.find(report_id) else { return };
         let attempt = convert::attempt_ref(report.attempt.clone());
         let made = match &report.content {
-            Some(Wire::Trained(v1::Trained { checkpoint: made }) | Wire::Analyzed(v1::Analyzed { dataset: made, .. })) => {
-                convert::artifact(made.clone(), "artifact").ok()
-            }
+            Some(
+                Wire::Trained(v1::Trained { checkpoint: made }) | Wire::Analyzed(v1::Analyzed { dataset: made, .. }),
+            ) => convert::artifact(made.clone(), "artifact").ok(),
             _ => None,
         };
         if let (Ok(attempt), Some(artifact)) = (attempt, made) {

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use gauntlet_domain::Digest;
-use gauntlet_domain::experiment::ArtifactRef;
+use gauntlet_domain::experiment::{ArtifactRef, TaskSpec};
 use gauntlet_proto::v1::acknowledge::Verdict;
 use gauntlet_proto::v1::worker_message::Message;
 use gauntlet_proto::{PROTOCOL_VERSION, v1};
 
 use crate::behaviour;
-use crate::coordinator::{Session, assign, attacked, attempt, failed, handed_back, trained};
-use crate::rig::{EXAMPLES, Rig, attack, eventually, train};
+use crate::coordinator::{Session, analyzed, assign, attacked, attempt, failed, handed_back, trained};
+use crate::rig::{EXAMPLES, Rig, attack, construct, eventually, train, train_on};
 
 #[tokio::test]
 async fn a_worker_says_what_it_is_and_brings_a_result() {
@@ -37,6 +37,47 @@ async fn a_worker_says_what_it_is_and_brings_a_result() {
     eventually("the folder of the attempt is gone", || rig.attempt_folders().is_empty()).await;
     agent.stop().await;
     assert!(rig.executors().is_empty(), "{:?}", rig.executors());
+}
+
+#[tokio::test]
+async fn a_data_set_that_was_made_goes_to_the_store_and_from_there_to_the_training_that_wants_it() {
+    let mut rig = Rig::new().await;
+    let agent = rig.start();
+    let mut session = rig.coordinator.welcome().await;
+    let parent = train(behaviour::SUCCEED, None);
+    session.assign(assign(&parent, 1)).await;
+    let weights = ending(&mut session).await;
+    let input = |task: &TaskSpec, artifact: ArtifactRef| v1::TaskArtifact {
+        task_id: task.id().to_string(),
+        artifact: Some(artifact.into()),
+    };
+    let made = construct(behaviour::SUCCEED, parent.id());
+    let inputs = vec![input(&parent, trained(&weights))];
+    session.assign(v1::Assign { inputs: inputs.clone(), ..assign(&made, 1) }).await;
+    let report = ending(&mut session).await;
+    let dataset = analyzed(&report).dataset.clone().unwrap().try_into().unwrap();
+    assert_eq!(stored(&rig, &dataset), b"seen by trained");
+    let child = train_on(behaviour::SUCCEED, made.id());
+    session.assign(v1::Assign { inputs: vec![input(&made, dataset)], ..assign(&child, 1) }).await;
+    let weights = trained(&ending(&mut session).await);
+    assert_eq!(stored(&rig, &weights), b"seen by trained+trained");
+    let nothing = construct(behaviour::MISCOUNT, parent.id());
+    session.assign(v1::Assign { inputs, ..assign(&nothing, 1) }).await;
+    let report = ending(&mut session).await;
+    let (failure, expected) = (failed(&report), "no data set came, and this analysis makes one");
+    assert!(failure.failure_class == "permanent" && failure.message.contains(expected), "{failure:?}");
+    agent.stop().await;
+}
+
+/// The report that ends the attempt; those before it are acknowledged.
+async fn ending(session: &mut Session) -> v1::Report {
+    loop {
+        let report = session.accepted_report().await;
+        use v1::report::Content::{Checkpoint, Epoch};
+        if !matches!(report.content, Some(Epoch(_) | Checkpoint(_))) {
+            return report;
+        }
+    }
 }
 
 #[tokio::test]

@@ -262,6 +262,13 @@ pub fn attacked(report: &v1::Report) -> &v1::Attacked {
     }
 }
 
+pub fn analyzed(report: &v1::Report) -> &v1::Analyzed {
+    match report.content.as_ref().unwrap() {
+        v1::report::Content::Analyzed(analyzed) => analyzed,
+        other => panic!("analyzed was expected, {other:?} came"),
+    }
+}
+
 pub fn trained(report: &v1::Report) -> ArtifactRef {
     match &report.content {
         Some(v1::report::Content::Trained(trained)) => trained.checkpoint.clone().unwrap().try_into().unwrap(),

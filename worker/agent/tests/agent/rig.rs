@@ -7,9 +7,10 @@ use gauntlet_agent::{Agent, AgentError, Config, Leave};
 use gauntlet_domain::Digest;
 use gauntlet_domain::TaskId;
 use gauntlet_domain::experiment::{
-    AttackConfig, AttackMethod, AttackSpec, Augmentation, Backbone, DatasetSource, DatasetSpec, Decay, EpsilonSchedule,
-    Fit, Frozen, Head, ImageShape, Length, ModelSpec, NUMERICS_VERSION, Norm, Normalize, Objective, Optimizer,
-    Precision, Recipe, Schedule, Stem, Subset, TaskSpec, TrainSpec, Weights,
+    AnalysisMethod, AnalysisSpec, AttackConfig, AttackMethod, AttackSpec, Augmentation, Backbone, Construction,
+    DatasetSource, DatasetSpec, Decay, Descent, EpsilonSchedule, Fit, Frozen, Head, ImageShape, Length, ModelSpec,
+    NUMERICS_VERSION, Norm, Normalize, Objective, Optimizer, Precision, Recipe, Schedule, Stem, Subset, TaskSpec,
+    TrainSpec, Weights,
 };
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -155,6 +156,31 @@ pub fn attack(seed: u64) -> TaskSpec {
         cascade: None,
     };
     TaskSpec::Attack(spec)
+}
+
+/// A data set made with the model that another task trains.
+pub fn construct(seed: u64, parent: TaskId) -> TaskSpec {
+    let descent = Descent { norm: Norm::L2, eps: 0.5, steps: 1, step_size: 0.5 };
+    TaskSpec::Analyze(AnalysisSpec {
+        dataset: dataset(),
+        model: model(),
+        weights: Weights::Task { task: parent, head: Head::Keep },
+        against: None,
+        method: AnalysisMethod::RobustFeatures { construction: Construction::NextTarget(descent) },
+        seed,
+        numerics: NUMERICS_VERSION,
+    })
+}
+
+/// A training from scratch on what another task makes.
+pub fn train_on(seed: u64, construction: TaskId) -> TaskSpec {
+    match train(seed, None) {
+        TaskSpec::Train(spec) => {
+            let source = DatasetSource::Constructed { task: construction };
+            TaskSpec::Train(TrainSpec { dataset: DatasetSpec { source, ..dataset() }, ..spec })
+        }
+        other => other,
+    }
 }
 
 /// A training from scratch, or from another task's checkpoint.

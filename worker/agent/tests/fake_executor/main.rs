@@ -121,6 +121,7 @@ fn run(execute: &Execute) -> Result<()> {
     let output = match &execute.spec {
         TaskSpec::Train(_) => train(execute)?,
         TaskSpec::Attack(spec) => attack(spec.dataset.examples as usize + usize::from(seed == behaviour::MISCOUNT)),
+        TaskSpec::Analyze(spec) if spec.method.constructs() => construct(execute, seed != behaviour::MISCOUNT)?,
         TaskSpec::Analyze(_) => analyze(if seed == behaviour::MISCOUNT { "aoi" } else { "cka" }),
     };
     let result_path = output.write_in(&execute.output_dir)?;
@@ -142,6 +143,19 @@ fn attack(examples: usize) -> TaskOutput {
 fn analyze(measure: &str) -> TaskOutput {
     let value = AnalysisValue { measure: measure.to_owned(), layer: "layer1".to_owned(), x: None, value: 0.5 };
     TaskOutput::Analyzed { result: AnalysisResult { values: vec![value], ..AnalysisResult::default() }, dataset: None }
+}
+
+/// A data set that tells which model it was made with; `whole` says whether it is left at all.
+fn construct(execute: &Execute, whole: bool) -> Result<TaskOutput> {
+    let value = AnalysisValue { measure: "agreement".to_owned(), layer: String::new(), x: None, value: 0.5 };
+    let result = AnalysisResult { values: vec![value], ..AnalysisResult::default() };
+    let mut images = b"seen by ".to_vec();
+    for path in execute.task_artifacts.values() {
+        images.extend(fs::read(path)?);
+    }
+    let dataset = execute.output_dir.join("dataset.safetensors");
+    fs::write(&dataset, images)?;
+    Ok(TaskOutput::Analyzed { result, dataset: whole.then_some(dataset) })
 }
 
 /// The trained weights tell what the training started from.
