@@ -50,12 +50,13 @@ pub fn backbones(args: &ListArgs) -> anyhow::Result<ExitCode> {
         println!("{}: {}", entry.name, entry.summary);
         let cifar = entry.min_image_size_with_cifar_stem;
         println!(
-            "    {:.1} M parameters, images of {} channels from {} pixels{}{}",
+            "    {:.1} M parameters, images of {} channels from {} pixels{}{}{}",
             entry.parameters as f64 / 1e6,
             channels.join(" or "),
             entry.min_image_size,
             if entry.image_size_unit > 1 { format!(" in steps of {}", entry.image_size_unit) } else { String::new() },
-            cifar.map(|least| format!("; with stem = \"cifar\" from {least}")).unwrap_or_default()
+            cifar.map(|least| format!("; with stem = \"cifar\" from {least}")).unwrap_or_default(),
+            entry.default_width.map(|width| format!("; width = {width}, or another")).unwrap_or_default()
         );
         for checkpoint in &entry.checkpoints {
             println!(

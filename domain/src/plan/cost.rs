@@ -204,5 +204,5 @@ fn batches_per_epoch(recipe: &Recipe, examples: u32) -> u64 {
 }
 
 fn cost(passes: f64, model: &ModelSpec, image: ImageShape) -> f64 {
-    passes / TRAINING_STEP * model.backbone.multiply_adds(model.stem, image) as f64 / 1e9
+    passes / TRAINING_STEP * model.multiply_adds(image) as f64 / 1e9
 }

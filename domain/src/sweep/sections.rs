@@ -205,7 +205,7 @@ pub struct GlyphSection {
 /// A model: `[[model]]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelSection {
-    /// Its name: the backbone's unless the file gives one.
+    /// Its name: the backbone's, with its width where that is given, unless the file gives one.
     pub name: String,
     /// The section.
     pub at: Place,
@@ -213,6 +213,8 @@ pub struct ModelSection {
     pub backbone: Backbone,
     /// First layers.
     pub stem: Stem,
+    /// Channels of the first stage; none for those of the published form, also where the file gives these.
+    pub width: Option<u32>,
     /// Channels of its images; the data set's if none.
     pub channels: Option<Located<u32>>,
     /// Mean of the pixels.

@@ -96,7 +96,7 @@ fn source<'a>(field: &Field<'a>, names: &AxisNames<'a>) -> Option<Located<Datase
     }
     let own = dataset::from_catalogue(field, name);
     if own.is_none() {
-        dataset::unknown(field, name, &names.datasets.in_order);
+        dataset::unknown(field, name, &names.datasets.in_order());
     }
     own.map(|own| field.located(DatasetRef::Own(Box::new(own))))
 }
@@ -110,7 +110,7 @@ fn source_recipe<'a>(field: &Field<'a>, names: &AxisNames<'a>) -> Option<Located
     let number = names.recipes.number(name);
     if number.is_none() {
         let message = format!("there is no recipe `{}` in this sweep", shortened(name));
-        let help = suggest(name, "declared", &names.recipes.in_order);
+        let help = suggest(name, "declared", &names.recipes.in_order());
         field.report.push(field.at.mistake(message).with_optional_help(help));
     }
     number.map(|number| field.located(RecipeRef::Section(number)))
