@@ -104,7 +104,8 @@ pub fn analyze(
         AnalysisMethod::Saliency { steps, other_classes } => {
             let way = (*steps, *other_classes);
             let alignments = saliency::alignments(subject.both()?, examples, way, batch_size, go_on)?;
-            Ok(numbers(values::saliency(&alignments)))
+            let images = saliency::pictures(subject.both()?, examples, way)?;
+            Ok(AnalysisResult { images, ..numbers(values::saliency(&alignments)) })
         }
         AnalysisMethod::Confidence { by } => {
             let radii = confidence::confidence(model, examples, by, batch_size, go_on)?;
