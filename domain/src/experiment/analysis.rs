@@ -110,6 +110,12 @@ pub enum AnalysisMethod {
         /// How they are crafted.
         by: Ascents,
     },
+    /// Which share of the energy of adversarial perturbations lies at which frequencies, beside that of random noise. `x` is the distance from frequency
+    /// zero in cycles per image; where there are several radii, the layer is the radius.
+    Spectrum {
+        /// How they are crafted.
+        by: Ascents,
+    },
 }
 
 /// How an analysis attacks images: projected gradient ascent (Madry et al. 2018, arXiv 1706.06083) from the image itself, within several radii.
@@ -149,6 +155,7 @@ impl AnalysisMethod {
             Self::Landscape { .. } => "landscape",
             Self::Saliency { .. } => "saliency",
             Self::Confidence { .. } => "confidence",
+            Self::Spectrum { .. } => "spectrum",
         }
     }
 
@@ -163,6 +170,7 @@ impl AnalysisMethod {
             Self::Uap { .. } => &["own-fooled", "passed-on", "received", "other-fooled", "noise", "other-noise"],
             Self::Landscape { .. } => &["gradient-loss", "random-loss", "gradient-accuracy", "random-accuracy"],
             Self::Confidence { .. } => &["confidence", "confidence-q10", "confidence-q50", "confidence-q90"],
+            Self::Spectrum { .. } => &["energy", "noise-energy"],
             Self::Saliency { .. } => {
                 &["gradient-alignment", "gradient-null", "integrated-alignment", "integrated-null"]
             }
@@ -177,7 +185,8 @@ impl AnalysisMethod {
             | Self::HeatMap { .. }
             | Self::Corruptions { .. }
             | Self::Landscape { .. }
-            | Self::Confidence { .. } => false,
+            | Self::Confidence { .. }
+            | Self::Spectrum { .. } => false,
         }
     }
 

@@ -85,6 +85,7 @@ pub(super) fn analysis(spec: &AnalysisSpec) -> f64 {
         // The model's part; originals, both perturbations and noise are shown to it.
         AnalysisMethod::Uap { .. } => 4.0 * FORWARD,
         AnalysisMethod::Confidence { by } => FORWARD + ascents(by) + by.epsilons.len() as f64 * FORWARD,
+        AnalysisMethod::Spectrum { by } => ascents(by),
         AnalysisMethod::Saliency { steps, .. } => FORWARD + (1.0 + f64::from(*steps)) * INPUT_GRADIENT,
         AnalysisMethod::Landscape { distances } => FORWARD + INPUT_GRADIENT + 2.0 * distances.len() as f64 * FORWARD,
     };

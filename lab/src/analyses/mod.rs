@@ -7,6 +7,7 @@
 //! * [`transfer`]: which adversarial examples of one model fool another;
 //! * [`landscape`]: the loss around images;
 //! * [`confidence`]: how sure a model is of the true class, under attack too;
+//! * [`spectrum`]: at which frequencies adversarial perturbations lie;
 //! * [`saliency`]: which pixels two models go by;
 //! * [`universal`]: whom one perturbation of all images fools that was crafted on one of two models;
 //! * [`pictures`]: images that they leave, to look at.
@@ -22,6 +23,7 @@ pub mod pictures;
 pub mod saliency;
 mod shown;
 pub mod similarity;
+pub mod spectrum;
 pub mod transfer;
 pub mod universal;
 mod values;
@@ -110,6 +112,10 @@ pub fn analyze(
         AnalysisMethod::Confidence { by } => {
             let radii = confidence::confidence(model, examples, by, batch_size, go_on)?;
             Ok(numbers(radii.iter().flat_map(values::confidence)))
+        }
+        AnalysisMethod::Spectrum { by } => {
+            let spectra = spectrum::spectrum(model, examples, by, seed, batch_size, go_on)?;
+            Ok(numbers(values::spectrum(&spectra)))
         }
     }
 }
