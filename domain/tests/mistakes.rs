@@ -137,6 +137,9 @@ fn inits_say_exactly_one_thing_and_lead_somewhere() {
     cases.added("[[init]]\nname = \"x\"\nscratch = true\ncheckpoint = \"a.pth\"");
     cases.added("[[init]]\nname = \"x\"\ncheckpoint = \"a.zip\"");
     cases.added("[[init]]\nname = \"x\"\npretrain = { dataset = \"mnist\" }");
+    cases.added("[[init]]\nname = \"x\"\nscratch = true\nrobust = false");
+    cases.added("[[init]]\nname = \"x\"\npretrain = { dataset = \"mnist\", recipe = \"dm\" }\nrobust = true");
+    cases.added("[[init]]\nname = \"x\"\ncheckpoint = \"a.pth\"\nrobust = \"pgd-at\"");
     cases.added("[[init]]\nname = \"x\"\npretrain = { dataset = \"mnist\", recipe = { method = \"none\" } }");
     cases.changed("recipe = \"standard\" }", "recipe = \"standard\", init = \"pretrained\" }");
     let chained = STUDY.replacen("recipe = \"standard\" }", "recipe = \"standard\", init = \"robust\" }", 1);

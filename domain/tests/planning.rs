@@ -316,6 +316,17 @@ fn a_stem_for_cifar_is_another_model_that_takes_smaller_images_and_costs_more() 
 }
 
 #[test]
+fn what_a_checkpoint_is_declared_to_be_is_part_of_no_identity() {
+    let plans = ["", "robust = true", "robust = false"].map(|declared| {
+        let line = "checkpoint = \"cases/resnet18.safetensors\"";
+        assert!(EXAMPLE.contains(line));
+        planned(&EXAMPLE.replace(line, &format!("{line}\n{declared}\n#")), &example_facts(10, 10))
+    });
+    assert_eq!(plans[0], plans[1]);
+    assert_eq!(plans[0], plans[2]);
+}
+
+#[test]
 fn a_width_is_another_model_of_its_own_name_that_costs_as_the_square_of_it() {
     let of_width = |width: u32| planned_model(&format!("backbone = \"resnet50\"\nwidth = {width}"), 64);
     let (narrow, wide) = (of_width(32), of_width(128));

@@ -224,7 +224,7 @@ fn widened(name: &str, narrow: &Tensor, shape: &[u64]) -> Tensor {
         .iter()
         .enumerate()
         .fold(wide.shallow_clone(), |place, (axis, length)| place.narrow(axis as i64, 0, *length));
-    let _filled = place.shallow_clone().copy_(narrow);
+    place.shallow_clone().copy_(narrow);
     wide
 }
 

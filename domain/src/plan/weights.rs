@@ -21,7 +21,7 @@ impl<'a> Planner<'a> {
         let sweep = self.sweep;
         match &sweep.inits[init].start {
             InitStart::Scratch => Some(Found { weights: Weights::Scratch, classes: purpose.classes }),
-            InitStart::Checkpoint { file, format } => self.imported(file, *format, model.1, purpose),
+            InitStart::Checkpoint { file, format, .. } => self.imported(file, *format, model.1, purpose),
             InitStart::Pretrain(pretrain) => {
                 let pretrained = self.pretrained(init, pretrain, model, seed, purpose)?;
                 let head = if purpose.trains { Head::Replace } else { Head::Keep };

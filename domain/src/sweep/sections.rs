@@ -254,6 +254,9 @@ pub enum InitStart {
         file: Located<FilePlace>,
         /// How it is read.
         format: CheckpointFormat,
+        /// Whether the file says that it was trained on perturbed images, or that it was not; nothing is known if none. It is part of no identity: what a
+        /// report makes of the results depends on it, not the results.
+        robust: Option<bool>,
     },
     /// A pre-training.
     Pretrain(Box<Pretrain>),
