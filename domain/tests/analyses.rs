@@ -200,6 +200,20 @@ fn confidence_is_asked_of_every_run_alone_by_the_attack_of_the_study() {
 }
 
 #[test]
+fn a_spectrum_is_asked_by_the_attack_of_the_study_and_costs_what_crafting_costs() {
+    let plan = plan(
+        "[[analysis]]\nname = \"where\"\nmethod = \"spectrum\"\nepsilons = [\"4/255\", \"8/255\"]\n\
+        [[analysis]]\nname = \"sure\"\nmethod = \"confidence\"\nepsilons = [\"4/255\", \"8/255\"]\n",
+    );
+    assert_eq!(plan.analyses.len(), 8);
+    let by = Ascents { norm: Norm::Linf, epsilons: vec![4.0 / 255.0, 8.0 / 255.0], steps: 10, step_of_eps: 0.15 };
+    let asked = spec(&plan, &plan.analyses[0]);
+    assert_eq!((&asked.method, &asked.against), (&AnalysisMethod::Spectrum { by }, &None));
+    let cost = |cell: usize| plan.tasks.iter().find(|task| task.id == plan.analyses[cell].task).unwrap().cost;
+    assert!(cost(0) > 0.9 * cost(1) && cost(0) < cost(1), "{} {}", cost(0), cost(1));
+}
+
+#[test]
 fn distances_are_lengths_as_radii_are_and_have_a_default() {
     let asked = |more: &str| {
         let plan = plan(&format!("[[analysis]]\nname = \"around\"\nmethod = \"landscape\"\n{more}"));
@@ -229,6 +243,7 @@ fn attacks_of_analyses_that_cannot_be_meant_are_refused() {
         "method = \"saliency\"\nsteps = 0\n",
         "method = \"confidence\"\nagainst = \"start\"\nepsilons = []\n",
         "method = \"confidence\"\nagainst = \"start\"\nepsilons = \"1/255\"\n",
+        "method = \"spectrum\"\nnorm = \"l1\"\n",
     ];
     let said = files.map(|file| parse_mistakes(&sweep(&format!("[[analysis]]\nname = \"a\"\n{file}"))));
     insta::assert_snapshot!(said.join("\n"));

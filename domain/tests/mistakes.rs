@@ -87,6 +87,10 @@ fn fields_that_do_not_belong_to_a_method_say_so() {
     cases.changed("method = \"dm\"\niterations = 100", "method = \"none\"\nepochs = 3");
     cases.changed("backbone = \"resnet18-w16\"", "backbone = \"resnet18-w16\"\nstem = \"cifar\"");
     cases.changed("backbone = \"resnet18-w16\"", "backbone = \"resnet50\"\nstem = \"small\"");
+    cases.changed("backbone = \"resnet18-w16\"", "backbone = \"wrn-28-10\"\nwidth = 64");
+    for width in ["0", "4", "60", "520", "-8", "32.0", "[32, 64]", "\"narrow\""] {
+        cases.changed("backbone = \"resnet18-w16\"", &format!("backbone = \"resnet18\"\nwidth = {width}"));
+    }
     cases.changed("method = \"noise\"", "method = \"noise\"\nsteps = 3");
     cases.changed("method = \"noise\"", "method = \"fgsm\"\ndraws = 3");
     cases.changed("method = \"noise\"", "method = \"nosie\"");
@@ -118,6 +122,9 @@ fn unknown_and_repeated_names_are_pointed_at() {
     cases.changed("recipe = \"standard\" }", "recipe = \"standard\", init = \"rubust\" }");
     cases.changed("name = \"noise\"", "name = \"pgd10\"");
     cases.added("[[model]]\nbackbone = \"resnet18-w16\"");
+    let width = "[[model]]\nbackbone = \"resnet18\"\nwidth = 32";
+    cases.added(&format!("{width}\n{width}"));
+    cases.added(&format!("{width}\n[[exclude]]\nbackbone = \"resnet18-w32\""));
     cases.changed("init = \"scratch\"\nrecipe = \"dm\"", "init = \"scrtch\"\nrecipe = [\"dm\", \"md\"]\nseed = 2");
     insta::assert_snapshot!(cases.0);
 }
@@ -130,6 +137,9 @@ fn inits_say_exactly_one_thing_and_lead_somewhere() {
     cases.added("[[init]]\nname = \"x\"\nscratch = true\ncheckpoint = \"a.pth\"");
     cases.added("[[init]]\nname = \"x\"\ncheckpoint = \"a.zip\"");
     cases.added("[[init]]\nname = \"x\"\npretrain = { dataset = \"mnist\" }");
+    cases.added("[[init]]\nname = \"x\"\nscratch = true\nrobust = false");
+    cases.added("[[init]]\nname = \"x\"\npretrain = { dataset = \"mnist\", recipe = \"dm\" }\nrobust = true");
+    cases.added("[[init]]\nname = \"x\"\ncheckpoint = \"a.pth\"\nrobust = \"pgd-at\"");
     cases.added("[[init]]\nname = \"x\"\npretrain = { dataset = \"mnist\", recipe = { method = \"none\" } }");
     cases.changed("recipe = \"standard\" }", "recipe = \"standard\", init = \"pretrained\" }");
     let chained = STUDY.replacen("recipe = \"standard\" }", "recipe = \"standard\", init = \"robust\" }", 1);
@@ -288,6 +298,8 @@ fn checkpoints_that_do_not_fit_are_told_by_their_tensors() {
     tensors[0].shape = vec![64, 1, 7, 7];
     tensors.push(ParameterShape { name: "extra.weight".into(), shape: vec![2, 3] });
     cases.planned("a few", EXAMPLE, &with(tensors));
+    let narrow = EXAMPLE.replace("backbone  = \"resnet18\"", "backbone = \"resnet18\"\nwidth = 32");
+    cases.planned("another width", &narrow, &example_facts(10, 10));
     cases.planned("no head", EXAMPLE, &with(resnet18(10).into_iter().filter(|t| !t.name.starts_with("fc.")).collect()));
     cases.planned(
         "a data set as checkpoint",

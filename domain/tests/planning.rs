@@ -314,3 +314,74 @@ fn a_stem_for_cifar_is_another_model_that_takes_smaller_images_and_costs_more() 
     let TaskSpec::Train(spec) = &small.tasks[0].spec else { panic!("not a training") };
     assert_eq!(spec.model.stem, Stem::Cifar);
 }
+
+#[test]
+fn what_a_checkpoint_is_declared_to_be_is_part_of_no_identity() {
+    let plans = ["", "robust = true", "robust = false"].map(|declared| {
+        let line = "checkpoint = \"cases/resnet18.safetensors\"";
+        assert!(EXAMPLE.contains(line));
+        planned(&EXAMPLE.replace(line, &format!("{line}\n{declared}\n#")), &example_facts(10, 10))
+    });
+    assert_eq!(plans[0], plans[1]);
+    assert_eq!(plans[0], plans[2]);
+}
+
+#[test]
+fn a_width_is_another_model_of_its_own_name_that_costs_as_the_square_of_it() {
+    let of_width = |width: u32| planned_model(&format!("backbone = \"resnet50\"\nwidth = {width}"), 64);
+    let (narrow, wide) = (of_width(32), of_width(128));
+    assert!(ids(&narrow).is_disjoint(&ids(&wide)));
+    assert_eq!(
+        (narrow.cells[0].backbone.as_str(), wide.cells[0].backbone.as_str()),
+        ("resnet50-width32", "resnet50-width128")
+    );
+    for (wide, narrow) in wide.tasks.iter().zip(&narrow.tasks) {
+        assert!(
+            (14.0..16.0).contains(&(wide.cost / narrow.cost)),
+            "{}: {} against {}",
+            wide.label,
+            wide.cost,
+            narrow.cost
+        );
+    }
+    let TaskSpec::Train(spec) = &narrow.tasks[0].spec else { panic!("not a training") };
+    assert_eq!(spec.model.width, Some(32));
+    let named = planned_model("backbone = \"resnet18\"\nwidth = 32\nname = \"half\"", 64);
+    assert_eq!(named.cells[0].backbone, "half");
+}
+
+#[test]
+fn the_published_width_written_out_is_the_same_work_under_the_name_that_tells_it() {
+    let [silent, written] =
+        ["", "\nwidth = 64"].map(|width| planned_model(&format!("backbone = \"resnet18\"{width}"), 64));
+    assert_eq!(ids(&silent), ids(&written));
+    assert_eq!(
+        (silent.cells[0].backbone.as_str(), written.cells[0].backbone.as_str()),
+        ("resnet18", "resnet18-width64")
+    );
+    let TaskSpec::Train(spec) = &silent.tasks[0].spec else { panic!("not a training") };
+    assert!(!serde_json::to_string(&spec.model).unwrap().contains("width"));
+}
+
+#[test]
+fn widths_of_one_backbone_stand_in_one_grid_and_rules_name_them() {
+    let model = "[[model]]\nbackbone = \"resnet18-w16\"";
+    let widths = [8, 32].map(|width| format!("{model}\nwidth = {width}\n")).concat();
+    let source = format!("{}\n{widths}[[exclude]]\nbackbone = \"resnet18-w16-width8\"\nattack = \"noise\"\n", STUDY);
+    let plan = planned(&source, &pinned_facts());
+    let rows = |name: &str, attack: &str| {
+        plan.cells.iter().filter(|cell| cell.backbone == name && cell.attack == attack).count()
+    };
+    assert!(rows("resnet18-w16-width32", "noise") > 0 && rows("resnet18-w16-width8", "pgd10") > 0);
+    assert_eq!(rows("resnet18-w16-width8", "noise"), 0);
+    let models: Vec<String> = plan
+        .tasks
+        .iter()
+        .filter(|task| task.kind == TaskKind::Pretrain)
+        .filter_map(|task| match &task.spec {
+            TaskSpec::Train(spec) => Some(spec.model.network_name()),
+            _ => None,
+        })
+        .collect();
+    assert!(models.contains(&"resnet18-w16-width8".to_owned()), "a run is pre-trained in its own width: {models:?}");
+}

@@ -24,12 +24,12 @@ pub enum LabError {
         what: String,
     },
     /// Weights that do not fit the model.
-    #[error("{origin} does not fit {backbone}: {problem}")]
+    #[error("{origin} does not fit {network}: {problem}")]
     Weights {
         /// Where the weights came from.
         origin: String,
-        /// The architecture they should fill.
-        backbone: &'static str,
+        /// The network they should fill.
+        network: String,
         /// What does not fit.
         problem: Box<WeightsError>,
     },

@@ -156,6 +156,30 @@ fn confidence_falls_from_the_originals_on() {
 }
 
 #[test]
+fn a_spectrum_is_a_share_for_each_distance_at_each_radius_that_is_named_where_there_are_several() {
+    let bench = Bench::new(EXAMPLES);
+    let asked = |epsilons: &[f64]| {
+        let method = AnalysisMethod::Spectrum { by: Ascents { epsilons: epsilons.to_vec(), ..ascents() } };
+        let (spec, inputs) = task(&bench, method.clone(), None);
+        let result = executed(&spec, &inputs, &mut Notes::default()).unwrap();
+        result.check(&method).unwrap();
+        result
+    };
+    let several = asked(&[0.02, 4.0 / 255.0]);
+    // 24 distances in images of 32×32 pixels, two measures, two radii.
+    assert_eq!(several.values.len(), 24 * 2 * 2);
+    for (measure, layer) in ["energy", "noise-energy"].into_iter().flat_map(|it| [(it, "eps=0.02"), (it, "eps=4/255")])
+    {
+        let sum: f64 = values(&several, measure).filter(|(of, _)| *of == layer).map(|(_, share)| share).sum();
+        assert!((sum - 1.0).abs() < 1e-9, "{measure} {layer}: {sum}");
+    }
+    let one = asked(&[0.02]);
+    assert!(one.values.iter().all(|it| it.layer.is_empty()));
+    let of_radius = several.values.iter().filter(|it| it.layer == "eps=0.02").map(|it| it.value);
+    assert_eq!(one.values.iter().map(|it| it.value).collect::<Vec<_>>(), of_radius.collect::<Vec<_>>());
+}
+
+#[test]
 fn all_frequencies_are_the_whole_image_and_none_of_them_tell_nothing() {
     let bench = Bench::new(EXAMPLES);
     let method = AnalysisMethod::Frequency { radii: vec![0.0, 1000.0] };

@@ -9,7 +9,7 @@ use gauntlet_domain::experiment::{
 use gauntlet_domain::{Digest, TaskId};
 use gauntlet_lab::attacks::{Aids, Ball, Evaluation, evaluate, lengths};
 use gauntlet_lab::random::{Purpose, Stream};
-use gauntlet_lab::{Inputs, Lab, Settings, TaskOutput};
+use gauntlet_lab::{Lab, Settings, TaskOutput};
 use proptest::prelude::*;
 use support::trained::{EXAMPLES, examples, model, spec, trained};
 use support::{Bench, Notes, floats, given};

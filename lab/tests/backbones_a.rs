@@ -214,13 +214,63 @@ fn a_stem_for_cifar_is_refused_where_the_backbone_has_none() {
     assert!(error.to_string().contains("preact-resnet18 has no stem for CIFAR"), "{error}");
 }
 
+/// A tensor of a narrow net within that of a wider one: its channels come first, and those beyond are nothing.
+fn widened(name: &str, narrow: &Tensor, shape: &[u64]) -> Tensor {
+    let size: Vec<i64> = shape.iter().map(|length| *length as i64).collect();
+    let rest = if name.ends_with("running_var") { 1.0 } else { 0.0 };
+    let wide = Tensor::full(size.as_slice(), rest, (narrow.kind(), Device::Cpu));
+    let place = narrow
+        .size()
+        .iter()
+        .enumerate()
+        .fold(wide.shallow_clone(), |place, (axis, length)| place.narrow(axis as i64, 0, *length));
+    place.shallow_clone().copy_(narrow);
+    wide
+}
+
 #[test]
-fn densenet_and_a_resnet_for_cifar_are_trained_and_attacked() {
-    for (backbone, stem) in [(Backbone::DenseNet121, Stem::Standard), (Backbone::ResNet18, Stem::Cifar)] {
+fn a_narrow_resnet_computes_what_the_published_one_does_whose_other_channels_are_nothing() {
+    for (backbone, features) in [(Backbone::ResNet18, 256), (Backbone::ResNet50, 1024), (Backbone::PreActResNet18, 256)]
+    {
+        let published = spec(backbone, Stem::Standard);
+        let narrow = ModelSpec { width: Some(32), ..published.clone() };
+        let model = filled_model(&narrow, 6.0, Kind::Double);
+        let shapes = model.parameters().tensors().iter().map(|(name, tensor)| (name.clone(), tensor.size()));
+        let size = |tensor: ParameterShape| (tensor.name, tensor.shape.iter().map(|length| *length as i64).collect());
+        let said: BTreeMap<String, Vec<i64>> = narrow.state_dict().into_iter().map(size).collect();
+        assert_eq!(shapes.collect::<BTreeMap<_, _>>(), said, "{backbone}");
+
+        let own = model.parameters().tensors();
+        let tensors = published.state_dict().into_iter().map(|wide| {
+            let tensor = widened(&wide.name, &own[&wide.name], &wide.shape);
+            (wide.name, tensor)
+        });
+        let wide = Model::new(&published, Parameters::new(tensors.collect()), Device::Cpu).unwrap();
+        let pixels = formula_pixels("width", &[2, 3, 64, 64]).to_kind(Kind::Double);
+        let [narrow, wide] = [&model, &wide].map(|model| model.forward(&pixels, Mode::Eval).unwrap());
+        assert_eq!(narrow.features.size(), [2, features], "{backbone}");
+        assert!(relative_difference(&narrow.logits, &wide.logits) < 1e-5, "{backbone}");
+        assert!(relative_difference(&narrow.features, &wide.features.narrow(1, 0, features)) < 1e-5, "{backbone}");
+        assert_eq!(wide.features.narrow(1, features, features).abs().max().double_value(&[]), 0.0, "{backbone}");
+    }
+}
+
+#[test]
+fn a_width_is_refused_where_the_backbone_has_none() {
+    let spec = ModelSpec { width: Some(32), ..spec(Backbone::Wrn28x10, Stem::Standard) };
+    let tensors = spec.state_dict().into_iter().map(|parameter| (parameter.name.clone(), filled(&parameter, 1.0)));
+    let error = Model::new(&spec, Parameters::new(tensors.collect()), Device::Cpu).unwrap_err();
+    assert!(error.to_string().contains("wrn-28-10 has no width of 32"), "{error}");
+}
+
+#[test]
+fn densenet_a_resnet_for_cifar_and_a_narrow_one_are_trained_and_attacked() {
+    let narrow = ModelSpec { width: Some(8), ..spec(Backbone::ResNet50, Stem::Standard) };
+    for model in [spec(Backbone::DenseNet121, Stem::Standard), spec(Backbone::ResNet18, Stem::Cifar), narrow] {
         let bench = Bench::new(16);
         let image = ImageShape { channels: 3, ..bench.dataset.image };
         let dataset = DatasetSpec { image, examples: 8, ..bench.dataset.clone() };
-        let model = ModelSpec { classes: 3, ..spec(backbone, stem) };
+        let model = ModelSpec { classes: 3, ..model };
         let recipe = Recipe { batch_size: 8, ..Bench::recipe(Objective::Standard, Length::Iterations(1)) };
         let train = bench.train_spec(Objective::Standard, Length::Iterations(1));
         let train = TrainSpec { dataset: dataset.clone(), model: model.clone(), recipe, ..train };

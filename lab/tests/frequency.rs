@@ -5,11 +5,15 @@
 
 mod support;
 
+use std::collections::BTreeMap;
+use std::f64::consts::TAU;
 use std::fmt::Debug;
 
+use gauntlet_domain::experiment::{Ascents, Norm};
 use gauntlet_lab::LabError;
 use gauntlet_lab::analyses::frequency::{Pass, accuracy_by_radius, high_pass, low_pass, spectrum};
 use gauntlet_lab::analyses::heat_map::{HeatMap, Waves, fourier_heat_map, wave};
+use gauntlet_lab::analyses::spectrum::{Energy, Spectrum, spectrum as spectra};
 use gauntlet_lab::models::Mode;
 use gauntlet_lab::training::Wish;
 use support::{Golden, formula_pixels, trained};
@@ -248,4 +252,105 @@ fn what_has_no_frequencies_is_refused() {
     let waves = Waves { norm: 0.0, seed: 0, reach: None };
     assert_refused(fourier_heat_map(&model, &examples, waves, 8, &mut on), "above zero");
     assert_refused(accuracy_by_radius(&model, &examples, &[f64::NAN], 8, &mut on), "zero or above");
+}
+
+/// Energy of a perturbation's channel by rounded distance from frequency zero, from the sums that define the DFT.
+fn direct_energy(values: &[f64], [height, width]: [usize; 2]) -> BTreeMap<u32, f64> {
+    let signed = |index: usize, length: usize| {
+        let index = index as f64;
+        if 2.0 * index >= length as f64 { index - length as f64 } else { index }
+    };
+    let mut rings = BTreeMap::new();
+    for (v, h) in (0..height).flat_map(|v| (0..width).map(move |h| (v, h))) {
+        let [mut real, mut imaginary] = [0.0; 2];
+        for (place, value) in values.iter().enumerate() {
+            let [y, x] = [place / width, place % width].map(|part| part as f64);
+            let angle = TAU * (v as f64 * y / height as f64 + h as f64 * x / width as f64);
+            real += value * angle.cos();
+            imaginary -= value * angle.sin();
+        }
+        let distance = signed(v, height).hypot(signed(h, width)).round() as u32;
+        *rings.entry(distance).or_insert(0.0) += real * real + imaginary * imaginary;
+    }
+    rings
+}
+
+/// Shares of the energy of images, f64 \[n,C,H,W\], by the direct DFT.
+fn direct_shares(perturbations: &Tensor) -> Vec<(u32, f64)> {
+    let size = perturbations.size();
+    let planes = perturbations.view([-1, size[2] * size[3]]);
+    let mut rings: BTreeMap<u32, f64> = BTreeMap::new();
+    for plane in 0..planes.size()[0] {
+        let values: Vec<f64> = Vec::try_from(planes.get(plane)).unwrap();
+        for (radius, energy) in direct_energy(&values, [size[2] as usize, size[3] as usize]) {
+            *rings.entry(radius).or_default() += energy;
+        }
+    }
+    let whole: f64 = rings.values().sum();
+    rings.into_iter().map(|(radius, energy)| (radius, energy / whole)).collect()
+}
+
+fn assert_same_shares(found: &[(u32, f64)], expected: &[(u32, f64)], tolerance: f64) {
+    assert_eq!(found.len(), expected.len());
+    for ((radius, share), expected) in found.iter().zip(expected) {
+        assert!(*radius == expected.0 && (share - expected.1).abs() < tolerance, "{radius}: {share} {expected:?}");
+    }
+}
+
+#[test]
+fn the_shares_of_energy_are_those_of_a_direct_dft_however_the_images_are_split() {
+    let perturbations = images("odd").to_kind(Kind::Double) - 0.4;
+    let more = formula_pixels("frequency.more", &[3, 3, 9, 12]).to_kind(Kind::Double) * 0.1 - 0.02;
+    let mut energy = Energy::default();
+    energy.add(&perturbations).unwrap();
+    energy.add(&more).unwrap();
+    assert_same_shares(&energy.shares(), &direct_shares(&Tensor::cat(&[&perturbations, &more], 0)), 1e-12);
+    assert!((energy.shares().iter().map(|(_, share)| share).sum::<f64>() - 1.0).abs() < 1e-12);
+    assert_refused(energy.add(&images("even")), "several sizes");
+}
+
+fn one_step(norm: Norm, epsilons: &[f64]) -> Ascents {
+    Ascents { norm, epsilons: epsilons.to_vec(), steps: 1, step_of_eps: 1.0 }
+}
+
+#[test]
+fn adversarial_perturbations_lie_where_the_signs_of_the_gradients_do() {
+    let model = trained::model();
+    let mut images = support::squares("spectrum", 4);
+    images.labels[2] = (images.labels[2] + 1) % 3;
+    let examples = gauntlet_lab::Examples::from_images(&images, 3, tch::Device::Cpu).unwrap();
+    let found = spectra(&model, &examples, &one_step(Norm::Linf, &[0.02, 0.05]), 3, 4, &mut on).unwrap();
+    let batch = examples.range(0, 4).unwrap();
+    let pixels = batch.pixels.copy().set_requires_grad(true);
+    let loss = model.forward(&pixels, Mode::Eval).unwrap().logits.cross_entropy_for_logits(&batch.labels);
+    let signs = Tensor::run_backward(&[loss], &[&pixels], false, false)[0].sign();
+    for (Spectrum { eps, adversarial, .. }, radius) in found.iter().zip([0.02, 0.05]) {
+        assert_eq!(*eps, radius);
+        let moved = (&batch.pixels + &signs * radius).clamp(0.0, 1.0).to_kind(Kind::Double);
+        let expected = direct_shares(&(moved - batch.pixels.to_kind(Kind::Double)));
+        assert_same_shares(&adversarial.shares(), &expected, 1e-4);
+    }
+}
+
+#[test]
+fn noise_has_as_large_a_share_at_each_distance_as_there_are_frequencies() {
+    let model = trained::model();
+    for norm in [Norm::Linf, Norm::L2] {
+        let found = spectra(&model, &trained::examples(), &one_step(norm, &[0.001]), 3, 45, &mut on).unwrap();
+        let rings = spectrum(&images("even")).unwrap();
+        let white: Vec<(u32, f64)> =
+            rings.iter().map(|ring| (ring.radius, f64::from(ring.frequencies) / 1024.0)).collect();
+        assert_same_shares(&found[0].noise.shares(), &white, 0.01);
+        let parts = spectra(&model, &trained::examples(), &one_step(norm, &[0.001]), 3, 13, &mut on).unwrap();
+        assert_same_shares(&parts[0].noise.shares(), &found[0].noise.shares(), 1e-9);
+        assert_same_shares(&parts[0].adversarial.shares(), &found[0].adversarial.shares(), 1e-3);
+    }
+}
+
+#[test]
+fn a_model_without_gradients_has_perturbations_of_nothing_and_no_shares() {
+    let found =
+        spectra(&trained::constant(1), &trained::examples(), &one_step(Norm::Linf, &[0.05]), 3, 90, &mut on).unwrap();
+    assert!(found[0].adversarial.shares().is_empty());
+    assert!(!found[0].noise.shares().is_empty());
 }

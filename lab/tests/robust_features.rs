@@ -37,8 +37,7 @@ fn pixels_of(number: usize) -> Vec<usize> {
 /// A network whose features are means of four pixels: its stem takes single pixels apart, its residual branches say nothing, its shortcuts pass on.
 fn known() -> Model {
     let normalize = Normalize { mean: vec![0.0], std: vec![1.0] };
-    let spec =
-        ModelSpec { backbone: Backbone::ResNet18W16, stem: Stem::Standard, channels: 1, classes: CLASSES, normalize };
+    let spec = ModelSpec { normalize, ..support::model_spec(Backbone::ResNet18W16, 1, CLASSES) };
     let mut tensors = BTreeMap::new();
     for parameter in spec.backbone.state_dict(spec.stem, 1, CLASSES) {
         let size: Vec<i64> = parameter.shape.iter().map(|length| *length as i64).collect();
@@ -168,7 +167,7 @@ fn task(bench: &Bench, construction: Construction) -> (AnalysisSpec, Inputs) {
     std::fs::write(&path, trained()).unwrap();
     let spec = AnalysisSpec {
         dataset: bench.dataset.clone(),
-        model: ModelSpec { classes: 3, ..support::model_spec(spec().backbone, 1, 3) },
+        model: support::model_spec(spec().backbone, 1, 3),
         weights: Weights::Task { task: parent, head: Head::Keep },
         against: None,
         method: AnalysisMethod::RobustFeatures { construction },

@@ -5,9 +5,9 @@
 
 mod support;
 
-use gauntlet_domain::experiment::{Backbone, OtherClasses};
+use gauntlet_domain::experiment::{AnalysisImage, Backbone, OtherClasses};
 use gauntlet_lab::LabError;
-use gauntlet_lab::analyses::saliency::{Alignments, alignments, gradients, integrated_gradients};
+use gauntlet_lab::analyses::saliency::{Alignments, alignments, gradients, integrated_gradients, pictures};
 use gauntlet_lab::models::{Mode, Model};
 use gauntlet_lab::training::Wish;
 use support::trained::{self, changed, constant, shaken};
@@ -92,6 +92,58 @@ fn maps_of_nothing_but_zeros_are_aligned_with_nothing() {
     let found = aligned([&trained::model(), &constant(0)], OtherClasses::Same, 45);
     let all = [found.gradient, found.integrated].map(|alignment| [alignment.same, alignment.null]);
     assert_eq!(all, [[0.0; 2]; 2]);
+}
+
+/// The levels of a grey image.
+fn levels(images: &[AnalysisImage], name: &str) -> Vec<u8> {
+    let image = images.iter().find(|image| image.name == name).unwrap();
+    let mut reader = png::Decoder::new(std::io::Cursor::new(&image.png)).read_info().unwrap();
+    let mut levels = vec![0; reader.output_buffer_size().unwrap()];
+    let info = reader.next_frame(&mut levels).unwrap();
+    assert_eq!((info.color_type, info.width, info.height), (png::ColorType::Grayscale, 32, 32));
+    levels
+}
+
+/// The levels of a map whose largest value to either side is black or white.
+fn expected_levels(map: &Tensor) -> Vec<f32> {
+    let values: Vec<f32> = Vec::try_from(map.flatten(0, -1)).unwrap();
+    let largest = values.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
+    values.iter().map(|value| 127.5 + 127.5 * value / largest).collect()
+}
+
+#[test]
+fn images_show_the_first_examples_and_the_maps_of_both_models() {
+    let (model, other) = (trained::model(), constant(1));
+    // The other model says 1 whatever it sees, and is asked about that class.
+    let other_model = changed(|name, tensor| {
+        if name == "fc.bias" { tensor + 100.0 * Tensor::from_slice(&[0.0f32, 1.0, 0.0]) } else { tensor.copy() }
+    });
+    let images = pictures([&model, &other_model], &trained::examples(), (4, OtherClasses::Own)).unwrap();
+    let kinds = ["original", "gradient", "integrated", "other-gradient", "other-integrated"];
+    let expected = (0..3).flat_map(|row| kinds.map(|kind| format!("example-{row}-{kind}"))).collect::<Vec<_>>();
+    assert_eq!(images.iter().map(|image| image.name.clone()).collect::<Vec<_>>(), expected);
+
+    let batch = trained::examples().range(0, 3).unwrap();
+    let ones = Tensor::ones_like(&batch.labels);
+    let maps = [
+        ("gradient", gradients(&model, &batch.pixels, &batch.labels).unwrap()),
+        ("integrated", integrated_gradients(&model, &batch.pixels, &batch.labels, 4).unwrap()),
+        ("other-gradient", gradients(&other_model, &batch.pixels, &ones).unwrap()),
+        ("other-integrated", integrated_gradients(&other_model, &batch.pixels, &ones, 4).unwrap()),
+    ];
+    for row in 0..3 {
+        let original: Vec<f32> = Vec::try_from(batch.pixels.get(row).flatten(0, -1) * 255.0).unwrap();
+        let mut shown = vec![("original", original)];
+        shown.extend(maps.iter().map(|(name, maps)| (*name, expected_levels(&maps.get(row)))));
+        for (name, expected) in shown {
+            let found = levels(&images, &format!("example-{row}-{name}"));
+            let off = found.iter().zip(&expected).map(|(found, level)| (f32::from(*found) - level).abs());
+            assert!(off.fold(0.0, f32::max) < 0.51, "example {row}: {name}");
+        }
+    }
+    // A map of nothing but zeros is grey.
+    let images = pictures([&model, &other], &trained::examples(), (4, OtherClasses::Own)).unwrap();
+    assert_eq!(levels(&images, "example-2-other-gradient"), [128; 1024]);
 }
 
 #[test]

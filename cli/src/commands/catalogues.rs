@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use gauntlet_domain::catalogue::{self, Entry, Parameter};
+use gauntlet_domain::experiment::Backbone;
 use serde::Serialize;
 
 use crate::args::{ListArgs, ListFormat};
@@ -50,12 +51,13 @@ pub fn backbones(args: &ListArgs) -> anyhow::Result<ExitCode> {
         println!("{}: {}", entry.name, entry.summary);
         let cifar = entry.min_image_size_with_cifar_stem;
         println!(
-            "    {:.1} M parameters, images of {} channels from {} pixels{}{}",
+            "    {:.1} M parameters, images of {} channels from {} pixels{}{}{}",
             entry.parameters as f64 / 1e6,
             channels.join(" or "),
             entry.min_image_size,
             if entry.image_size_unit > 1 { format!(" in steps of {}", entry.image_size_unit) } else { String::new() },
-            cifar.map(|least| format!("; with stem = \"cifar\" from {least}")).unwrap_or_default()
+            cifar.map(|least| format!("; with stem = \"cifar\" from {least}")).unwrap_or_default(),
+            entry.default_width.map(width).unwrap_or_default()
         );
         for checkpoint in &entry.checkpoints {
             println!(
@@ -66,6 +68,12 @@ pub fn backbones(args: &ListArgs) -> anyhow::Result<ExitCode> {
         println!();
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// That a backbone has a width, and which.
+fn width(default: u32) -> String {
+    let (unit, widths) = (Backbone::WIDTH_UNIT, Backbone::WIDTHS);
+    format!("; width = {default}, or another multiple of {unit} from {} to {}", widths.start(), widths.end())
 }
 
 /// Lists recipes.

@@ -23,6 +23,8 @@ pub struct BackboneEntry {
     pub min_image_size: u32,
     /// The same with `stem = "cifar"`, if it can have that.
     pub min_image_size_with_cifar_stem: Option<u32>,
+    /// Channels of the first stage, where `width` can set it.
+    pub default_width: Option<u32>,
     /// What both sides of an image must be multiples of, in pixels.
     pub image_size_unit: u32,
     /// Trained weights known by name, for `checkpoint = { catalogue = … }`.
@@ -94,6 +96,7 @@ fn entry(backbone: Backbone) -> BackboneEntry {
             .sum(),
         channels: input_channels(backbone),
         min_image_size: backbone.min_image_size(Stem::Standard),
+        default_width: backbone.default_width(),
         image_size_unit: backbone.image_size_unit(),
         checkpoints: checkpoints().into_iter().filter(|entry| entry.backbone == backbone).collect(),
         min_image_size_with_cifar_stem: backbone.has_cifar_stem().then(|| backbone.min_image_size(Stem::Cifar)),

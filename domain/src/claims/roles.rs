@@ -11,11 +11,11 @@ use crate::sweep::{
 pub enum Start {
     /// Nothing: freshly drawn weights.
     Scratch,
-    /// Pre-training on images as they are.
+    /// Pre-training on images as they are, by the sweep or, as its file says, of a checkpoint.
     Ordinary,
-    /// Pre-training on perturbed images.
+    /// Pre-training on perturbed images, likewise.
     Robust,
-    /// A checkpoint, of which nothing is known.
+    /// A checkpoint, of which the file says nothing.
     Imported,
     /// Several pre-trainings of different kinds, one after the other.
     Several,
@@ -24,8 +24,13 @@ pub enum Start {
 impl Start {
     /// What an init of a sweep starts from.
     pub fn of(sweep: &Sweep, init: &InitSection) -> Self {
-        let InitStart::Pretrain(stage) = &init.start else {
-            return if matches!(init.start, InitStart::Scratch) { Self::Scratch } else { Self::Imported };
+        let stage = match &init.start {
+            InitStart::Scratch => return Self::Scratch,
+            InitStart::Checkpoint { robust: None, .. } => return Self::Imported,
+            InitStart::Checkpoint { robust: Some(robust), .. } => {
+                return if *robust { Self::Robust } else { Self::Ordinary };
+            }
+            InitStart::Pretrain(stage) => stage,
         };
         let before = stage.init.map_or(Self::Scratch, |init| Self::of(sweep, &sweep.inits[init]));
         let Some(objective) = objective(sweep.recipe_of(&stage.recipe.value)) else { return before };

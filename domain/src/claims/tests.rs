@@ -212,6 +212,53 @@ fn what_inits_start_from_is_read_off_the_sweep() {
     assert_eq!(starts, [Start::Scratch, Start::Ordinary, Start::Robust]);
 }
 
+/// The sweep with checkpoints in place of its pre-trainings, of which this is said.
+fn with_checkpoints(ordinary: &str, robust: &str) -> Sweep {
+    let pretrained = r#"pretrain = { dataset = "fashion-mnist", recipe = "standard" }"#;
+    let robustly =
+        r#"pretrain = { dataset = "fashion-mnist", recipe = { method = "pgd-at", inner = { eps = "8/255" } } }"#;
+    let source = SWEEP
+        .replace(pretrained, &format!("checkpoint = \"a.pth\"\n{ordinary}"))
+        .replace(robustly, &format!("checkpoint = \"b.pth\"\n{robust}"));
+    parse(&source).expect("the sweep can be read")
+}
+
+#[test]
+fn a_checkpoint_is_what_the_file_declares_it_to_be() {
+    let starts = |sweep: &Sweep| sweep.inits.iter().map(|init| Start::of(sweep, init)).collect::<Vec<_>>();
+    let declared = with_checkpoints("robust = false", "robust = true");
+    assert_eq!(starts(&declared), [Start::Scratch, Start::Ordinary, Start::Robust]);
+    assert_eq!(starts(&with_checkpoints("", "")), [Start::Scratch, Start::Imported, Start::Imported]);
+    let chained = SWEEP.replace(r#"recipe = "standard" }"#, r#"recipe = "standard", init = "robust" }"#);
+    let robustly =
+        r#"pretrain = { dataset = "fashion-mnist", recipe = { method = "pgd-at", inner = { eps = "8/255" } } }"#;
+    let chained =
+        parse(&chained.replace(robustly, "checkpoint = \"b.pth\"\nrobust = true")).expect("the sweep can be read");
+    assert_eq!(starts(&chained), [Start::Scratch, Start::Several, Start::Robust]);
+}
+
+#[test]
+fn claims_about_robust_pre_training_are_tested_on_declared_checkpoints_as_on_pre_trainings() {
+    let rows: Vec<Evaluation> = (0..3)
+        .flat_map(|seed| {
+            let of = |init: &str, recipe: &str, robust| counted(row(init, recipe, seed, "4/255", 90, robust));
+            [of("pretrained", "standard", 5), of("robust", "standard", 60), of("robust", "dm", 70)]
+        })
+        .collect();
+    let trained = claims(&sweep(), &rows, &[]);
+    let declared = claims(&with_checkpoints("robust = false", "robust = true"), &rows, &[]);
+    let silent = claims(&with_checkpoints("", ""), &rows, &[]);
+    for id in ["P7a", "P7c"] {
+        let verdict =
+            |claims: &[Claim]| claims.iter().find(|claim| claim.id == id).expect("the claim is there").verdict;
+        assert_eq!(
+            [verdict(&trained), verdict(&declared), verdict(&silent)],
+            [Verdict::Holds, Verdict::Holds, Verdict::NotTested],
+            "{id}"
+        );
+    }
+}
+
 /// The same rows with the two models' counts exchanged.
 fn exchanged(rows: &[Evaluation]) -> Vec<Evaluation> {
     let mut rows = rows.to_vec();

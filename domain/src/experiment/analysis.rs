@@ -112,6 +112,12 @@ pub enum AnalysisMethod {
         /// How they are crafted.
         by: Ascents,
     },
+    /// Which share of the energy of adversarial perturbations lies at which frequencies, beside that of random noise. `x` is the distance from frequency
+    /// zero in cycles per image; where there are several radii, the layer is the radius.
+    Spectrum {
+        /// How they are crafted.
+        by: Ascents,
+    },
     /// A data set of what the model sees in the examples: an artifact that trainings can take for their train split.
     RobustFeatures {
         /// Which.
@@ -156,6 +162,7 @@ impl AnalysisMethod {
             Self::Landscape { .. } => "landscape",
             Self::Saliency { .. } => "saliency",
             Self::Confidence { .. } => "confidence",
+            Self::Spectrum { .. } => "spectrum",
             Self::RobustFeatures { .. } => "robust-features",
         }
     }
@@ -171,6 +178,7 @@ impl AnalysisMethod {
             Self::Uap { .. } => &["own-fooled", "passed-on", "received", "other-fooled", "noise", "other-noise"],
             Self::Landscape { .. } => &["gradient-loss", "random-loss", "gradient-accuracy", "random-accuracy"],
             Self::Confidence { .. } => &["confidence", "confidence-q10", "confidence-q50", "confidence-q90"],
+            Self::Spectrum { .. } => &["energy", "noise-energy"],
             Self::RobustFeatures { construction: Construction::Represented { .. } } => {
                 &["agreement", "distance", "feature-distance", "start-feature-distance"]
             }
@@ -190,6 +198,7 @@ impl AnalysisMethod {
             | Self::Corruptions { .. }
             | Self::Landscape { .. }
             | Self::Confidence { .. }
+            | Self::Spectrum { .. }
             | Self::RobustFeatures { .. } => false,
         }
     }

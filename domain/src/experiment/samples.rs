@@ -13,6 +13,7 @@ pub(crate) fn attack_spec(examples: u32, method: AttackMethod) -> AttackSpec {
         model: ModelSpec {
             backbone: Backbone::ResNet18W16,
             stem: Stem::Standard,
+            width: None,
             channels: 1,
             classes: 10,
             normalize: Normalize { mean: vec![0.5], std: vec![0.5] },

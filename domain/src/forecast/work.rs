@@ -12,7 +12,7 @@ use crate::experiment::{ImageShape, ModelSpec, TaskSpec};
 pub struct Work {
     /// `train`, `attack` or `analyze`, and the method of the recipe, attack or analysis.
     pub method: String,
-    /// The network.
+    /// The network, with its width where that was chosen.
     pub backbone: String,
     /// Channels × height × width.
     pub image: String,
@@ -23,7 +23,7 @@ impl Work {
     pub fn of(spec: &TaskSpec) -> Self {
         let work = |method: String, model: &ModelSpec, image: ImageShape| Self {
             method,
-            backbone: model.backbone.to_string(),
+            backbone: model.network_name(),
             image: format!("{}x{}x{}", image.channels, image.height, image.width),
         };
         match spec {

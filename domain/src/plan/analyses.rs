@@ -100,7 +100,7 @@ impl<'a> Planner<'a> {
         let with_classes = |classes| ModelSpec { classes, ..model.clone() };
         Some(match &self.sweep.inits[run.init].start {
             InitStart::Scratch => OtherModel { model: model.clone(), weights: Weights::Scratch },
-            InitStart::Checkpoint { file, format } => {
+            InitStart::Checkpoint { file, format, .. } => {
                 let (checkpoint, classes) = self.checkpoint_classes(file, model)?;
                 let weights = Weights::Imported { checkpoint, format: *format, head: Head::Keep };
                 OtherModel { model: with_classes(classes), weights }

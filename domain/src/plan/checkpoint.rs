@@ -45,6 +45,16 @@ pub(super) fn fit(tensors: &[ParameterShape], moments: &[MomentTensor], model: &
     Ok(Fitting { classes, note: import.description() })
 }
 
+/// The width of the net that a checkpoint is of, where it is another than the model's.
+pub(super) fn other_width(tensors: &[ParameterShape], model: &ModelSpec) -> Option<u32> {
+    let own = model.width.or(model.backbone.default_width())?;
+    let import = Import::sort(tensors.iter().map(|tensor| tensor.name.as_str()), model.backbone);
+    let first = import.tensors.get("conv1.weight")?;
+    let shape = &tensors.iter().find(|tensor| tensor.name == **first)?.shape;
+    let width = u32::try_from(*shape.first()?).ok()?;
+    (width != own && model.backbone.takes_width(width)).then_some(width)
+}
+
 /// The first few of a list, and how many more there are.
 fn shortened(mut wrong: Vec<String>, are: &str) -> Option<String> {
     let rest = wrong.len().saturating_sub(SHOWN);

@@ -85,6 +85,7 @@ pub(super) fn analysis(spec: &AnalysisSpec) -> f64 {
         // The model's part; originals, both perturbations and noise are shown to it.
         AnalysisMethod::Uap { .. } => 4.0 * FORWARD,
         AnalysisMethod::Confidence { by } => FORWARD + ascents(by) + by.epsilons.len() as f64 * FORWARD,
+        AnalysisMethod::Spectrum { by } => ascents(by),
         AnalysisMethod::Saliency { steps, .. } => FORWARD + (1.0 + f64::from(*steps)) * INPUT_GRADIENT,
         // What the finished images look like is asked once more.
         AnalysisMethod::RobustFeatures { construction } => {
@@ -208,5 +209,5 @@ fn batches_per_epoch(recipe: &Recipe, examples: u32) -> u64 {
 }
 
 fn cost(passes: f64, model: &ModelSpec, image: ImageShape) -> f64 {
-    passes / TRAINING_STEP * model.backbone.multiply_adds(model.stem, image) as f64 / 1e9
+    passes / TRAINING_STEP * model.multiply_adds(image) as f64 / 1e9
 }

@@ -30,7 +30,8 @@ pub(super) fn resolve(
         return None;
     }
     let normalize = Normalize { mean: mean?, std: std? };
-    Some(ModelSpec { backbone: model.backbone, stem: model.stem, channels, classes: dataset.classes, normalize })
+    let &ModelSection { backbone, stem, width, .. } = model;
+    Some(ModelSpec { backbone, stem, width, channels, classes: dataset.classes, normalize })
 }
 
 /// The same model for the source of its pre-training.

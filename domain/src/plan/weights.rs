@@ -21,7 +21,7 @@ impl<'a> Planner<'a> {
         let sweep = self.sweep;
         match &sweep.inits[init].start {
             InitStart::Scratch => Some(Found { weights: Weights::Scratch, classes: purpose.classes }),
-            InitStart::Checkpoint { file, format } => self.imported(file, *format, model.1, purpose),
+            InitStart::Checkpoint { file, format, .. } => self.imported(file, *format, model.1, purpose),
             InitStart::Pretrain(pretrain) => {
                 let pretrained = self.pretrained(init, pretrain, model, seed, purpose)?;
                 let head = if purpose.trains { Head::Replace } else { Head::Keep };
@@ -58,10 +58,13 @@ impl<'a> Planner<'a> {
             Some(facts) => match &facts.content {
                 FileContent::Checkpoint { tensors, moments } => {
                     checkpoint::fit(tensors, moments, model).map(|fitting| (facts.digest, fitting)).map_err(|wrong| {
-                        let channels = model.channels;
+                        let (network, channels) = (model.network_name(), model.channels);
+                        let other = checkpoint::other_width(tensors, model);
+                        let width = other.map(|width| format!("; its first stage has the width {width}"));
                         format!(
-                            "`{}` does not fit {} for images of {channels} channels: {wrong}",
-                            file.value, model.backbone
+                            "`{}` does not fit {network} for images of {channels} channels: {wrong}{}",
+                            file.value,
+                            width.unwrap_or_default()
                         )
                     })
                 }
@@ -70,7 +73,7 @@ impl<'a> Planner<'a> {
         };
         let (digest, fitting) = found.map_err(|message| self.mistakes.push(file.at.mistake(message))).ok()?;
         if let Some(note) = fitting.note {
-            self.notes.insert(format!("`{}` as {}: {note}", file.value, model.backbone));
+            self.notes.insert(format!("`{}` as {}: {note}", file.value, model.network_name()));
         }
         Some((digest, fitting.classes))
     }

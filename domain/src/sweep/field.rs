@@ -48,12 +48,19 @@ impl<'a> Field<'a> {
             (_, MOST..) => format!("an integer of at least {least}"),
             _ => format!("an integer from {least} to {}", grouped(most.unsigned_abs())),
         };
-        let value =
-            self.value.as_integer().and_then(|integer| i64::from_str_radix(integer.as_str(), integer.radix()).ok());
-        match value {
+        match self.written_integer() {
             Some(value) if (least..=most).contains(&value) => Some(value),
             _ => self.expected(&expected),
         }
+    }
+
+    fn written_integer(&self) -> Option<i64> {
+        self.value.as_integer().and_then(|integer| i64::from_str_radix(integer.as_str(), integer.radix()).ok())
+    }
+
+    /// The number if it is an integer of at least 0 that can be stored; nothing is said otherwise.
+    pub(super) fn unsigned(&self) -> Option<u32> {
+        self.written_integer().and_then(|value| u32::try_from(value).ok())
     }
 
     pub(super) fn count(&self, least: u32, most: u32) -> Option<u32> {

@@ -23,7 +23,7 @@ impl Sweep {
         for (init, _) in self.inits.iter().zip(&usage.inits).filter(|(_, used)| **used) {
             match &init.start {
                 InitStart::Scratch => {}
-                InitStart::Checkpoint { file, format } => files.file(file, FileRole::Checkpoint(*format)),
+                InitStart::Checkpoint { file, format, .. } => files.file(file, FileRole::Checkpoint(*format)),
                 InitStart::Pretrain(pretrain) => {
                     if let DatasetRef::Own(section) = &pretrain.dataset.value {
                         files.dataset(section, SplitUse { train: true, test: false });

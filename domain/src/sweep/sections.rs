@@ -238,7 +238,7 @@ pub struct GlyphSection {
 /// A model: `[[model]]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelSection {
-    /// Its name: the backbone's unless the file gives one.
+    /// Its name: the backbone's, with its width where that is given, unless the file gives one.
     pub name: String,
     /// The section.
     pub at: Place,
@@ -246,6 +246,8 @@ pub struct ModelSection {
     pub backbone: Backbone,
     /// First layers.
     pub stem: Stem,
+    /// Channels of the first stage; none for those of the published form, also where the file gives these.
+    pub width: Option<u32>,
     /// Channels of its images; the data set's if none.
     pub channels: Option<Located<u32>>,
     /// Mean of the pixels.
@@ -285,6 +287,9 @@ pub enum InitStart {
         file: Located<FilePlace>,
         /// How it is read.
         format: CheckpointFormat,
+        /// Whether the file says that it was trained on perturbed images, or that it was not; nothing is known if none. It is part of no identity: what a
+        /// report makes of the results depends on it, not the results.
+        robust: Option<bool>,
     },
     /// A pre-training.
     Pretrain(Box<Pretrain>),

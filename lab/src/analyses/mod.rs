@@ -7,6 +7,7 @@
 //! * [`transfer`]: which adversarial examples of one model fool another;
 //! * [`landscape`]: the loss around images;
 //! * [`confidence`]: how sure a model is of the true class, under attack too;
+//! * [`spectrum`]: at which frequencies adversarial perturbations lie;
 //! * [`saliency`]: which pixels two models go by;
 //! * [`robust_features`]: data sets of what a model sees in images;
 //! * [`universal`]: whom one perturbation of all images fools that was crafted on one of two models;
@@ -24,6 +25,7 @@ pub mod robust_features;
 pub mod saliency;
 mod shown;
 pub mod similarity;
+pub mod spectrum;
 pub mod transfer;
 pub mod universal;
 mod values;
@@ -118,11 +120,16 @@ pub fn analyze(
         AnalysisMethod::Saliency { steps, other_classes } => {
             let way = (*steps, *other_classes);
             let alignments = saliency::alignments(subject.both()?, examples, way, batch_size, go_on)?;
-            numbers(values::saliency(&alignments))
+            let images = saliency::pictures(subject.both()?, examples, way)?;
+            AnalysisResult { images, ..numbers(values::saliency(&alignments)) }
         }
         AnalysisMethod::Confidence { by } => {
             let radii = confidence::confidence(model, examples, by, batch_size, go_on)?;
             numbers(radii.iter().flat_map(values::confidence))
+        }
+        AnalysisMethod::Spectrum { by } => {
+            let spectra = spectrum::spectrum(model, examples, by, seed, batch_size, go_on)?;
+            numbers(values::spectrum(&spectra))
         }
         AnalysisMethod::RobustFeatures { construction } => {
             let Constructed { pixels, labels, outcome, images } =

@@ -3,15 +3,19 @@
 //! A map holds, for each pixel, what it does to the logit of the example's class. Integrated gradients follow the straight line from the black image to
 //! the original, at the middles of equal steps; their sum is the difference of the logits at both ends, but for the error of the steps.
 
-use gauntlet_domain::experiment::OtherClasses;
+use gauntlet_domain::experiment::{AnalysisImage, OtherClasses};
 use tch::{Kind, Tensor};
 
+use super::pictures;
 use super::shown::{Progress, indices, logits};
 use crate::attacks::slope;
 use crate::error::LabError;
 use crate::examples::{Batch, Examples};
 use crate::models::{Model, Output};
 use crate::training::Wish;
+
+/// Examples of which images are left.
+const SHOWN: usize = 3;
 
 /// How alike the maps of two models are: means of absolute cosines, in \[0,1\].
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -74,19 +78,70 @@ pub fn alignments(
     let mut progress = Progress::new(count as u64, go_on)?;
     let [mut gradient, mut integrated] = [Sums::default(), Sums::default()];
     for first in (0..count).step_by(step) {
-        let Batch { pixels, labels } = examples.range(first, step.min(count - first))?;
-        let all = indices(first, labels.numel());
-        let predicted = |model| Ok::<Tensor, LabError>(logits(model, &pixels, &all)?.f_argmax(1, false)?);
-        // What the model predicts is asked for in any case: a model that says nothing finite has no maps.
-        let (_, other) = (predicted(models[0])?, predicted(models[1])?);
-        let classes = [&labels, if other_classes == OtherClasses::Own { &other } else { &labels }];
-        let plain = |number: usize| gradients(models[number], &pixels, classes[number]);
-        gradient.add([plain(0)?, plain(1)?])?;
-        let along = |number: usize| integrated_gradients(models[number], &pixels, classes[number], steps);
-        integrated.add([along(0)?, along(1)?])?;
-        progress.add(all.len())?;
+        let batch = examples.range(first, step.min(count - first))?;
+        let [own, other] = maps(models, &batch, first, (steps, other_classes))?;
+        gradient.add([own.gradient, other.gradient])?;
+        integrated.add([own.integrated, other.integrated])?;
+        progress.add(batch.labels.numel())?;
     }
     Ok(Alignments { gradient: gradient.alignment()?, integrated: integrated.alignment()? })
+}
+
+/// The first examples, and the maps of both models that [`alignments`] compares; each map amplified, grey where a pixel does nothing.
+///
+/// # Errors
+/// As [`alignments`].
+pub fn pictures(
+    models: [&Model; 2],
+    examples: &Examples,
+    way: (u32, OtherClasses),
+) -> Result<Vec<AnalysisImage>, LabError> {
+    let room = pictures::room(&examples.range(0, 1)?.pixels) / 5;
+    let batch = examples.range(0, SHOWN.min(room).min(examples.len()))?;
+    if batch.labels.numel() == 0 {
+        return Ok(Vec::new());
+    }
+    let [own, other] = maps(models, &batch, 0, way)?;
+    let shown = [
+        ("gradient", &own.gradient),
+        ("integrated", &own.integrated),
+        ("other-gradient", &other.gradient),
+        ("other-integrated", &other.integrated),
+    ];
+    let mut images = Vec::new();
+    for row in 0..batch.labels.numel() as i64 {
+        images.push(pictures::picture(format!("example-{row}-original"), &batch.pixels.f_get(row)?)?);
+        for (name, maps) in shown {
+            images.push(pictures::amplified(format!("example-{row}-{name}"), &maps.f_get(row)?)?);
+        }
+    }
+    Ok(images)
+}
+
+/// The maps of a model, f32 \[n,C,H,W\].
+struct Maps {
+    gradient: Tensor,
+    integrated: Tensor,
+}
+
+/// The maps of both models of a batch whose first example has this index.
+fn maps(
+    models: [&Model; 2],
+    batch: &Batch,
+    first: usize,
+    (steps, other_classes): (u32, OtherClasses),
+) -> Result<[Maps; 2], LabError> {
+    let Batch { pixels, labels } = batch;
+    let all = indices(first, labels.numel());
+    let predicted = |model| Ok::<Tensor, LabError>(logits(model, pixels, &all)?.f_argmax(1, false)?);
+    // What the model predicts is asked for in any case: a model that says nothing finite has no maps.
+    let (_, other) = (predicted(models[0])?, predicted(models[1])?);
+    let of = |model, classes: &Tensor| {
+        let gradient = gradients(model, pixels, classes)?;
+        Ok::<Maps, LabError>(Maps { gradient, integrated: integrated_gradients(model, pixels, classes, steps)? })
+    };
+    let other_class = if other_classes == OtherClasses::Own { &other } else { labels };
+    Ok([of(models[0], labels)?, of(models[1], other_class)?])
 }
 
 /// Sums of absolute cosines in the making.

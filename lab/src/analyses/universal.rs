@@ -90,7 +90,7 @@ pub fn universal(
     for first in (crafted_on..total).step_by(batch_size.max(1)) {
         let count = batch_size.max(1).min(total - first);
         let pixels = examples.range(first, count)?.pixels;
-        let noise = noise(recipe, &pixels, first)?;
+        let noise = noise(recipe.ball, recipe.seed, &pixels, first)?;
         for (judge, model) in models.into_iter().enumerate() {
             let judged = Judged::of(model, &pixels, first)?;
             for crafter in 0..2 {
@@ -127,13 +127,13 @@ impl<'a> Judged<'a> {
     }
 }
 
-/// A random perturbation of length ε for each image, f32 \[n,C,H,W\].
-fn noise(recipe: &Recipe<'_>, pixels: &Tensor, first: usize) -> Result<Tensor, LabError> {
+/// A random perturbation of length ε for each image, f32 \[n,C,H,W\]; the first is that of index `first`.
+pub(super) fn noise(ball: Ball, seed: u64, pixels: &Tensor, first: usize) -> Result<Tensor, LabError> {
     let (count, per_image) = (pixels.size()[0] as usize, pixels.size().iter().skip(1).product::<i64>() as usize);
     let mut values = Vec::with_capacity(count * per_image);
     for example in indices(first, count) {
-        let mut stream = Stream::new(recipe.seed, Purpose::Direction { example });
-        values.extend(recipe.ball.rim(&mut stream, per_image));
+        let mut stream = Stream::new(seed, Purpose::Direction { example });
+        values.extend(ball.rim(&mut stream, per_image));
     }
     Ok(to_tensor(&values, pixels)?)
 }

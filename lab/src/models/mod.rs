@@ -147,6 +147,9 @@ impl Model {
         if spec.stem == Stem::Cifar && !spec.backbone.has_cifar_stem() {
             return Err(LabError::Spec(format!("{} has no stem for CIFAR", spec.backbone)));
         }
+        if let Some(width) = spec.width.filter(|width| !spec.backbone.takes_width(*width)) {
+            return Err(LabError::Spec(format!("{} has no width of {width}", spec.backbone)));
+        }
         let network = network(spec.family(), &parameters)?;
         let (mean, std) = (per_channel(&normalize.mean)?, per_channel(&normalize.std)?);
         let (backbone, classes) = (spec.backbone, spec.classes);

@@ -62,7 +62,7 @@ fn take_over(
 ) -> Result<Parameters, LabError> {
     let misfit = |problem| LabError::Weights {
         origin: origin.to_owned(),
-        backbone: spec.backbone.name(),
+        network: spec.network_name(),
         problem: Box::new(problem),
     };
     let (mut tensors, unexpected) = adopt(spec, tensors).map_err(misfit)?;

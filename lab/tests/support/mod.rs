@@ -40,7 +40,7 @@ pub fn pattern(name: &str, count: usize) -> Vec<f32> {
 
 pub fn model_spec(backbone: Backbone, channels: u32, classes: u32) -> ModelSpec {
     let normalize = Normalize { mean: vec![0.5; channels as usize], std: vec![0.25; channels as usize] };
-    ModelSpec { backbone, stem: Stem::Standard, channels, classes, normalize }
+    ModelSpec { backbone, stem: Stem::Standard, width: None, channels, classes, normalize }
 }
 
 /// The model that `reference/make_golden.py` fills.

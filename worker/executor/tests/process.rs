@@ -112,7 +112,7 @@ fn dataset(folder: &Path) -> (DatasetSpec, BTreeMap<Digest, std::path::PathBuf>)
 
 fn model() -> ModelSpec {
     let normalize = Normalize { mean: vec![0.5], std: vec![0.5] };
-    ModelSpec { backbone: Backbone::ResNet18W16, stem: Stem::Standard, channels: 1, classes: 2, normalize }
+    ModelSpec { backbone: Backbone::ResNet18W16, stem: Stem::Standard, width: None, channels: 1, classes: 2, normalize }
 }
 
 fn training(dataset: DatasetSpec, steps: u32) -> TaskSpec {

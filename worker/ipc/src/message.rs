@@ -155,6 +155,7 @@ mod tests {
             model: ModelSpec {
                 backbone: Backbone::ResNet18W16,
                 stem: Stem::Standard,
+                width: None,
                 channels: 1,
                 classes: 3,
                 normalize: Normalize { mean: vec![0.5], std: vec![0.5] },

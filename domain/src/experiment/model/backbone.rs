@@ -16,7 +16,6 @@ use super::state_dict::ParameterShape;
 use super::vgg::Vgg;
 use super::vit::VitB16;
 use super::wide::WideResNetLayout;
-use crate::experiment::ImageShape;
 
 /// Architectures, under the parameter names of torchvision or, where said, of RobustBench's model zoo. Parameters are counted at 1,000 classes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -119,7 +118,7 @@ impl Backbone {
         }
     }
 
-    /// How it is laid out. Only where [`Self::has_cifar_stem`] does the stem matter.
+    /// How it is laid out in its published width. Only where [`Self::has_cifar_stem`] does the stem matter.
     pub fn family(self, stem: Stem) -> Family {
         use ResidualBlock::{Basic, Bottleneck};
         let resnet = |blocks, block| Family::ResNet(ResNetLayout { stem: stem.of_resnet(), width: 64, blocks, block });
@@ -142,7 +141,7 @@ impl Backbone {
             Self::VitB16 => Family::VisionTransformer(VitB16),
             Self::Wrn28x10 => Family::WideResNet(WideResNetLayout { blocks: 4, widening: 10 }),
             Self::Wrn34x10 => Family::WideResNet(WideResNetLayout { blocks: 5, widening: 10 }),
-            Self::PreActResNet18 => Family::PreActResNet(PreActResNet),
+            Self::PreActResNet18 => Family::PreActResNet(PreActResNet { width: 64 }),
         }
     }
 
@@ -156,8 +155,8 @@ impl Backbone {
         self.family(stem).architecture().min_image_size()
     }
 
-    /// Names and shapes of all tensors of its state dict for so many input channels and classes, in the order of the published one;
-    /// `num_batches_tracked` left out.
+    /// Names and shapes of all tensors of its state dict in its published width for so many input channels and classes, in the order of the published
+    /// one; `num_batches_tracked` left out.
     pub fn state_dict(self, stem: Stem, channels: u32, classes: u32) -> Vec<ParameterShape> {
         self.family(stem).architecture().state_dict(channels, classes)
     }
@@ -187,11 +186,6 @@ impl Backbone {
     /// Prefix of the parameters of the classification head, without the dot.
     pub fn head(self) -> &'static str {
         self.family(Stem::Standard).architecture().head()
-    }
-
-    /// Multiply-adds of one forward pass; normalisations and the head are left out, as small beside them.
-    pub(crate) fn multiply_adds(self, stem: Stem, image: ImageShape) -> u64 {
-        self.family(stem).architecture().multiply_adds(image)
     }
 }
 
@@ -246,7 +240,7 @@ pub enum Family {
 }
 
 impl Family {
-    fn architecture(&self) -> &dyn Architecture {
+    pub(super) fn architecture(&self) -> &dyn Architecture {
         match self {
             Self::AlexNet(layout) => layout,
             Self::Vgg(layout) => layout,
@@ -265,6 +259,11 @@ impl Family {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::experiment::ImageShape;
+
+    fn multiply_adds(backbone: Backbone, stem: Stem, image: ImageShape) -> u64 {
+        backbone.family(stem).architecture().multiply_adds(image)
+    }
 
     fn parameters(backbone: Backbone, channels: u32, classes: u32) -> u64 {
         let trained = |p: &&ParameterShape| !p.name.contains("running_");
@@ -346,7 +345,7 @@ mod tests {
         ];
         let image = ImageShape { channels: 3, height: 224, width: 224 };
         for (backbone, billions) in published {
-            let count = backbone.multiply_adds(Stem::Standard, image) as f64 / 1e9;
+            let count = multiply_adds(backbone, Stem::Standard, image) as f64 / 1e9;
             assert!((count / billions - 1.0).abs() < 0.01, "{backbone}: {count}");
         }
     }
@@ -354,7 +353,8 @@ mod tests {
     #[test]
     fn a_cifar_stem_keeps_the_resolution() {
         let image = ImageShape { channels: 3, height: 32, width: 32 };
-        let [standard, cifar] = [Stem::Standard, Stem::Cifar].map(|stem| Backbone::ResNet18.multiply_adds(stem, image));
+        let [standard, cifar] =
+            [Stem::Standard, Stem::Cifar].map(|stem| multiply_adds(Backbone::ResNet18, stem, image));
         // Published for ResNet-18 in this form: 0.56·10⁹.
         assert!((cifar as f64 / 0.556e9 - 1.0).abs() < 0.01, "{cifar}");
         assert!(cifar > 14 * standard);

@@ -14,10 +14,12 @@ mod state_dict;
 mod vgg;
 mod vit;
 mod wide;
+mod width;
 mod work;
 
 use serde::{Deserialize, Serialize};
 
+use super::ImageShape;
 use crate::digest::Digest;
 use crate::ids::TaskId;
 
@@ -44,6 +46,9 @@ pub struct ModelSpec {
     pub backbone: Backbone,
     /// First layers.
     pub stem: Stem,
+    /// Channels of the first stage; none for those of the published form, which then has one identity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub width: Option<u32>,
     /// Channels of the images it takes: 1 or 3.
     pub channels: u32,
     /// Outputs of its head.
@@ -65,12 +70,23 @@ pub struct Normalize {
 impl ModelSpec {
     /// How its network is laid out.
     pub fn family(&self) -> Family {
-        self.backbone.family(self.stem)
+        let family = self.backbone.family(self.stem);
+        self.width.map_or(family, |width| family.of_width(width))
+    }
+
+    /// What its network is called, such as `resnet18` or, at a width that was chosen, `resnet18-width32`.
+    pub fn network_name(&self) -> String {
+        self.backbone.name_at_width(self.width)
     }
 
     /// Names and shapes of all tensors of its state dict, in the order of the published one; `num_batches_tracked` left out.
     pub fn state_dict(&self) -> Vec<ParameterShape> {
-        self.backbone.state_dict(self.stem, self.channels, self.classes)
+        self.family().architecture().state_dict(self.channels, self.classes)
+    }
+
+    /// Multiply-adds of one forward pass; normalisations and the head are left out, as small beside them.
+    pub(crate) fn multiply_adds(&self, image: ImageShape) -> u64 {
+        self.family().architecture().multiply_adds(image)
     }
 }
 

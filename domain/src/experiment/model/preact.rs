@@ -8,22 +8,27 @@ use crate::experiment::ImageShape;
 /// ResNet-18 with pre-activation in the form of Rice et al. 2020 (arXiv 2002.11569): a batch normalisation before the pooling, projections of what the
 /// first normalisation of a block gives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PreActResNet;
+pub struct PreActResNet {
+    /// Channels of the stem and of the first stage.
+    pub width: u32,
+}
 
 impl PreActResNet {
     /// Blocks of each stage.
     pub const BLOCKS: u32 = 2;
 
     /// Channels of each stage.
-    const WIDTHS: [u32; 4] = [64, 128, 256, 512];
+    fn widths(&self) -> [u32; 4] {
+        [1, 2, 4, 8].map(|times| times * self.width)
+    }
 }
 
 impl Architecture for PreActResNet {
     fn state_dict(&self, channels: u32, classes: u32) -> Vec<ParameterShape> {
         let mut list = StateDict::default();
-        let mut inputs = Self::WIDTHS[0];
+        let mut inputs = self.width;
         list.convolution("conv1", inputs, channels, 3);
-        for (stage, outputs) in (1..).zip(Self::WIDTHS) {
+        for (stage, outputs) in (1..).zip(self.widths()) {
             for block in 0..Self::BLOCKS {
                 let prefix = format!("layer{stage}.{block}");
                 list.batch_norm(&format!("{prefix}.bn1"), inputs);
@@ -61,9 +66,9 @@ impl Architecture for PreActResNet {
 
     fn multiply_adds(&self, image: ImageShape) -> u64 {
         let mut work = Work::new(image);
-        let mut inputs = Self::WIDTHS[0];
+        let mut inputs = self.width;
         work.convolution(inputs, image.channels, 3);
-        for outputs in Self::WIDTHS {
+        for outputs in self.widths() {
             for _ in 0..Self::BLOCKS {
                 if inputs != outputs {
                     work.halve();

@@ -26,9 +26,10 @@ enum Method {
     Landscape,
     Saliency,
     Confidence,
+    Spectrum,
 }
 
-const METHODS: [(&str, Method); 9] = [
+const METHODS: [(&str, Method); 10] = [
     ("similarity", Method::Similarity),
     ("frequency", Method::Frequency),
     ("heat-map", Method::HeatMap),
@@ -38,6 +39,7 @@ const METHODS: [(&str, Method); 9] = [
     ("landscape", Method::Landscape),
     ("saliency", Method::Saliency),
     ("confidence", Method::Confidence),
+    ("spectrum", Method::Spectrum),
 ];
 
 /// Reads an analysis.
@@ -62,6 +64,7 @@ pub(super) fn read<'a>(mut table: Table<'a>, names: &AxisNames<'a>, seeds: &[u64
         Method::Landscape => attacks::landscape(&mut table),
         Method::Saliency => Some(attacks::saliency(&mut table)),
         Method::Confidence => attacks::confidence(&mut table),
+        Method::Spectrum => attacks::spectrum(&mut table),
     };
     let Some(method) = method else {
         // What the other keys are is known all the same.

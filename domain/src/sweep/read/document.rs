@@ -47,9 +47,7 @@ fn document<'a>(root: &'a DeTable<'a>, source: &'a str, report: &'a Report) -> O
 
     let mut names = AxisNames {
         datasets: Names::collect(&datasets, "data set", source),
-        models: Names::collect_by(&models, "model", source, |table| {
-            table.peek("name").or_else(|| table.peek("backbone"))
-        }),
+        models: Names::collect_by(&models, "model", source, model::peeked_name),
         inits: Names::collect(&inits, "init", source),
         recipes: Names::collect(&recipes, "recipe", source),
         attacks: Names::collect(&attacks, "attack", source),

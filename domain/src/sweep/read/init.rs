@@ -16,10 +16,24 @@ const WAYS: &str = "say one of `scratch = true`, `checkpoint = \"…\"` and `pre
 /// Reads an init.
 pub(super) fn read<'a>(mut table: Table<'a>, names: &AxisNames<'a>) -> Option<InitSection> {
     let name = required_name(&mut table, "scratch");
-    let start = start(&mut table, name.as_deref(), names);
+    let robust = robust(&mut table);
+    let start = start(&mut table, name.as_deref(), names).map(|start| match start {
+        InitStart::Checkpoint { file, format, .. } => InitStart::Checkpoint { file, format, robust },
+        other => other,
+    });
     let at = table.at.clone();
     table.finish();
     Some(InitSection { name: name?, at, start: start? })
+}
+
+/// Whether a checkpoint is said to have been trained on perturbed images.
+fn robust(table: &mut Table<'_>) -> Option<bool> {
+    if table.peek("checkpoint").is_none() {
+        let why = "belongs to a `checkpoint`: how this sweep draws or pre-trains weights is known without it";
+        table.refuse(&["robust"], why);
+        return None;
+    }
+    table.field("robust").and_then(|field| field.boolean())
 }
 
 fn start<'a>(table: &mut Table<'a>, name: Option<&str>, names: &AxisNames<'a>) -> Option<InitStart> {
@@ -56,7 +70,7 @@ fn checkpoint(field: &Field<'_>) -> Option<InitStart> {
         Some("pth" | "pt") => CheckpointFormat::Pytorch,
         _ => return field.expected("a path that ends in .safetensors, .pth or .pt"),
     };
-    Some(InitStart::Checkpoint { file, format })
+    Some(InitStart::Checkpoint { file, format, robust: None })
 }
 
 fn from_catalogue(field: &Field<'_>) -> Option<InitStart> {
@@ -68,7 +82,7 @@ fn from_catalogue(field: &Field<'_>) -> Option<InitStart> {
     table.finish();
     let entry = &known[number?];
     let file = field.located(FilePlace::Data(entry.file.path.clone()));
-    Some(InitStart::Checkpoint { file, format: entry.format })
+    Some(InitStart::Checkpoint { file, format: entry.format, robust: None })
 }
 
 fn pretrain<'a>(field: &Field<'a>, names: &AxisNames<'a>) -> Option<InitStart> {
@@ -96,7 +110,7 @@ fn source<'a>(field: &Field<'a>, names: &AxisNames<'a>) -> Option<Located<Datase
     }
     let own = dataset::from_catalogue(field, name);
     if own.is_none() {
-        dataset::unknown(field, name, &names.datasets.in_order);
+        dataset::unknown(field, name, &names.datasets.in_order());
     }
     own.map(|own| field.located(DatasetRef::Own(Box::new(own))))
 }
@@ -110,7 +124,7 @@ fn source_recipe<'a>(field: &Field<'a>, names: &AxisNames<'a>) -> Option<Located
     let number = names.recipes.number(name);
     if number.is_none() {
         let message = format!("there is no recipe `{}` in this sweep", shortened(name));
-        let help = suggest(name, "declared", &names.recipes.in_order);
+        let help = suggest(name, "declared", &names.recipes.in_order());
         field.report.push(field.at.mistake(message).with_optional_help(help));
     }
     number.map(|number| field.located(RecipeRef::Section(number)))

@@ -1,5 +1,7 @@
 //! `[[model]]`.
 
+use std::borrow::Cow;
+
 use super::dataset::channels;
 use super::names::name_text;
 use crate::catalogue::{defaults, input_channels};
@@ -16,6 +18,11 @@ pub(super) fn read(mut table: Table<'_>) -> Option<ModelSection> {
     let backbone = table.required("backbone", "for example: backbone = \"resnet18\"");
     let backbone = backbone.and_then(|field| field.one_of("backbone", &backbones));
     let stem = backbone.map_or(Stem::Standard, |backbone| stem(&mut table, backbone));
+    let width = match backbone {
+        Some(backbone) => width(&mut table, backbone),
+        // It is no unknown key.
+        None => table.field("width").and(None),
+    };
     let name = table.field("name").map(|field| name_text(&field).map(str::to_owned));
     let channels = channels(&mut table);
     if let (Some(backbone), Some(channels)) = (backbone, &channels) {
@@ -25,8 +32,39 @@ pub(super) fn read(mut table: Table<'_>) -> Option<ModelSection> {
     let at = table.at.clone();
     table.finish();
     let backbone = backbone?;
-    let name = name.unwrap_or_else(|| Some(backbone.name().to_owned()))?;
-    Some(ModelSection { name, at, backbone, stem, channels, mean, std })
+    let name = name.unwrap_or_else(|| Some(backbone.name_at_width(width)))?;
+    let width = width.filter(|width| backbone.default_width() != Some(*width));
+    Some(ModelSection { name, at, backbone, stem, width, channels, mean, std })
+}
+
+/// The name of a model that is not read yet, with the field that gives it.
+pub(super) fn peeked_name<'a>(table: &Table<'a>) -> Option<(Field<'a>, Cow<'a, str>)> {
+    if let Some(field) = table.peek("name") {
+        let name = field.value.as_str()?;
+        return Some((field, name.into()));
+    }
+    let field = table.peek("backbone")?;
+    let name = field.value.as_str()?;
+    let width = table.peek("width").and_then(|width| width.unsigned());
+    let backbone = Backbone::ALL.into_iter().find(|backbone| backbone.name() == name);
+    let name = backbone.map_or(name.into(), |backbone| backbone.name_at_width(width).into());
+    Some((field, name))
+}
+
+/// Channels of the first stage, if the section says how many.
+fn width(table: &mut Table<'_>, backbone: Backbone) -> Option<u32> {
+    if backbone.default_width().is_none() {
+        table.refuse(&["width"], &format!("belongs to ResNets, and `{backbone}` has one width only"));
+        return None;
+    }
+    let field = table.field("width")?;
+    match field.unsigned() {
+        Some(width) if backbone.takes_width(width) => Some(width),
+        _ => {
+            let (unit, widths) = (Backbone::WIDTH_UNIT, Backbone::WIDTHS);
+            field.expected(&format!("a multiple of {unit} from {} to {}", widths.start(), widths.end()))
+        }
+    }
 }
 
 fn stem(table: &mut Table<'_>, backbone: Backbone) -> Stem {

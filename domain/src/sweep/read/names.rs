@@ -1,5 +1,6 @@
 //! Names of sections, and references to them.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use crate::ids::is_name;
@@ -20,44 +21,52 @@ pub(super) struct AxisNames<'a> {
 /// and a mistake inside a section does not make its name unknown.
 pub(super) struct Names<'a> {
     what: &'static str,
-    numbers: HashMap<&'a str, usize>,
-    pub(super) in_order: Vec<&'a str>,
+    numbers: HashMap<Cow<'a, str>, usize>,
+    in_order: Vec<Cow<'a, str>>,
 }
 
 impl<'a> Names<'a> {
     pub(super) fn collect(tables: &[Table<'a>], what: &'static str, source: &str) -> Self {
-        Self::collect_by(tables, what, source, |table| table.peek("name"))
+        Self::collect_by(tables, what, source, |table| {
+            let field = table.peek("name")?;
+            let name = field.value.as_str().map(Cow::Borrowed)?;
+            Some((field, name))
+        })
     }
 
-    /// Collects names; says where one stands twice.
+    /// Collects names, each with the field that gives it; says where one stands twice.
     pub(super) fn collect_by(
         tables: &[Table<'a>],
         what: &'static str,
         source: &str,
-        name: impl Fn(&Table<'a>) -> Option<Field<'a>>,
+        name: impl Fn(&Table<'a>) -> Option<(Field<'a>, Cow<'a, str>)>,
     ) -> Self {
         let mut names = Self { what, numbers: HashMap::new(), in_order: Vec::new() };
         let mut lines = HashMap::new();
         for (number, table) in tables.iter().enumerate() {
-            let Some(field) = name(table) else { continue };
-            let Some(text) = field.value.as_str() else { continue };
+            let Some((field, text)) = name(table) else { continue };
             let line = field.at.mistake("").line_and_column(source).0;
-            if let Some(first) = lines.get(text) {
+            if let Some(first) = lines.get(&text) {
                 let message =
-                    format!("the {what} `{}` is declared twice: in lines {first} and {line}", shortened(text));
+                    format!("the {what} `{}` is declared twice: in lines {first} and {line}", shortened(&text));
                 field.report.mistake_with_help(&field.at, message, "give one of them another `name`");
                 continue;
             }
-            lines.insert(text, line);
-            names.numbers.insert(text, number);
+            lines.insert(text.clone(), line);
+            names.numbers.insert(text.clone(), number);
             names.in_order.push(text);
         }
         names
     }
 
     pub(super) fn add(&mut self, name: &'a str) {
-        self.numbers.insert(name, self.numbers.len());
-        self.in_order.push(name);
+        self.numbers.insert(name.into(), self.numbers.len());
+        self.in_order.push(name.into());
+    }
+
+    /// The names, in the order of the file.
+    pub(super) fn in_order(&self) -> Vec<&str> {
+        self.in_order.iter().map(AsRef::as_ref).collect()
     }
 
     pub(super) fn number(&self, name: &str) -> Option<usize> {
@@ -70,7 +79,7 @@ impl<'a> Names<'a> {
         let number = self.number(text);
         if number.is_none() {
             let message = format!("there is no {} `{}` in this sweep", self.what, shortened(text));
-            let help = suggest(text, "declared", &self.in_order);
+            let help = suggest(text, "declared", &self.in_order());
             field.report.push(field.at.mistake(message).with_optional_help(help));
         }
         number

@@ -25,6 +25,7 @@ fn spec() -> TaskSpec {
     let model = ModelSpec {
         backbone: Backbone::ResNet18W16,
         stem: Stem::Standard,
+        width: None,
         channels: 1,
         classes: 2,
         normalize: Normalize { mean: vec![0.5], std: vec![0.5] },

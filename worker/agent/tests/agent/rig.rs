@@ -132,7 +132,7 @@ fn dataset() -> DatasetSpec {
 
 fn model() -> ModelSpec {
     let normalize = Normalize { mean: vec![0.5], std: vec![0.5] };
-    ModelSpec { backbone: Backbone::ResNet18W16, stem: Stem::Standard, channels: 1, classes: 2, normalize }
+    ModelSpec { backbone: Backbone::ResNet18W16, stem: Stem::Standard, width: None, channels: 1, classes: 2, normalize }
 }
 
 /// An attack on a fresh model; the seed chooses what the fake executor does.

@@ -53,6 +53,10 @@ pub(super) fn confidence(table: &mut Table<'_>) -> Option<AnalysisMethod> {
     ascents(table).map(|by| AnalysisMethod::Confidence { by })
 }
 
+pub(super) fn spectrum(table: &mut Table<'_>) -> Option<AnalysisMethod> {
+    ascents(table).map(|by| AnalysisMethod::Spectrum { by })
+}
+
 /// How images are attacked.
 fn ascents(table: &mut Table<'_>) -> Option<Ascents> {
     let norm = table.one_of("norm", Norm::Linf, "norm", &NORMS);
