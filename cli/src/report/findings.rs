@@ -82,7 +82,7 @@ fn one(claim: &Claim) -> Markup {
         p { (badge(claim.verdict)) (tally(claim)) }
         @if claim.comparisons.is_empty() { p { "What it takes: " (claim.needs) "." } }
         @if claim.untested > 0 {
-            p { (counted(claim.untested)) " could not be tested: one seed without outcomes per example, or nothing right before the attack." }
+            p { (counted(claim.untested)) " could not be tested: without outcomes per example, a single seed or matched inputs cannot be; and nothing can where nothing is right before the attack." }
         }
         @if claim.comparisons.len() > SHOWN {
             details { summary { (counted(rows.len())) } (table::new(&HEADER, &[6, 7, 8, 10], &rows)) }
@@ -96,10 +96,10 @@ fn cells(comparison: &Comparison) -> Vec<String> {
     let Comparison { first, second, difference, .. } = comparison;
     let attack = match comparison.measure {
         Measure::Aoi => format!("none (original inputs of {})", first.attack),
-        Measure::Aai | Measure::DeclineRatio if first.attack == second.attack => {
+        Measure::Aai | Measure::DeclineRatio | Measure::MatchedAai if first.attack == second.attack => {
             format!("{} ({})", first.attack, comparison.norm)
         }
-        Measure::Aai | Measure::DeclineRatio => {
+        Measure::Aai | Measure::DeclineRatio | Measure::MatchedAai => {
             format!("{} against {} ({})", first.attack, second.attack, comparison.norm)
         }
         Measure::Cka => "none (similarity)".to_owned(),
@@ -111,7 +111,9 @@ fn cells(comparison: &Comparison) -> Vec<String> {
         &comparison.eps
     };
     let model = |side: &Side| match comparison.measure {
-        Measure::Aoi | Measure::Aai | Measure::DeclineRatio => format!("{} · {}", side.init, side.recipe),
+        Measure::Aoi | Measure::Aai | Measure::DeclineRatio | Measure::MatchedAai => {
+            format!("{} · {}", side.init, side.recipe)
+        }
         Measure::Cka | Measure::Fooled => format!("{} · {} and {}", side.init, side.recipe, side.attack),
     };
     let interval =
@@ -134,10 +136,14 @@ fn cells(comparison: &Comparison) -> Vec<String> {
 
 fn basis(basis: Basis, measure: Measure) -> String {
     match basis {
+        Basis::Seeds { seeds, examples } if measure == Measure::MatchedAai => {
+            format!("{seeds} seeds × at least {examples} examples that both get right (paired t)")
+        }
         Basis::Seeds { seeds, examples } => format!("{seeds} seeds × {examples} examples (paired t)"),
         Basis::Examples { examples, only_first, only_second } => {
             let (which, alone) = match measure {
                 Measure::DeclineRatio => (" that both get right", "fall in"),
+                Measure::MatchedAai => (" that both get right", "withstand in"),
                 Measure::Aoi | Measure::Aai | Measure::Cka | Measure::Fooled => ("", "right in"),
             };
             format!(

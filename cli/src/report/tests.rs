@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may stop at once")]
 
 use gauntlet_domain::analyses::{AnalysisRow, ImageRow};
-use gauntlet_domain::claims::Evaluation;
+use gauntlet_domain::claims::{Evaluation, Examples};
 use gauntlet_domain::results::ResultRow;
 use gauntlet_domain::statistics::wilson_interval;
 use gauntlet_domain::sweep::parse;
@@ -65,7 +65,8 @@ fn evaluation(way: [&str; 2], seed: u64, attack: &str, eps: &str, clean: u32, ro
         stop_at_interval: None,
         examples_asked: 100,
     };
-    Evaluation { row, examples: None }
+    let right = |count: u32| (0..100).map(|index| u32::from(index < count)).collect::<Vec<_>>();
+    Evaluation { row, examples: Some(Examples::new(&[1; 100], &right(clean), &right(robust))) }
 }
 
 fn evaluations() -> Vec<Evaluation> {

@@ -1,6 +1,6 @@
 //! One comparison and its test.
 
-use super::evaluation::{Measure, Pair};
+use super::evaluation::{Measure, Measured, Pair};
 use super::{LEVEL, Sign};
 use crate::experiment::{Epsilon, Norm};
 use crate::statistics::paired::{Difference, over_examples, over_seeds};
@@ -52,12 +52,12 @@ pub enum Basis {
     Seeds {
         /// How many.
         seeds: usize,
-        /// Examples of each; the fewest, where evaluations stopped early.
+        /// Examples of each; the fewest, where evaluations stopped early or the inputs are those that both get right.
         examples: u32,
     },
     /// Examples of one seed.
     Examples {
-        /// How many; of a decline ratio, those that both get right before the attack.
+        /// How many; of a decline ratio and of matched AAI, those that both get right before the attack.
         examples: u64,
         /// Of these, the ones that the first alone has: right, or for a decline ratio fallen.
         only_first: u64,
@@ -150,12 +150,13 @@ impl Cell<'_> {
     }
 
     fn over_seeds(&self, measure: Measure) -> Option<(Basis, [f64; 2], Difference)> {
-        let measured: Vec<([f64; 2], f64)> = self.pairs.iter().filter_map(|pair| pair.measured(measure)).collect();
-        let differences: Vec<f64> = measured.iter().map(|([first, second], _)| first - second).collect();
-        let step = measured.iter().map(|(_, step)| *step).fold(0.0, f64::max);
+        let measured: Vec<Measured> = self.pairs.iter().filter_map(|pair| pair.measured(measure)).collect();
+        let differences: Vec<f64> = measured.iter().map(Measured::difference).collect();
+        let step = measured.iter().map(|measured| measured.step).fold(0.0, f64::max);
         let difference = over_seeds(&differences, step)?;
-        let mean = |side: usize| measured.iter().map(|(shares, _)| shares[side]).sum::<f64>() / measured.len() as f64;
-        Some((Basis::Seeds { seeds: measured.len(), examples: self.examples() }, [mean(0), mean(1)], difference))
+        let mean = |side: usize| measured.iter().map(|of| of.shares[side]).sum::<f64>() / measured.len() as f64;
+        let examples = measured.iter().map(|measured| measured.examples).min()?;
+        Some((Basis::Seeds { seeds: measured.len(), examples }, [mean(0), mean(1)], difference))
     }
 
     fn over_examples(&self, measure: Measure) -> Option<(Basis, [f64; 2], Difference)> {

@@ -48,7 +48,7 @@ pub struct Claim {
     pub claimed: Sign,
     /// What was compared, in the order of the sweep.
     pub comparisons: Vec<Comparison>,
-    /// Comparisons that no test could be made of: without outcomes per example, or with nothing right before the attack.
+    /// Comparisons that no test could be made of: without the seeds or the outcomes per example that it takes, or with nothing right before the attack.
     pub untested: usize,
     /// What follows for the sweep.
     pub verdict: Verdict,

@@ -31,6 +31,7 @@ pub(super) struct Way<'a> {
 }
 
 const TWINS: &str = "an init of ordinary pre-training (or an imported checkpoint) and the scratch init, trained by the same recipe or a standard one";
+const MATCHED_TWINS: &str = "an init of ordinary pre-training (or an imported checkpoint) and the scratch init, trained by the same recipe or a standard one, and the outcomes per example of both";
 const ROBUST: &str = "an init of robust pre-training and one of ordinary pre-training, fine-tuned by the same recipe";
 const DM: &str = "a recipe of method dm and one of method standard, from the same pre-trained init";
 const ROBUST_DM: &str =
@@ -71,6 +72,14 @@ pub(super) fn ask<'a>(sweep: &'a Sweep, evaluations: &'a [Evaluation]) -> Vec<Qu
             TWINS,
             Measure::DeclineRatio,
             positive,
+            rows.of(&twins),
+        ),
+        question(
+            "P1d",
+            "On the inputs that both get right before the attack, the fine-tuned model is less accurate under it than its standard twin: AAI at matched AOI",
+            MATCHED_TWINS,
+            Measure::MatchedAai,
+            negative,
             rows.of(&twins),
         ),
         question(

@@ -1,5 +1,7 @@
 //! Constructed sweeps in which the claims hold, fail, are undecided, or cannot be tested.
 
+use std::ops::Range;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -151,6 +153,50 @@ fn the_decline_of_one_seed_is_that_of_the_examples_both_models_get_right() {
     assert_eq!((only.shares, found.verdict), ([40.0 / 60.0, 10.0 / 60.0], Verdict::Holds));
 }
 
+/// A standard and a fine-tuned model per seed: which examples of 100 each gets right before the attack, and which still under it.
+fn twins_of_examples(seeds: u64, standard: [Range<u32>; 2], fine_tuned: [Range<u32>; 2]) -> Vec<Evaluation> {
+    let labels = vec![1; 100];
+    let of = |init: &str, seed, [clean, robust]: &[Range<u32>; 2]| {
+        let right = |range: &Range<u32>| (0..100).map(|index| u32::from(range.contains(&index))).collect::<Vec<_>>();
+        let examples = Examples::new(&labels, &right(clean), &right(robust));
+        let row = row(init, "standard", seed, "4/255", clean.len() as u32, robust.len() as u32);
+        Evaluation { row, examples: Some(examples) }
+    };
+    (0..seeds).flat_map(|seed| [of("scratch", seed, &standard), of("pretrained", seed, &fine_tuned)]).collect()
+}
+
+#[test]
+fn a_model_that_gets_less_right_throughout_is_not_less_accurate_on_the_inputs_that_both_get_right() {
+    // Of the 60 inputs that both get right, the same 30 withstand the attack; the other 30 robust ones only the standard model gets right at all.
+    for seeds in [1, 3] {
+        let rows = twins_of_examples(seeds, [0..90, 30..90], [0..60, 30..60]);
+        assert_eq!(claim("P1b", &rows).verdict, Verdict::Holds);
+        let matched = claim("P1d", &rows);
+        assert_eq!((matched.verdict, matched.comparisons[0].shares), (Verdict::Undecided, [0.5, 0.5]));
+    }
+}
+
+#[test]
+fn on_inputs_that_both_get_right_the_shares_under_attack_are_compared_over_seeds_or_examples() {
+    let found = |seeds| claim("P1d", &twins_of_examples(seeds, [0..60, 0..45], [0..80, 0..15]));
+    let (one, three) = (found(1), found(3));
+    assert_eq!(one.comparisons[0].basis, Basis::Examples { examples: 60, only_first: 0, only_second: 30 });
+    assert_eq!(three.comparisons[0].basis, Basis::Seeds { seeds: 3, examples: 60 });
+    for found in [one, three] {
+        assert_eq!((found.verdict, found.comparisons[0].shares), (Verdict::Holds, [0.25, 0.75]));
+    }
+    let turned_round = twins_of_examples(3, [0..80, 0..15], [0..60, 0..45]);
+    assert_eq!(claim("P1d", &turned_round).verdict, Verdict::Fails);
+}
+
+#[test]
+fn without_outcomes_per_example_or_inputs_that_both_get_right_nothing_is_matched() {
+    let counts_alone = claim("P1d", &twins(&[21, 22, 20]));
+    assert_eq!((counts_alone.verdict, counts_alone.untested), (Verdict::NotTested, 1));
+    let nothing_shared = claim("P1d", &twins_of_examples(3, [0..50, 0..20], [50..100, 50..80]));
+    assert_eq!((nothing_shared.verdict, nothing_shared.untested), (Verdict::NotTested, 1));
+}
+
 #[test]
 fn twins_that_stopped_at_different_examples_are_compared_on_those_of_both() {
     let mut rows = [row("scratch", "standard", 0, "4/255", 80, 50), row("pretrained", "standard", 0, "4/255", 85, 20)];
@@ -227,7 +273,7 @@ proptest! {
     fn exchanging_the_twins_turns_every_verdict_round(robust in proptest::collection::vec(0u32..80, 1..6)) {
         let rows: Vec<Evaluation> = twins(&robust).into_iter().map(|evaluation| in_order(evaluation.row)).collect();
         let back = exchanged(&rows);
-        for (there, back) in claims(&sweep(), &rows, &[]).iter().zip(claims(&sweep(), &back, &[])).take(3) {
+        for (there, back) in claims(&sweep(), &rows, &[]).iter().zip(claims(&sweep(), &back, &[])).take(4) {
             let turned = match there.verdict {
                 Verdict::Holds => Verdict::Fails,
                 Verdict::Fails => Verdict::Holds,
