@@ -269,6 +269,23 @@ fn hostile_names_stay_text() {
 }
 
 #[test]
+fn what_two_networks_lose_is_told_in_points_with_the_name_of_each() {
+    let mut both = report();
+    both.source = Ok(parse(&format!("{SWEEP}[[model]]\nbackbone = \"resnet18\"\n")).unwrap());
+    let of_larger = both.evaluations.clone().into_iter().map(|mut evaluation| {
+        evaluation.row.backbone = "resnet18".to_owned();
+        if evaluation.row.init == "pretrained" {
+            evaluation.row.robust_correct -= 20;
+        }
+        evaluation
+    });
+    both.evaluations.extend(of_larger.collect::<Vec<_>>());
+    let text = text_of(&page(&both).unwrap());
+    let row = "glyphs | resnet18 against resnet18-w16 | pgd10 (linf) | 8/255 | resnet18: pretrained · standard, less its standard twin | resnet18-w16: pretrained · standard, less its standard twin | −49.0 | −29.0 | −20.0 ";
+    assert!(text.contains(row), "{text}");
+}
+
+#[test]
 fn a_single_epsilon_is_said_to_make_no_curve() {
     let html = page(&report()).unwrap();
     assert!(

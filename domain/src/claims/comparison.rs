@@ -3,11 +3,14 @@
 use super::evaluation::{Measure, Measured, Pair};
 use super::{LEVEL, Sign};
 use crate::experiment::{Epsilon, Norm};
+use crate::results::ResultRow;
 use crate::statistics::paired::{Difference, over_examples, over_seeds};
 
 /// One of the two that are compared.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Side {
+    /// Name of the model.
+    pub backbone: String,
     /// Name of the init.
     pub init: String,
     /// Name of the recipe.
@@ -16,13 +19,18 @@ pub struct Side {
     pub attack: String,
 }
 
-/// Two ways of training, or two attacks, held against each other.
+impl Side {
+    pub(super) fn of(row: &ResultRow) -> Self {
+        let ResultRow { backbone, init, recipe, attack, .. } = row;
+        Self { backbone: backbone.clone(), init: init.clone(), recipe: recipe.clone(), attack: attack.clone() }
+    }
+}
+
+/// Two ways of training, two attacks or two networks, held against each other.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Comparison {
     /// Name of the data set.
     pub dataset: String,
-    /// Name of the model.
-    pub backbone: String,
     /// Norm of the attack.
     pub norm: String,
     /// Its radius, as written.
@@ -103,6 +111,14 @@ impl Comparison {
     }
 }
 
+/// What could be compared, and what the tests say, not yet decided.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub(super) comparisons: Vec<Comparison>,
+    /// How many more could not be tested.
+    pub(super) untested: usize,
+}
+
 /// What can be compared: the same seeds on either side.
 #[derive(Debug)]
 pub(super) struct Cell<'a> {
@@ -118,7 +134,7 @@ impl Cell<'_> {
 
     /// Whether its attack moves pixels by more than this, in [0,1].
     pub(super) fn reaches_beyond(&self, amplitude: f64) -> bool {
-        let beyond = |row: &crate::results::ResultRow| {
+        let beyond = |row: &ResultRow| {
             row.norm == Norm::Linf.name() && row.eps.parse().is_ok_and(|eps: Epsilon| eps.value() > amplitude)
         };
         self.pairs.iter().all(|pair| beyond(&pair.first.row))
@@ -128,18 +144,12 @@ impl Cell<'_> {
     pub(super) fn compare(&self, measure: Measure) -> Option<Comparison> {
         let (basis, shares, difference) = self.over_seeds(measure).or_else(|| self.over_examples(measure))?;
         let Pair { first, second } = self.pairs.first()?;
-        let side = |row: &crate::results::ResultRow| Side {
-            init: row.init.clone(),
-            recipe: row.recipe.clone(),
-            attack: row.attack.clone(),
-        };
         Some(Comparison {
             dataset: first.row.dataset.clone(),
-            backbone: first.row.backbone.clone(),
             norm: first.row.norm.clone(),
             eps: first.row.eps.clone(),
-            first: side(&first.row),
-            second: side(&second.row),
+            first: Side::of(&first.row),
+            second: Side::of(&second.row),
             measure,
             basis,
             shares,

@@ -52,6 +52,8 @@ pub enum Measure {
     /// Accuracy under attack on the inputs that both of two models get right before it: AAI at an AOI that is the same for both, 1. It is defined for two
     /// models alone, and known where their outcomes per example are.
     MatchedAai,
+    /// AAI of a fine-tuned model minus that of its standard twin. No number of an evaluation.
+    AaiGap,
     /// Linear CKA with another model, the mean over layers. No number of an evaluation.
     Cka,
     /// Share of the images whose prediction a universal perturbation changes. No number of an evaluation.
@@ -66,6 +68,7 @@ impl Measure {
             Self::Aai => "AAI",
             Self::DeclineRatio => "DR",
             Self::MatchedAai => "AAI on the inputs both get right",
+            Self::AaiGap => "ΔAAI",
             Self::Cka => "CKA",
             Self::Fooled => "fooling rate",
         }
@@ -77,7 +80,7 @@ impl Measure {
             Self::Aoi => share(counts.clean, counts.examples),
             Self::Aai => share(counts.robust, counts.examples),
             Self::DeclineRatio => share(counts.clean.saturating_sub(counts.robust), counts.clean),
-            Self::MatchedAai | Self::Cka | Self::Fooled => None,
+            Self::MatchedAai | Self::AaiGap | Self::Cka | Self::Fooled => None,
         }
     }
 
@@ -118,7 +121,11 @@ impl Pair<'_> {
         if measure == Measure::MatchedAai {
             return self.discordant(measure).map(|found| found.measured());
         }
-        let examples = self.examples();
+        self.measured_on(measure, self.examples())
+    }
+
+    /// A measure of each alone, on the first so many examples.
+    pub(super) fn measured_on(&self, measure: Measure, examples: u32) -> Option<Measured> {
         let (first, second) = (counts(self.first, examples)?, counts(self.second, examples)?);
         let step = measure.step(first).max(measure.step(second));
         Some(Measured { shares: [measure.of(first)?, measure.of(second)?], step, examples })
@@ -138,7 +145,7 @@ impl Pair<'_> {
                 Measure::Aoi => example & CLEAN != 0,
                 Measure::Aai | Measure::MatchedAai => example & ROBUST != 0,
                 Measure::DeclineRatio => example & ROBUST == 0,
-                Measure::Cka | Measure::Fooled => false,
+                Measure::AaiGap | Measure::Cka | Measure::Fooled => false,
             };
             if !measure.is_of_matched_examples() || first & second & CLEAN != 0 {
                 found.add(has(first), has(second));

@@ -189,6 +189,13 @@ impl Backbone {
         self.family(Stem::Standard).architecture().head()
     }
 
+    /// Trained parameters outside the head, for images of three channels: the size of the network whatever its data.
+    pub fn parameters_before_the_head(self, stem: Stem) -> u64 {
+        let head = format!("{}.", self.head());
+        let trained = |tensor: &&ParameterShape| !tensor.name.contains("running_") && !tensor.name.starts_with(&head);
+        self.state_dict(stem, 3, 1).iter().filter(trained).map(ParameterShape::values).sum()
+    }
+
     /// Multiply-adds of one forward pass; normalisations and the head are left out, as small beside them.
     pub(crate) fn multiply_adds(self, stem: Stem, image: ImageShape) -> u64 {
         self.family(stem).architecture().multiply_adds(image)
@@ -293,6 +300,19 @@ mod tests {
         ];
         for (backbone, count) in published {
             assert_eq!(parameters(backbone, 3, 1000), count, "{backbone}");
+        }
+    }
+
+    #[test]
+    fn the_size_of_a_network_is_that_of_everything_before_its_head() {
+        // As published, less a head of 1,000 classes with biases.
+        let published = [(Backbone::ResNet18, 11_689_512, 512), (Backbone::ResNet50, 25_557_032, 2048)];
+        for (backbone, count, features) in published {
+            assert_eq!(
+                backbone.parameters_before_the_head(Stem::Standard),
+                count - 1000 * (features + 1),
+                "{backbone}"
+            );
         }
     }
 
