@@ -30,7 +30,7 @@ pub(super) fn twins(sweep: &Sweep) -> Vec<Way<'_>> {
         || sweep.inits.iter().filter(|init| matches!(Start::of(sweep, init), Start::Ordinary | Start::Imported));
     let twins_of = |recipe| {
         let mut others: Vec<&RecipeSection> = standard(sweep).filter(|_| roles::is_ordinary(recipe)).collect();
-        others.sort_by_key(|other| !roles::differ_in_freezing_alone(recipe, other));
+        others.sort_by_cached_key(|other| !roles::differ_in_freezing_alone(recipe, other));
         let recipes = std::iter::once(recipe).chain(others);
         recipes.flat_map(|recipe| roles::inits(sweep, Start::Scratch).map(move |init| (init, recipe))).collect()
     };

@@ -239,3 +239,25 @@ fn the_sweep_of_factors_tests_networks_and_sources() {
     sources.dedup();
     assert_eq!(sources, [["classes-10", "classes-5"], ["classes-5", "classes-2"]].map(|pair| pair.map(str::to_owned)));
 }
+
+#[test]
+fn kept_classes_are_compared_where_one_set_certainly_lies_within_the_other() {
+    let compared = |sources: [&str; 2]| {
+        let start = FACTORS.find("[[init]]\nname = \"classes-10\"").unwrap();
+        let end = FACTORS.find("[[recipe]]").unwrap();
+        let init = |(name, source): (&str, &str)| {
+            format!("[[init]]\nname = \"{name}\"\npretrain = {{ dataset = {source}, recipe = \"slow\" }}\n")
+        };
+        let inits: String = ["some", "more"].into_iter().zip(sources).map(init).collect();
+        let sweep = parse(&format!("{}{inits}{}", &FACTORS[..start], &FACTORS[end..])).unwrap();
+        let rows = [seeds(SMALL, "some", "fast", 30), seeds(SMALL, "more", "fast", 50)].concat();
+        sides(&asked("P6b", &sweep, &rows), |side| &side.init)
+    };
+    let kept = |classes: &str| format!("{{ name = \"imagenet\", keep_classes = {classes} }}");
+    let more = [["more", "some"].map(str::to_owned)];
+    assert_eq!(compared([&kept("[0, 1]"), &kept("[1, 2, 0]")]), more);
+    assert!(compared([&kept("[0, 1]"), &kept("[1, 2, 3]")]).is_empty());
+    assert!(compared([&kept("[0, 1]"), &kept("[1, 0]")]).is_empty());
+    // How many classes the folder of ImageNet holds is not told.
+    assert_eq!(compared([&kept("100"), "\"imagenet\""]), more);
+}
