@@ -1,5 +1,7 @@
 //! What analyses came to, as people read it, and its summary over seeds.
 
+pub mod heat_map;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -75,6 +77,8 @@ pub const ANALYSIS_COLUMNS: [&str; 14] = [
 pub struct AnalysisSummary {
     /// Name of the analysis.
     pub analysis: String,
+    /// Its method.
+    pub method: String,
     /// Name of the data set.
     pub dataset: String,
     /// Name of the model.
@@ -128,6 +132,7 @@ fn summary(group: &Group<'_>) -> Option<AnalysisSummary> {
     };
     Some(AnalysisSummary {
         analysis: first.analysis.clone(),
+        method: first.method.clone(),
         dataset: first.dataset.clone(),
         backbone: first.backbone.clone(),
         init: first.init.clone(),

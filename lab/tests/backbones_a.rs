@@ -13,7 +13,7 @@ use gauntlet_domain::experiment::{
 };
 use gauntlet_domain::{Digest, TaskId};
 use gauntlet_lab::models::{Dropout, Mode, Model, Parameters, Train};
-use gauntlet_lab::{Inputs, Lab, Settings, TaskOutput};
+use gauntlet_lab::{Lab, Settings, TaskOutput};
 use support::{Bench, Golden, Notes, formula_pixels, given, model_spec, pattern, relative_difference};
 use tch::{Device, Kind, Tensor};
 

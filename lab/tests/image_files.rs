@@ -4,7 +4,7 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use gauntlet_data::{Places, inspect};
 use gauntlet_domain::experiment::{

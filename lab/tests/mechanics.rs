@@ -303,7 +303,7 @@ fn train(spec: &TrainSpec, inputs: &Inputs, wishes: &[(u64, Wish)]) -> (Result<P
     let output = lab(false).execute(&TaskSpec::Train(spec.clone()), inputs, &mut notes);
     let trained = output.map(|output| match output {
         TaskOutput::Trained { checkpoint } => checkpoint,
-        TaskOutput::Attacked(_) | TaskOutput::Analyzed(_) => panic!("a training gave {output:?}"),
+        TaskOutput::Attacked(_) | TaskOutput::Analyzed { .. } => panic!("a training gave {output:?}"),
     });
     (trained, notes)
 }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use gauntlet_data::Images;
 use gauntlet_domain::experiment::{
     AnalysisMethod, AnalysisSpec, Backbone, Construction, DatasetSource, DatasetSpec, Descent, Head, ImageShape,
-    Length, ModelSpec, NUMERICS_VERSION, Norm, Normalize, Objective, Stem, TaskSpec, TrainSpec, Weights,
+    Length, ModelSpec, NUMERICS_VERSION, Norm, Normalize, Objective, TaskSpec, TrainSpec, Weights,
 };
 use gauntlet_domain::{Digest, TaskId};
 use gauntlet_lab::analyses::robust_features::{Constructed, construct};

@@ -30,7 +30,7 @@ pub fn section(report: &Report) -> Markup {
             h2 id="findings" { "Findings" }
             @if let Ok(source) = &report.source {
                 @let found = claims(source, &report.evaluations, &report.analyses);
-                p { "The claims are those of " cite { "ImageNet Pre-training also Transfers Non-Robustness" } " (arXiv 2106.10989); the verdicts are of this sweep alone." }
+                p { "The claims are those of " cite { "ImageNet Pre-training also Transfers Non-Robustness" } " (arXiv 2106.10989), but for the signs of P6, which are this project's hypotheses; the verdicts are of this sweep alone." }
                 (overview(&found))
                 p.note { strong { "How a verdict is found. " } (RULE) }
                 @for claim in &found { (one(claim)) }
@@ -82,7 +82,7 @@ fn one(claim: &Claim) -> Markup {
         p { (badge(claim.verdict)) (tally(claim)) }
         @if claim.comparisons.is_empty() { p { "What it takes: " (claim.needs) "." } }
         @if claim.untested > 0 {
-            p { (counted(claim.untested)) " could not be tested: one seed without outcomes per example, or nothing right before the attack." }
+            p { (counted(claim.untested)) " could not be tested: for want of a second seed or of outcomes per example, or because nothing is right before the attack." }
         }
         @if claim.comparisons.len() > SHOWN {
             details { summary { (counted(rows.len())) } (table::new(&HEADER, &[6, 7, 8, 10], &rows)) }
@@ -93,52 +93,69 @@ fn one(claim: &Claim) -> Markup {
 }
 
 fn cells(comparison: &Comparison) -> Vec<String> {
-    let Comparison { first, second, difference, .. } = comparison;
-    let attack = match comparison.measure {
-        Measure::Aoi => format!("none (original inputs of {})", first.attack),
-        Measure::Aai | Measure::DeclineRatio if first.attack == second.attack => {
-            format!("{} ({})", first.attack, comparison.norm)
-        }
-        Measure::Aai | Measure::DeclineRatio => {
-            format!("{} against {} ({})", first.attack, second.attack, comparison.norm)
-        }
-        Measure::Cka => "none (similarity)".to_owned(),
-        Measure::Fooled => "universal perturbation".to_owned(),
-    };
-    let eps = if matches!(comparison.measure, Measure::Aoi | Measure::Cka | Measure::Fooled) {
-        "–"
-    } else {
-        &comparison.eps
-    };
-    let model = |side: &Side| match comparison.measure {
-        Measure::Aoi | Measure::Aai | Measure::DeclineRatio => format!("{} · {}", side.init, side.recipe),
-        Measure::Cka | Measure::Fooled => format!("{} · {} and {}", side.init, side.recipe, side.attack),
-    };
+    let Comparison { first, second, difference, measure, .. } = comparison;
+    let share = |share: f64| if *measure == Measure::AaiGap { points(share) } else { percent(share) };
     let interval =
         format!("{} ({} to {})", points(difference.estimate), points(difference.low), points(difference.high));
     vec![
         comparison.dataset.clone(),
-        comparison.backbone.clone(),
-        attack,
-        eps.to_owned(),
-        model(first),
-        model(second),
-        percent(comparison.shares[0]),
-        percent(comparison.shares[1]),
+        one_or_both(&first.backbone, &second.backbone),
+        attack(comparison),
+        eps(comparison).to_owned(),
+        model(first, *measure),
+        model(second, *measure),
+        share(comparison.shares[0]),
+        share(comparison.shares[1]),
         interval,
-        basis(comparison.basis, comparison.measure),
+        basis(comparison.basis, *measure),
         format!("{} ({})", p_value(difference.p_value), p_value(comparison.adjusted_p_value)),
         comparison.outcome.words().to_owned(),
     ]
 }
 
+/// A name that both sides share, or that of each.
+fn one_or_both(first: &str, second: &str) -> String {
+    if first == second { first.to_owned() } else { format!("{first} against {second}") }
+}
+
+fn attack(Comparison { first, second, measure, norm, .. }: &Comparison) -> String {
+    match measure {
+        Measure::Aoi => format!("none (original inputs of {})", first.attack),
+        Measure::Aai | Measure::DeclineRatio | Measure::MatchedAai | Measure::AaiGap => {
+            format!("{} ({norm})", one_or_both(&first.attack, &second.attack))
+        }
+        Measure::Cka => "none (similarity)".to_owned(),
+        Measure::Fooled => "universal perturbation".to_owned(),
+    }
+}
+
+fn eps(comparison: &Comparison) -> &str {
+    match comparison.measure {
+        Measure::Aoi | Measure::Cka | Measure::Fooled => "–",
+        Measure::Aai | Measure::DeclineRatio | Measure::MatchedAai | Measure::AaiGap => &comparison.eps,
+    }
+}
+
+fn model(side: &Side, measure: Measure) -> String {
+    let Side { init, recipe, attack, backbone } = side;
+    match measure {
+        Measure::Aoi | Measure::Aai | Measure::DeclineRatio | Measure::MatchedAai => format!("{init} · {recipe}"),
+        Measure::AaiGap => format!("{backbone}: {init} · {recipe}, less its standard twin"),
+        Measure::Cka | Measure::Fooled => format!("{init} · {recipe} and {attack}"),
+    }
+}
+
 fn basis(basis: Basis, measure: Measure) -> String {
     match basis {
+        Basis::Seeds { seeds, examples } if measure == Measure::MatchedAai => {
+            format!("{seeds} seeds × at least {examples} examples that both get right (paired t)")
+        }
         Basis::Seeds { seeds, examples } => format!("{seeds} seeds × {examples} examples (paired t)"),
         Basis::Examples { examples, only_first, only_second } => {
             let (which, alone) = match measure {
                 Measure::DeclineRatio => (" that both get right", "fall in"),
-                Measure::Aoi | Measure::Aai | Measure::Cka | Measure::Fooled => ("", "right in"),
+                Measure::MatchedAai => (" that both get right", "withstand in"),
+                Measure::Aoi | Measure::Aai | Measure::AaiGap | Measure::Cka | Measure::Fooled => ("", "right in"),
             };
             format!(
                 "{examples} examples{which}, one seed: {only_first} {alone} this alone, {only_second} in the other alone (exact McNemar)"

@@ -3,12 +3,12 @@
 use maud::{Markup, html};
 
 /// A table with these headings; the columns of these numbers are aligned as numbers.
-pub fn new(header: &[&str], numbers: &[usize], rows: &[Vec<String>]) -> Markup {
+pub fn new(header: &[impl AsRef<str>], numbers: &[usize], rows: &[Vec<String>]) -> Markup {
     let class = |column: usize| numbers.contains(&column).then_some("number");
     html! {
         div.scroll tabindex="0" {
             table {
-                thead { tr { @for (column, name) in header.iter().enumerate() { th scope="col" class=[class(column)] { (name) } } } }
+                thead { tr { @for (column, name) in header.iter().enumerate() { th scope="col" class=[class(column)] { (name.as_ref()) } } } }
                 tbody {
                     @for row in rows {
                         tr { @for (column, cell) in row.iter().enumerate() { td class=[class(column)] { (cell) } } }
@@ -23,7 +23,6 @@ pub fn new(header: &[&str], numbers: &[usize], rows: &[Vec<String>]) -> Markup {
 pub fn of(table: &comfy_table::Table, numbers: &[usize]) -> Markup {
     let cells = |row: &comfy_table::Row| row.cell_iter().map(comfy_table::Cell::content).collect::<Vec<String>>();
     let header = table.header().map(cells).unwrap_or_default();
-    let header: Vec<&str> = header.iter().map(String::as_str).collect();
     new(&header, numbers, &table.row_iter().map(cells).collect::<Vec<_>>())
 }
 

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may stop at once")]
 
 use gauntlet_domain::analyses::{AnalysisRow, ImageRow};
-use gauntlet_domain::claims::Evaluation;
+use gauntlet_domain::claims::{Evaluation, Examples};
 use gauntlet_domain::results::ResultRow;
 use gauntlet_domain::statistics::wilson_interval;
 use gauntlet_domain::sweep::parse;
@@ -65,7 +65,8 @@ fn evaluation(way: [&str; 2], seed: u64, attack: &str, eps: &str, clean: u32, ro
         stop_at_interval: None,
         examples_asked: 100,
     };
-    Evaluation { row, examples: None }
+    let right = |count: u32| (0..100).map(|index| u32::from(index < count)).collect::<Vec<_>>();
+    Evaluation { row, examples: Some(Examples::new(&[1; 100], &right(clean), &right(robust))) }
 }
 
 fn evaluations() -> Vec<Evaluation> {
@@ -117,7 +118,11 @@ fn analyses() -> Vec<AnalysisRow> {
         recipe: "standard".to_owned(),
         seed,
         analysis: analysis.to_owned(),
-        method: "similarity".to_owned(),
+        method: match analysis {
+            "bands" => "frequency",
+            _ => "similarity",
+        }
+        .to_owned(),
         against: "start".to_owned(),
         examples: 500,
         measure: measure.to_owned(),
@@ -135,9 +140,25 @@ fn analyses() -> Vec<AnalysisRow> {
             rows.push(row(init, seed, "bands", ("low-pass-accuracy", ""), Some(2.0), value));
             rows.push(row(init, seed, "bands", ("low-pass-accuracy", ""), Some(16.0), value / 2.0));
             rows.push(row(init, seed, "bands", ("null", ""), None, value));
-            for vertical in ["vertical=0", "vertical=1"] {
-                rows.push(row(init, seed, "waves", ("error", vertical), Some(0.0), value));
-                rows.push(row(init, seed, "waves", ("error", vertical), Some(1.0), value));
+        }
+    }
+    rows
+}
+
+/// Maps of three by three frequencies, of two ways of training by two seeds.
+fn heat_maps() -> Vec<AnalysisRow> {
+    let mut rows = Vec::new();
+    for (init, least) in [("scratch", 0.1), ("pretrained", 0.5)] {
+        for seed in 0..2 {
+            for (vertical, horizontal) in (-1..=1).flat_map(|y| (-1..=1).map(move |x| (f64::from(y), f64::from(x)))) {
+                let mut row = analyses()[0].clone();
+                row.init = init.to_owned();
+                row.seed = seed;
+                (row.analysis, row.method, row.against) = ("waves".to_owned(), "heat-map".to_owned(), String::new());
+                (row.measure, row.layer, row.x) =
+                    ("error".to_owned(), format!("vertical={vertical}"), Some(horizontal));
+                row.value = least + 0.2 * seed as f64 + 0.1 * (horizontal + 2.0 * vertical).abs();
+                rows.push(row);
             }
         }
     }
@@ -268,6 +289,23 @@ fn hostile_names_stay_text() {
 }
 
 #[test]
+fn what_two_networks_lose_is_told_in_points_with_the_name_of_each() {
+    let mut both = report();
+    both.source = Ok(parse(&format!("{SWEEP}[[model]]\nbackbone = \"resnet18\"\n")).unwrap());
+    let of_larger = both.evaluations.clone().into_iter().map(|mut evaluation| {
+        evaluation.row.backbone = "resnet18".to_owned();
+        if evaluation.row.init == "pretrained" {
+            evaluation.row.robust_correct -= 20;
+        }
+        evaluation
+    });
+    both.evaluations.extend(of_larger.collect::<Vec<_>>());
+    let text = text_of(&page(&both).unwrap());
+    let row = "glyphs | resnet18 against resnet18-w16 | pgd10 (linf) | 8/255 | resnet18: pretrained · standard, less its standard twin | resnet18-w16: pretrained · standard, less its standard twin | −49.0 | −29.0 | −20.0 ";
+    assert!(text.contains(row), "{text}");
+}
+
+#[test]
 fn a_single_epsilon_is_said_to_make_no_curve() {
     let html = page(&report()).unwrap();
     assert!(
@@ -313,7 +351,35 @@ fn analyses_are_drawn_along_the_layers_or_their_own_axis() {
     let figures = document.descendants().filter(|node| node.has_tag_name("figure")).count();
     assert_eq!(figures, 3 + 2, "one panel of layers, one of radii");
     assert!(["layer1", "layer2", "logits"].iter().all(|layer| html.contains(&format!("\n{layer}\n</text>"))), "{html}");
+    assert!(html.contains("\nlayer\n</text>") && html.contains("\nradius, cycles per image\n</text>"), "{html}");
     let text = text_of(&html);
     let analyses = &text[text.find("Analyses").unwrap()..];
     insta::assert_snapshot!(analyses);
+}
+
+#[test]
+fn heat_maps_are_drawn_for_each_way_of_training_on_one_scale() {
+    let html = page(&Report { analyses: heat_maps(), ..report() }).unwrap();
+    let document = Document::parse(main_of(&html)).unwrap();
+    let is_map = |node: &Node<'_, '_>| {
+        node.has_tag_name("figure") && node.attribute("aria-labelledby").is_some_and(|id| id.starts_with("heat-maps"))
+    };
+    // A seed more or less is 0.2, so that the maps of the means reach from 0.2 to 0.9: Viridis from end to end.
+    let ends = ["#440154", "#FEE825"];
+    let colours =
+        |map: Node<'_, '_>| ends.map(|end| map.descendants().filter(|it| it.attribute("fill") == Some(end)).count());
+    let found: Vec<[usize; 2]> = document.descendants().filter(is_map).map(colours).collect();
+    assert_eq!(found, [[1, 0], [0, 2]], "the least is in one map, the most, at opposite frequencies, in the other");
+    assert!(html.contains("\nvertical frequency, cycles per image\n</text>"));
+    let text = text_of(&html);
+    let maps = &text[text.find("Fourier heat maps").unwrap()..];
+    insta::assert_snapshot!(maps);
+}
+
+#[test]
+fn a_sweep_without_heat_maps_has_no_figure_of_them() {
+    let html = page(&Report { analyses: analyses(), ..report() }).unwrap();
+    assert!(!html.contains("Fourier heat maps") && html.contains("id=\"analyses\""));
+    let html = page(&Report { analyses: heat_maps(), ..report() }).unwrap();
+    assert!(html.contains("Fourier heat maps") && !html.contains("id=\"analyses\""));
 }

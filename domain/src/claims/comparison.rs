@@ -1,13 +1,16 @@
 //! One comparison and its test.
 
-use super::evaluation::{Measure, Pair};
+use super::evaluation::{Measure, Measured, Pair};
 use super::{LEVEL, Sign};
 use crate::experiment::{Epsilon, Norm};
+use crate::results::ResultRow;
 use crate::statistics::paired::{Difference, over_examples, over_seeds};
 
 /// One of the two that are compared.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Side {
+    /// Name of the model.
+    pub backbone: String,
     /// Name of the init.
     pub init: String,
     /// Name of the recipe.
@@ -16,13 +19,18 @@ pub struct Side {
     pub attack: String,
 }
 
-/// Two ways of training, or two attacks, held against each other.
+impl Side {
+    pub(super) fn of(row: &ResultRow) -> Self {
+        let ResultRow { backbone, init, recipe, attack, .. } = row;
+        Self { backbone: backbone.clone(), init: init.clone(), recipe: recipe.clone(), attack: attack.clone() }
+    }
+}
+
+/// Two ways of training, two attacks or two networks, held against each other.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Comparison {
     /// Name of the data set.
     pub dataset: String,
-    /// Name of the model.
-    pub backbone: String,
     /// Norm of the attack.
     pub norm: String,
     /// Its radius, as written.
@@ -52,12 +60,12 @@ pub enum Basis {
     Seeds {
         /// How many.
         seeds: usize,
-        /// Examples of each; the fewest, where evaluations stopped early.
+        /// Examples of each; the fewest, where evaluations stopped early or the inputs are those that both get right.
         examples: u32,
     },
     /// Examples of one seed.
     Examples {
-        /// How many; of a decline ratio, those that both get right before the attack.
+        /// How many; of a decline ratio and of matched AAI, those that both get right before the attack.
         examples: u64,
         /// Of these, the ones that the first alone has: right, or for a decline ratio fallen.
         only_first: u64,
@@ -103,6 +111,14 @@ impl Comparison {
     }
 }
 
+/// What could be compared, and what the tests say, not yet decided.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub(super) comparisons: Vec<Comparison>,
+    /// How many more could not be tested.
+    pub(super) untested: usize,
+}
+
 /// What can be compared: the same seeds on either side.
 #[derive(Debug)]
 pub(super) struct Cell<'a> {
@@ -118,7 +134,7 @@ impl Cell<'_> {
 
     /// Whether its attack moves pixels by more than this, in [0,1].
     pub(super) fn reaches_beyond(&self, amplitude: f64) -> bool {
-        let beyond = |row: &crate::results::ResultRow| {
+        let beyond = |row: &ResultRow| {
             row.norm == Norm::Linf.name() && row.eps.parse().is_ok_and(|eps: Epsilon| eps.value() > amplitude)
         };
         self.pairs.iter().all(|pair| beyond(&pair.first.row))
@@ -128,18 +144,12 @@ impl Cell<'_> {
     pub(super) fn compare(&self, measure: Measure) -> Option<Comparison> {
         let (basis, shares, difference) = self.over_seeds(measure).or_else(|| self.over_examples(measure))?;
         let Pair { first, second } = self.pairs.first()?;
-        let side = |row: &crate::results::ResultRow| Side {
-            init: row.init.clone(),
-            recipe: row.recipe.clone(),
-            attack: row.attack.clone(),
-        };
         Some(Comparison {
             dataset: first.row.dataset.clone(),
-            backbone: first.row.backbone.clone(),
             norm: first.row.norm.clone(),
             eps: first.row.eps.clone(),
-            first: side(&first.row),
-            second: side(&second.row),
+            first: Side::of(&first.row),
+            second: Side::of(&second.row),
             measure,
             basis,
             shares,
@@ -150,12 +160,13 @@ impl Cell<'_> {
     }
 
     fn over_seeds(&self, measure: Measure) -> Option<(Basis, [f64; 2], Difference)> {
-        let measured: Vec<([f64; 2], f64)> = self.pairs.iter().filter_map(|pair| pair.measured(measure)).collect();
-        let differences: Vec<f64> = measured.iter().map(|([first, second], _)| first - second).collect();
-        let step = measured.iter().map(|(_, step)| *step).fold(0.0, f64::max);
+        let measured: Vec<Measured> = self.pairs.iter().filter_map(|pair| pair.measured(measure)).collect();
+        let differences: Vec<f64> = measured.iter().map(Measured::difference).collect();
+        let step = measured.iter().map(|measured| measured.step).fold(0.0, f64::max);
         let difference = over_seeds(&differences, step)?;
-        let mean = |side: usize| measured.iter().map(|(shares, _)| shares[side]).sum::<f64>() / measured.len() as f64;
-        Some((Basis::Seeds { seeds: measured.len(), examples: self.examples() }, [mean(0), mean(1)], difference))
+        let mean = |side: usize| measured.iter().map(|of| of.shares[side]).sum::<f64>() / measured.len() as f64;
+        let examples = measured.iter().map(|measured| measured.examples).min()?;
+        Some((Basis::Seeds { seeds: measured.len(), examples }, [mean(0), mean(1)], difference))
     }
 
     fn over_examples(&self, measure: Measure) -> Option<(Basis, [f64; 2], Difference)> {

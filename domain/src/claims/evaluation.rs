@@ -49,6 +49,11 @@ pub enum Measure {
     Aai,
     /// (AOI − AAI) / AOI.
     DeclineRatio,
+    /// Accuracy under attack on the inputs that both of two models get right before it: AAI at an AOI that is the same for both, 1. It is defined for two
+    /// models alone, and known where their outcomes per example are.
+    MatchedAai,
+    /// AAI of a fine-tuned model minus that of its standard twin. No number of an evaluation.
+    AaiGap,
     /// Linear CKA with another model, the mean over layers. No number of an evaluation.
     Cka,
     /// Share of the images whose prediction a universal perturbation changes. No number of an evaluation.
@@ -62,6 +67,8 @@ impl Measure {
             Self::Aoi => "AOI",
             Self::Aai => "AAI",
             Self::DeclineRatio => "DR",
+            Self::MatchedAai => "AAI on the inputs both get right",
+            Self::AaiGap => "ΔAAI",
             Self::Cka => "CKA",
             Self::Fooled => "fooling rate",
         }
@@ -73,8 +80,13 @@ impl Measure {
             Self::Aoi => share(counts.clean, counts.examples),
             Self::Aai => share(counts.robust, counts.examples),
             Self::DeclineRatio => share(counts.clean.saturating_sub(counts.robust), counts.clean),
-            Self::Cka | Self::Fooled => None,
+            Self::MatchedAai | Self::AaiGap | Self::Cka | Self::Fooled => None,
         }
+    }
+
+    /// Whether its examples, one by one, are those that both models get right before the attack.
+    const fn is_of_matched_examples(self) -> bool {
+        matches!(self, Self::DeclineRatio | Self::MatchedAai)
     }
 
     /// What one example more or less changes.
@@ -104,17 +116,25 @@ impl Pair<'_> {
         self.first.row.examples.min(self.second.row.examples)
     }
 
-    /// The measure of both, and what one example changes in it; none where it is not defined or not known on the same examples.
-    pub(super) fn measured(&self, measure: Measure) -> Option<([f64; 2], f64)> {
-        let examples = self.examples();
+    /// The measure of both; none where it is not defined or not known on the same examples.
+    pub(super) fn measured(&self, measure: Measure) -> Option<Measured> {
+        if measure == Measure::MatchedAai {
+            return self.discordant(measure).map(|found| found.measured());
+        }
+        self.measured_on(measure, self.examples())
+    }
+
+    /// A measure of each alone, on the first so many examples.
+    pub(super) fn measured_on(&self, measure: Measure, examples: u32) -> Option<Measured> {
         let (first, second) = (counts(self.first, examples)?, counts(self.second, examples)?);
         let step = measure.step(first).max(measure.step(second));
-        Some(([measure.of(first)?, measure.of(second)?], step))
+        Some(Measured { shares: [measure.of(first)?, measure.of(second)?], step, examples })
     }
 
     /// Both shares, the examples that one of the two alone has, and the examples; none without outcomes.
     ///
-    /// For the decline ratio the examples are those that both get right before the attack, and an example has what is counted if it falls.
+    /// For the decline ratio and matched AAI the examples are those that both get right before the attack; for the former, an example has what is counted
+    /// if it falls.
     pub(super) fn discordant(&self, measure: Measure) -> Option<Discordant> {
         let examples = self.examples();
         let first = self.first.examples.as_ref()?.first(examples);
@@ -123,16 +143,31 @@ impl Pair<'_> {
         for (first, second) in first.iter().zip(second) {
             let has = |example: &u8| match measure {
                 Measure::Aoi => example & CLEAN != 0,
-                Measure::Aai => example & ROBUST != 0,
+                Measure::Aai | Measure::MatchedAai => example & ROBUST != 0,
                 Measure::DeclineRatio => example & ROBUST == 0,
-                Measure::Cka | Measure::Fooled => false,
+                Measure::AaiGap | Measure::Cka | Measure::Fooled => false,
             };
-            if measure == Measure::DeclineRatio && first & second & CLEAN == 0 {
-                continue;
+            if !measure.is_of_matched_examples() || first & second & CLEAN != 0 {
+                found.add(has(first), has(second));
             }
-            found.add(has(first), has(second));
         }
         (found.examples > 0).then_some(found)
+    }
+}
+
+/// A measure of two evaluations.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Measured {
+    pub(super) shares: [f64; 2],
+    /// What one example more or less changes.
+    pub(super) step: f64,
+    /// Of which it is the measure.
+    pub(super) examples: u32,
+}
+
+impl Measured {
+    pub(super) fn difference(&self) -> f64 {
+        self.shares[0] - self.shares[1]
     }
 }
 
@@ -158,6 +193,11 @@ impl Discordant {
 
     pub(super) fn shares(&self) -> [f64; 2] {
         [self.only_first, self.only_second].map(|alone| (self.both + alone) as f64 / self.examples as f64)
+    }
+
+    fn measured(&self) -> Measured {
+        let examples = u32::try_from(self.examples).unwrap_or(u32::MAX);
+        Measured { shares: self.shares(), step: 1.0 / self.examples.max(1) as f64, examples }
     }
 }
 

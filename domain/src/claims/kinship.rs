@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::comparison::{Basis, Comparison, Outcome, Side};
+use super::comparison::{Basis, Comparison, Found, Outcome, Side};
 use super::evaluation::Measure;
-use super::questions::{Arm, models, twins};
+use super::rows::models;
+use super::ways::{Arm, twins};
 use crate::analyses::AnalysisRow;
 use crate::experiment::AnalysisMethod;
 use crate::statistics::paired::over_seeds;
@@ -43,13 +44,6 @@ impl Bond {
 /// By layer and place, of one model and one that it is compared with.
 type Values<'a> = BTreeMap<(&'a str, Option<u64>), f64>;
 
-/// What could be compared, and what the tests say, not yet decided.
-pub(super) struct Found {
-    pub(super) comparisons: Vec<Comparison>,
-    /// Of models of a single seed.
-    pub(super) untested: usize,
-}
-
 /// The same question, asked of models and their starts and of models and their twins.
 #[derive(Clone, Copy)]
 struct Asked<'a> {
@@ -77,7 +71,7 @@ fn asked(sweep: &Sweep, bond: Bond) -> Vec<Asked<'_>> {
 /// One comparison for each data set, model and way of fine-tuning of which both bonds are known, and each pair of sections that ask for them: the mean
 /// over the layers but the logits.
 pub(super) fn compare(sweep: &Sweep, rows: &[AnalysisRow], bond: Bond) -> Found {
-    let mut found = Found { comparisons: Vec::new(), untested: 0 };
+    let mut found = Found::default();
     for asked in asked(sweep, bond) {
         for [dataset, model] in models(sweep) {
             for way in twins(sweep) {
@@ -164,10 +158,14 @@ impl Asked<'_> {
         let twin = pairs.first()?.twin;
         let mean = |of: fn(&Pair<'_>) -> f64| pairs.iter().map(of).sum::<f64>() / pairs.len() as f64;
         let (init, recipe) = run.arm;
-        let side = |to: String| Side { init: init.name.clone(), recipe: recipe.name.clone(), attack: to };
+        let side = |to: String| Side {
+            backbone: run.place[1].to_owned(),
+            init: init.name.clone(),
+            recipe: recipe.name.clone(),
+            attack: to,
+        };
         Some(Comparison {
             dataset: run.place[0].to_owned(),
-            backbone: run.place[1].to_owned(),
             norm: String::new(),
             eps: String::new(),
             first: side("its start".to_owned()),

@@ -5,14 +5,18 @@
 //! example is the unit: the exact McNemar test and Tango's interval speak about other examples and the same two models. [`RULE`] says how comparisons
 //! come to a verdict. Every claim can come out against the study.
 
+mod capacity;
 mod comparison;
 mod evaluation;
 mod kinship;
 mod questions;
 mod roles;
+mod rows;
 #[cfg(test)]
 mod tests;
+mod ways;
 
+use comparison::Found;
 use kinship::Bond;
 
 pub use comparison::{Basis, Comparison, Outcome, Side};
@@ -48,7 +52,7 @@ pub struct Claim {
     pub claimed: Sign,
     /// What was compared, in the order of the sweep.
     pub comparisons: Vec<Comparison>,
-    /// Comparisons that no test could be made of: without outcomes per example, or with nothing right before the attack.
+    /// Comparisons that no test could be made of: without the seeds or the outcomes per example that it takes, or with nothing right before the attack.
     pub untested: usize,
     /// What follows for the sweep.
     pub verdict: Verdict,
@@ -112,7 +116,8 @@ impl Claim {
 /// What a sweep says about each claim and control, from the evaluations and analyses that are there; in the order of their names, controls last.
 pub fn claims(sweep: &Sweep, evaluations: &[Evaluation], analyses: &[AnalysisRow]) -> Vec<Claim> {
     let answered = questions::ask(sweep, evaluations).into_iter().map(decide);
-    let mut found: Vec<Claim> = answered.chain(kinship(sweep, analyses)).collect();
+    let mut found: Vec<Claim> =
+        answered.chain(kinship(sweep, analyses)).chain([capacity(sweep, evaluations)]).collect();
     found.sort_by_key(|claim| (claim.id.starts_with('C'), claim.id));
     found
 }
@@ -120,7 +125,7 @@ pub fn claims(sweep: &Sweep, evaluations: &[Evaluation], analyses: &[AnalysisRow
 /// What fine-tuning keeps: its features, and their weakness.
 fn kinship(sweep: &Sweep, analyses: &[AnalysisRow]) -> [Claim; 2] {
     let claim = |id, statement, needs, bond| {
-        let kinship::Found { comparisons, untested } = kinship::compare(sweep, analyses, bond);
+        let Found { comparisons, untested } = kinship::compare(sweep, analyses, bond);
         let (claimed, verdict) = (Sign::Positive, Verdict::NotTested);
         decided(Claim { id, statement, needs, claimed, comparisons, untested, verdict })
     };
@@ -138,6 +143,20 @@ fn kinship(sweep: &Sweep, analyses: &[AnalysisRow]) -> [Claim; 2] {
             Bond::UniversalPerturbation,
         ),
     ]
+}
+
+/// What larger networks lose to pre-training.
+fn capacity(sweep: &Sweep, evaluations: &[Evaluation]) -> Claim {
+    let Found { comparisons, untested } = capacity::compare(sweep, evaluations);
+    decided(Claim {
+        id: "P6a",
+        statement: "The larger of two networks loses more AAI to pre-training (the sign is this project's hypothesis, not a finding of the study)",
+        needs: "two networks of different size, each fine-tuned and from scratch by the same recipes, at two or more seeds",
+        claimed: Sign::Negative,
+        comparisons,
+        untested,
+        verdict: Verdict::NotTested,
+    })
 }
 
 /// Every evaluation of a fine-tuned model beside that of its standard twin: the same seed under the same attack at the same ε.

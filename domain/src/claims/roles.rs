@@ -1,8 +1,10 @@
 //! What the inits and recipes of a sweep are to the study's claims.
 
-use crate::experiment::{AttackMethod, Construction, CuePairing, FrequencyBand, GlyphCue, Knowledge, Objective, Pass};
+use crate::experiment::{
+    AttackMethod, Construction, CuePairing, Fit, FrequencyBand, GlyphCue, Knowledge, Objective, Pass, Recipe,
+};
 use crate::sweep::{
-    AttackSection, AttackTemplate, DatasetSection, FeatureSet, GlyphSection, InitSection, InitStart, KeptClass,
+    AttackSection, AttackTemplate, DatasetSection, FeatureSet, Freeze, GlyphSection, InitSection, InitStart, KeptClass,
     KeptClasses, Located, Origin, RecipeSection, Sweep,
 };
 
@@ -60,10 +62,10 @@ struct Images<'a> {
     name: &'a str,
     letters: Option<GlyphSection>,
     train_examples: [Option<u32>; 2],
-    first_classes: Option<u32>,
-    classes: Vec<&'a KeptClass>,
+    kept: Kept<'a>,
     side_and_channels: [Option<u32>; 2],
     features: Option<(FeatureSet, usize, &'a Construction)>,
+    fit: Fit,
 }
 
 impl<'a> Images<'a> {
@@ -73,23 +75,55 @@ impl<'a> Images<'a> {
             Origin::Glyphs(letters) => Some(GlyphSection { cue: None, ..letters.clone() }),
             _ => None,
         };
-        let (first_classes, classes) = match source.keep_classes.as_ref().map(|kept| &kept.value) {
-            None => (None, Vec::new()),
-            Some(KeptClasses::First(count)) => (Some(*count), Vec::new()),
-            Some(KeptClasses::Listed(classes)) => (None, classes.iter().map(|class| &class.value).collect()),
-        };
         Self {
             name: &source.name,
             letters,
             train_examples: [value(&source.train_examples), value(&source.train_examples_per_class)],
-            first_classes,
-            classes,
+            kept: Kept::of(source),
             side_and_channels: [value(&source.image_size), value(&source.channels)],
             features: source
                 .features
                 .as_ref()
                 .map(|Located { value: features, .. }| (features.set, features.from.value, &features.construction)),
+            fit: source.fit,
         }
+    }
+}
+
+/// The classes of a source that are kept.
+#[derive(PartialEq)]
+enum Kept<'a> {
+    All,
+    First(u32),
+    Listed(Vec<&'a KeptClass>),
+}
+
+impl<'a> Kept<'a> {
+    fn of(source: &'a DatasetSection) -> Self {
+        match source.keep_classes.as_ref().map(|kept| &kept.value) {
+            None => Self::All,
+            Some(KeptClasses::First(count)) => Self::First(*count),
+            Some(KeptClasses::Listed(classes)) => Self::Listed(classes.iter().map(|class| &class.value).collect()),
+        }
+    }
+
+    /// Whether all classes of this are certainly kept in the other.
+    fn lies_within(&self, other: &Self) -> bool {
+        match (self, other) {
+            (_, Self::All) => true,
+            (Self::First(count), Self::First(of)) => count <= of,
+            (Self::Listed(classes), Self::Listed(of)) => classes.iter().all(|class| of.contains(class)),
+            _ => false,
+        }
+    }
+}
+
+/// Classes of a source. All of a data set count as more than any number that is kept of them, where the file does not tell how many they are.
+fn classes(source: &DatasetSection) -> u32 {
+    match Kept::of(source) {
+        Kept::All => source.classes.as_ref().map_or(u32::MAX, |classes| classes.value),
+        Kept::First(count) => count,
+        Kept::Listed(classes) => classes.len() as u32,
     }
 }
 
@@ -133,6 +167,34 @@ pub(super) fn low_and_high(sweep: &Sweep) -> Vec<[&InitSection; 2]> {
     pairs
 }
 
+/// Inits of ordinary pre-training whose sources differ in nothing but how many of the same classes are kept: each with those of the next fewer.
+pub(super) fn more_and_fewer_classes(sweep: &Sweep) -> Vec<[&InitSection; 2]> {
+    let mut found = Vec::new();
+    for more in inits(sweep, Start::Ordinary) {
+        let fewer: Vec<(&InitSection, u32)> =
+            inits(sweep, Start::Ordinary).filter_map(|init| Some((init, fewer_classes(sweep, more, init)?))).collect();
+        let most = fewer.iter().map(|(_, classes)| *classes).max();
+        found.extend(fewer.iter().filter(|(_, classes)| Some(*classes) == most).map(|(init, _)| [more, *init]));
+    }
+    found
+}
+
+/// The classes of an init's source, if it differs from another in nothing but that it keeps fewer of the same ones.
+fn fewer_classes(sweep: &Sweep, more: &InitSection, init: &InitSection) -> Option<u32> {
+    let (InitStart::Pretrain(stage), InitStart::Pretrain(of_more)) = (&init.start, &more.start) else { return None };
+    let (source, other) = (source_of(sweep, init)?, source_of(sweep, more)?);
+    let whole = |source| Images { kept: Kept::All, ..Images::of(source) };
+    let same_images = whole(source) == whole(other)
+        && source.frequencies == other.frequencies
+        && cue_in(source) == cue_in(other)
+        && Kept::of(source).lies_within(&Kept::of(other));
+    let recipes = [stage, of_more].map(|stage| sweep.recipe_of(&stage.recipe.value));
+    let same_training = recipes[0].training == recipes[1].training
+        && frozen(recipes[0]) == frozen(recipes[1])
+        && (stage.init, stage.seed) == (of_more.init, of_more.seed);
+    (same_images && same_training && classes(source) < classes(other)).then(|| classes(source))
+}
+
 /// An init of ordinary pre-training on letters that a planted cue tells.
 pub(super) struct Cued<'a> {
     pub init: &'a InitSection,
@@ -166,6 +228,40 @@ fn objective(recipe: &RecipeSection) -> Option<&Objective> {
 /// Whether a recipe trains on images as they are, whatever is frozen.
 pub(super) fn is_ordinary(recipe: &RecipeSection) -> bool {
     objective(recipe).is_some_and(|objective| matches!(objective, Objective::Standard))
+}
+
+fn frozen(recipe: &RecipeSection) -> Option<&Freeze> {
+    recipe.freeze.as_ref().map(|freeze| &freeze.value)
+}
+
+/// Peak learning rates of backbone and head.
+fn rates(recipe: &Recipe) -> [f64; 2] {
+    let backbone = recipe.optimizer.learning_rate();
+    [backbone, recipe.head_learning_rate.unwrap_or(backbone)]
+}
+
+/// Whether two recipes of ordinary training are the same but perhaps for learning rates and what is frozen.
+fn are_relatives(one: &RecipeSection, other: &RecipeSection) -> bool {
+    let but_for_rates = |recipe: &RecipeSection| {
+        let training = recipe.training.clone()?;
+        let optimizer = training.optimizer.with_learning_rate(0.0);
+        Some(Recipe { optimizer, head_learning_rate: None, ..training })
+    };
+    is_ordinary(one) && is_ordinary(other) && but_for_rates(one) == but_for_rates(other)
+}
+
+fn have_the_same_rates(one: &RecipeSection, other: &RecipeSection) -> bool {
+    one.training.as_ref().map(rates) == other.training.as_ref().map(rates)
+}
+
+/// Whether two recipes of ordinary training differ in learning rates or in what is frozen, and in nothing else.
+pub(super) fn differ_in_rates_or_freezing_alone(one: &RecipeSection, other: &RecipeSection) -> bool {
+    are_relatives(one, other) && !(have_the_same_rates(one, other) && frozen(one) == frozen(other))
+}
+
+/// Whether two recipes of ordinary training differ in what is frozen, and in nothing else.
+pub(super) fn differ_in_freezing_alone(one: &RecipeSection, other: &RecipeSection) -> bool {
+    are_relatives(one, other) && have_the_same_rates(one, other) && frozen(one) != frozen(other)
 }
 
 /// Whether a recipe mitigates discrepancy.

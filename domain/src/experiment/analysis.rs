@@ -189,6 +189,18 @@ impl AnalysisMethod {
         }
     }
 
+    /// What the axis of the method of this name measures, along which its numbers lie: their `x`. None where it has no axis, or there is no such method.
+    pub fn axis(name: &str) -> Option<&'static str> {
+        match name {
+            "frequency" | "spectrum" => Some("radius, cycles per image"),
+            "heat-map" => Some("horizontal frequency, cycles per image"),
+            "corruptions" => Some("severity"),
+            "transfer" | "uap" | "confidence" => Some("ε"),
+            "landscape" => Some("distance (L∞)"),
+            _ => None,
+        }
+    }
+
     /// Whether it compares the model with another one.
     pub const fn compares(&self) -> bool {
         match self {
@@ -361,6 +373,14 @@ mod tests {
         assert_eq!(of("agreement", dataset).check(&makes), Ok(()));
         assert_eq!(of("agreement", None).check(&makes), Err(InvalidAnalysis::Dataset(false)));
         assert_eq!(of("cka", dataset).check(&SIMILARITY), Err(InvalidAnalysis::Dataset(true)));
+    }
+
+    #[test]
+    fn the_axis_of_a_method_is_named_where_it_has_one() {
+        let axes = ["frequency", "corruptions", "transfer", "uap", "confidence", "landscape"].map(AnalysisMethod::axis);
+        let expected = ["radius, cycles per image", "severity", "ε", "ε", "ε", "distance (L∞)"];
+        assert_eq!(axes, expected.map(Some));
+        assert_eq!([SIMILARITY.name(), "saliency", "of-tomorrow"].map(AnalysisMethod::axis), [None; 3]);
     }
 
     #[test]

@@ -27,10 +27,15 @@ pub struct Difference {
 /// `step` is what one example more or less changes. Seeds that agree to the example do not prove that there is no spread: it counts as no smaller than
 /// the rounding to whole examples.
 pub fn over_seeds(differences: &[f64], step: f64) -> Option<Difference> {
+    over_seeds_within(differences, step, 1.0)
+}
+
+/// The same of differences that lie within ±`bound`: two shares differ by at most 1, two of their differences by at most 2.
+pub fn over_seeds_within(differences: &[f64], step: f64, bound: f64) -> Option<Difference> {
     let (estimate, error, distribution) = mean_and_error(differences, step)?;
     let half = distribution.inverse_cdf(0.975) * error;
     let p_value = if estimate == 0.0 { 1.0 } else { 2.0 * distribution.sf((estimate / error).abs()) };
-    let (low, high) = ((estimate - half).max(-1.0), (estimate + half).min(1.0));
+    let (low, high) = ((estimate - half).max(-bound), (estimate + half).min(bound));
     Some(Difference { estimate, low, high, p_value: p_value.min(1.0) })
 }
 

@@ -1,6 +1,9 @@
-//! What analyses came to: each measure along the layers of the network, or along the analysis' own axis, a line for each way of training.
+//! What analyses came to: each measure along the layers of the network, or along the analysis' own axis, a line for each way of training. Heat maps have a
+//! figure of their own.
 
+use gauntlet_domain::analyses::heat_map::is_of_heat_map;
 use gauntlet_domain::analyses::{AnalysisRow, AnalysisSummary, place, summarize};
+use gauntlet_domain::experiment::AnalysisMethod;
 use gauntlet_domain::results::Spread;
 use plotters::prelude::*;
 
@@ -19,13 +22,10 @@ const MOST_MEASURES: usize = 6;
 /// # Errors
 /// One cannot be drawn.
 pub fn figure(rows: &[AnalysisRow], looks: &Looks) -> anyhow::Result<Figure> {
-    let summaries = summarize(rows);
+    let rows: Vec<AnalysisRow> = rows.iter().filter(|row| !is_of_heat_map(row)).cloned().collect();
+    let summaries = summarize(&rows);
     let (mut panels, mut left_out) = (Vec::new(), Vec::new());
     for (scene, rows) in scenes(&summaries) {
-        if is_map(&rows) {
-            left_out.push(format!("{}: a map; where it left images, they are below.", scene.words("")));
-            continue;
-        }
         let measures = measures(&rows);
         if measures.len() > MOST_MEASURES {
             let (count, drawn) = (measures.len(), measures[..MOST_MEASURES].join(", "));
@@ -47,13 +47,14 @@ pub fn figure(rows: &[AnalysisRow], looks: &Looks) -> anyhow::Result<Figure> {
                 .push(format!("{}: no line through a single place; `gauntlet results` has {names}.", scene.words("")));
         }
     }
-    Ok(Figure { id: "analyses", title: "Analyses", caption: CAPTION, panels, left_out })
+    Ok(Figure { id: "analyses", title: "Analyses", caption: CAPTION, legend: None, panels, left_out })
 }
 
 /// What shares panels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Scene<'a> {
     analysis: &'a str,
+    method: &'a str,
     dataset: &'a str,
     backbone: &'a str,
     against: &'a str,
@@ -61,7 +62,8 @@ struct Scene<'a> {
 
 impl<'a> Scene<'a> {
     fn of(row: &'a AnalysisSummary) -> Self {
-        Self { analysis: &row.analysis, dataset: &row.dataset, backbone: &row.backbone, against: &row.against }
+        let AnalysisSummary { analysis, method, dataset, backbone, against, .. } = row;
+        Self { analysis, method, dataset, backbone, against }
     }
 
     fn words(&self, measure: &str) -> String {
@@ -81,14 +83,6 @@ fn scenes(summaries: &[AnalysisSummary]) -> Vec<(Scene<'_>, Vec<&AnalysisSummary
         }
     }
     found
-}
-
-/// Whether values lie in a plane, layers by places, through which no line leads.
-fn is_map(rows: &[&AnalysisSummary]) -> bool {
-    rows.iter().any(|row| {
-        let elsewhere = |other: &&AnalysisSummary| other.layer == row.layer && other.x != row.x;
-        !row.layer.is_empty() && rows.iter().any(elsewhere)
-    })
 }
 
 /// The measures of some rows, in their order.
@@ -130,6 +124,11 @@ impl<'a> Axis<'a> {
         places.sort_by(f64::total_cmp);
         places.dedup();
         Self { places: places.into_iter().map(|x| (x, place(x))).collect(), layers: Vec::new() }
+    }
+
+    /// What it measures; of a method that this version does not know, the name of the column.
+    fn title(&self, method: &str) -> &'static str {
+        if self.layers.is_empty() { AnalysisMethod::axis(method).unwrap_or("x") } else { "layer" }
     }
 
     /// Where a row stands, and its name.
@@ -194,9 +193,10 @@ fn draw(
         &Axes {
             x: (first - 0.08 * width, last + 0.08 * width),
             y: (low - 0.03 * height, high + 0.05 * height),
-            x_title: if axis.layers.is_empty() { "place on the analysis' axis".to_owned() } else { "layer".to_owned() },
+            x_title: axis.title(scene.method).to_owned(),
             x_names: axis.layers.iter().map(|layer| (*layer).to_owned()).collect(),
             y_title: measure.to_owned(),
+            whole: false,
         },
         |chart| {
             for (number, ((_, _, look), points)) in lines.iter().enumerate() {
@@ -216,7 +216,9 @@ fn draw(
     Ok(Panel {
         title: scene.words(measure),
         svg,
-        header: vec!["init", "recipe", "at", "seeds × examples", "mean", "sample standard deviation"],
+        header: ["init", "recipe", "at", "seeds × examples", "mean", "sample standard deviation"]
+            .map(str::to_owned)
+            .to_vec(),
         numbers: vec![3, 4, 5],
         rows: lines
             .iter()

@@ -50,7 +50,7 @@ pub fn figure(rows: &[ResultRow], looks: &Looks) -> anyhow::Result<Figure> {
             _ => panels.push(draw(scene, &lines, radii.iter().all(|eps| eps.ends_with("/255")))?),
         }
     }
-    Ok(Figure { id: "curves", title: "Robustness curves", caption: CAPTION, panels, left_out })
+    Ok(Figure { id: "curves", title: "Robustness curves", caption: CAPTION, legend: None, panels, left_out })
 }
 
 type Line<'a> = ((&'a str, &'a str, Look), Vec<Point>);
@@ -91,6 +91,7 @@ fn draw(scene: Scene<'_>, lines: &[Line<'_>], in_grey_levels: bool) -> anyhow::R
         x_title: format!("ε ({}), {unit}", scene.norm),
         x_names: Vec::new(),
         y_title: "accuracy, %".to_owned(),
+        whole: false,
     };
     let svg = panel(&axes, |chart| {
         for (number, ((_, _, look), points)) in lines.iter().enumerate() {
@@ -108,7 +109,7 @@ fn draw(scene: Scene<'_>, lines: &[Line<'_>], in_grey_levels: bool) -> anyhow::R
     Ok(Panel {
         title: scene.words(),
         svg,
-        header: vec!["init", "recipe", "ε", "seeds × examples", "accuracy %", "95 % interval"],
+        header: ["init", "recipe", "ε", "seeds × examples", "accuracy %", "95 % interval"].map(str::to_owned).to_vec(),
         numbers: vec![3, 4, 5],
         rows: lines
             .iter()

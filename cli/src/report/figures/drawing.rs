@@ -12,7 +12,7 @@ use plotters::prelude::*;
 use super::looks::Look;
 
 /// The style sheet finds these by value.
-const INK: RGBColor = RGBColor(0x1A, 0x1A, 0x1A);
+pub const INK: RGBColor = RGBColor(0x1A, 0x1A, 0x1A);
 const GRID: RGBColor = RGBColor(0xD8, 0xD8, 0xD8);
 const PAPER: RGBColor = RGBColor(0xFF, 0xFF, 0xFF);
 /// Of what joins twins.
@@ -20,7 +20,7 @@ pub const JOIN: RGBColor = RGBColor(0x8A, 0x8A, 0x8A);
 
 /// Twice the size at which a panel is shown: SVG's coordinates are whole pixels here.
 const PANEL: (u32, u32) = (880, 640);
-const TEXT: i32 = 28;
+pub const TEXT: i32 = 28;
 
 /// Why something cannot be drawn.
 pub type DrawError = DrawingAreaErrorKind<std::io::Error>;
@@ -42,16 +42,23 @@ pub struct Axes {
     pub x_names: Vec<String>,
     /// What the vertical one measures.
     pub y_title: String,
+    /// Whether there are places at whole numbers alone.
+    pub whole: bool,
 }
 
 impl Axes {
     /// What stands at a place of the horizontal axis.
     fn named(&self, place: &f64) -> String {
         if self.x_names.is_empty() {
-            return number(place);
+            return self.number(place);
         }
         let name = |index: usize| ((index as f64 - place).abs() < 1e-6).then(|| self.x_names[index].clone());
         (0..self.x_names.len()).find_map(name).unwrap_or_default()
+    }
+
+    fn number(&self, place: &f64) -> String {
+        let between = self.whole && (place - place.round()).abs() > 1e-6;
+        if between { String::new() } else { number(place) }
     }
 }
 
@@ -90,7 +97,7 @@ pub fn panel(
             .label_style(text())
             .axis_desc_style(text())
             .x_label_formatter(&|place| axes.named(place))
-            .y_label_formatter(&number)
+            .y_label_formatter(&|place| axes.number(place))
             .x_desc(axes.x_title.clone())
             .y_desc(axes.y_title.clone())
             .draw()?;

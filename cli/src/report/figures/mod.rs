@@ -3,9 +3,11 @@
 mod analyses;
 mod curves;
 mod drawing;
+mod heat_maps;
 mod looks;
 mod plane;
 
+use gauntlet_domain::analyses::heat_map::is_of_heat_map;
 use gauntlet_domain::results::ResultRow;
 use maud::{Markup, PreEscaped, html};
 
@@ -19,7 +21,7 @@ pub struct Panel {
     /// The SVG of the whole panel.
     pub svg: String,
     /// The same numbers.
-    pub header: Vec<&'static str>,
+    pub header: Vec<String>,
     /// Columns of these that hold numbers.
     pub numbers: Vec<usize>,
     /// Rows of the table.
@@ -34,6 +36,8 @@ pub struct Figure {
     pub title: &'static str,
     /// How to read it.
     pub caption: &'static str,
+    /// What its colours mean; none where they are those of the ways of training.
+    pub legend: Option<Markup>,
     /// What could be drawn.
     pub panels: Vec<Panel>,
     /// What could not, and why.
@@ -81,9 +85,10 @@ pub fn section(report: &Report, rows: &[ResultRow]) -> anyhow::Result<Markup> {
     let looks = Looks::of(rows, &report.analyses);
     let legend = looks.legend()?;
     let mut figures = vec![curves::figure(rows, &looks)?, plane::figure(report, rows, &looks)?];
-    if !report.analyses.is_empty() {
+    if report.analyses.iter().any(|row| !is_of_heat_map(row)) {
         figures.push(analyses::figure(&report.analyses, &looks)?);
     }
+    figures.extend(heat_maps::figure(&report.analyses)?);
     Ok(html! {
         section aria-labelledby="figures" {
             h2 id="figures" { "Figures" }
@@ -93,7 +98,7 @@ pub fn section(report: &Report, rows: &[ResultRow]) -> anyhow::Result<Markup> {
                 @if figure.panels.is_empty() {
                     p { strong { "Not drawn. " } @if figure.left_out.is_empty() { "There are no results yet." } }
                 } @else {
-                    (legend)
+                    (figure.legend.as_ref().unwrap_or(&legend))
                     div.panels { @for (number, panel) in figure.panels.iter().enumerate() { (one(figure, number, panel)) } }
                 }
                 @for reason in &figure.left_out { p.note { (reason) } }

@@ -33,7 +33,7 @@ pub fn figure(report: &Report, rows: &[ResultRow], looks: &Looks) -> anyhow::Res
     if report.source.is_err() {
         left_out.push("Twins are not joined: the sweep file is not known.".to_owned());
     }
-    Ok(Figure { id: "plane", title: "AOI and AAI", caption: CAPTION, panels, left_out })
+    Ok(Figure { id: "plane", title: "AOI and AAI", caption: CAPTION, legend: None, panels, left_out })
 }
 
 /// The ε at which the AAI of the models lie furthest apart; the first of several.
@@ -69,6 +69,7 @@ fn draw(
         x_title: "AOI, %".to_owned(),
         x_names: Vec::new(),
         y_title: "AAI, %".to_owned(),
+        whole: false,
     };
     let svg = panel(&axes, |chart| {
         let join =
@@ -86,7 +87,7 @@ fn draw(
     Ok(Panel {
         title: format!("{} at ε {eps}", scene.words()),
         svg,
-        header: vec!["init", "recipe", "seed", "AOI %", "AAI %"],
+        header: ["init", "recipe", "seed", "AOI %", "AAI %"].map(str::to_owned).to_vec(),
         numbers: vec![2, 3, 4],
         rows: rows.iter().map(cells).collect(),
     })

@@ -187,6 +187,16 @@ impl Backbone {
     pub fn head(self) -> &'static str {
         self.family(Stem::Standard).architecture().head()
     }
+
+    /// Trained parameters outside the head, for images of three channels: the size of the network whatever its data. `width` is that of the first stage,
+    /// where it is not the published one.
+    pub fn parameters_before_the_head(self, stem: Stem, width: Option<u32>) -> u64 {
+        let family = self.family(stem);
+        let family = width.map_or(family, |width| family.of_width(width));
+        let head = format!("{}.", self.head());
+        let trained = |tensor: &&ParameterShape| !tensor.name.contains("running_") && !tensor.name.starts_with(&head);
+        family.architecture().state_dict(3, 1).iter().filter(trained).map(ParameterShape::values).sum()
+    }
 }
 
 impl fmt::Display for Backbone {
@@ -292,6 +302,19 @@ mod tests {
         ];
         for (backbone, count) in published {
             assert_eq!(parameters(backbone, 3, 1000), count, "{backbone}");
+        }
+    }
+
+    #[test]
+    fn the_size_of_a_network_is_that_of_everything_before_its_head() {
+        // As published, less a head of 1,000 classes with biases.
+        let published = [(Backbone::ResNet18, 11_689_512, 512), (Backbone::ResNet50, 25_557_032, 2048)];
+        for (backbone, count, features) in published {
+            assert_eq!(
+                backbone.parameters_before_the_head(Stem::Standard, None),
+                count - 1000 * (features + 1),
+                "{backbone}"
+            );
         }
     }
 

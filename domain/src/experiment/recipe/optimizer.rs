@@ -51,4 +51,15 @@ impl Optimizer {
             }
         }
     }
+
+    /// The same with another peak learning rate.
+    #[must_use]
+    pub const fn with_learning_rate(mut self, rate: f64) -> Self {
+        match &mut self {
+            Self::Sgd { learning_rate, .. } | Self::Adam { learning_rate, .. } | Self::AdamW { learning_rate, .. } => {
+                *learning_rate = rate;
+            }
+        }
+        self
+    }
 }

@@ -1,5 +1,11 @@
 //! Constructed sweeps in which the claims hold, fail, are undecided, or cannot be tested.
 
+mod factors;
+mod kinship;
+mod sources;
+
+use std::ops::Range;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -151,6 +157,50 @@ fn the_decline_of_one_seed_is_that_of_the_examples_both_models_get_right() {
     assert_eq!((only.shares, found.verdict), ([40.0 / 60.0, 10.0 / 60.0], Verdict::Holds));
 }
 
+/// A standard and a fine-tuned model per seed: which examples of 100 each gets right before the attack, and which still under it.
+fn twins_of_examples(seeds: u64, standard: [Range<u32>; 2], fine_tuned: [Range<u32>; 2]) -> Vec<Evaluation> {
+    let labels = vec![1; 100];
+    let of = |init: &str, seed, [clean, robust]: &[Range<u32>; 2]| {
+        let right = |range: &Range<u32>| (0..100).map(|index| u32::from(range.contains(&index))).collect::<Vec<_>>();
+        let examples = Examples::new(&labels, &right(clean), &right(robust));
+        let row = row(init, "standard", seed, "4/255", clean.len() as u32, robust.len() as u32);
+        Evaluation { row, examples: Some(examples) }
+    };
+    (0..seeds).flat_map(|seed| [of("scratch", seed, &standard), of("pretrained", seed, &fine_tuned)]).collect()
+}
+
+#[test]
+fn a_model_that_gets_less_right_throughout_is_not_less_accurate_on_the_inputs_that_both_get_right() {
+    // Of the 60 inputs that both get right, the same 30 withstand the attack; the other 30 robust ones only the standard model gets right at all.
+    for seeds in [1, 3] {
+        let rows = twins_of_examples(seeds, [0..90, 30..90], [0..60, 30..60]);
+        assert_eq!(claim("P1b", &rows).verdict, Verdict::Holds);
+        let matched = claim("P1d", &rows);
+        assert_eq!((matched.verdict, matched.comparisons[0].shares), (Verdict::Undecided, [0.5, 0.5]));
+    }
+}
+
+#[test]
+fn on_inputs_that_both_get_right_the_shares_under_attack_are_compared_over_seeds_or_examples() {
+    let found = |seeds| claim("P1d", &twins_of_examples(seeds, [0..60, 0..45], [0..80, 0..15]));
+    let (one, three) = (found(1), found(3));
+    assert_eq!(one.comparisons[0].basis, Basis::Examples { examples: 60, only_first: 0, only_second: 30 });
+    assert_eq!(three.comparisons[0].basis, Basis::Seeds { seeds: 3, examples: 60 });
+    for found in [one, three] {
+        assert_eq!((found.verdict, found.comparisons[0].shares), (Verdict::Holds, [0.25, 0.75]));
+    }
+    let turned_round = twins_of_examples(3, [0..80, 0..15], [0..60, 0..45]);
+    assert_eq!(claim("P1d", &turned_round).verdict, Verdict::Fails);
+}
+
+#[test]
+fn without_outcomes_per_example_or_inputs_that_both_get_right_nothing_is_matched() {
+    let counts_alone = claim("P1d", &twins(&[21, 22, 20]));
+    assert_eq!((counts_alone.verdict, counts_alone.untested), (Verdict::NotTested, 1));
+    let nothing_shared = claim("P1d", &twins_of_examples(3, [0..50, 0..20], [50..100, 50..80]));
+    assert_eq!((nothing_shared.verdict, nothing_shared.untested), (Verdict::NotTested, 1));
+}
+
 #[test]
 fn twins_that_stopped_at_different_examples_are_compared_on_those_of_both() {
     let mut rows = [row("scratch", "standard", 0, "4/255", 80, 50), row("pretrained", "standard", 0, "4/255", 85, 20)];
@@ -274,7 +324,7 @@ proptest! {
     fn exchanging_the_twins_turns_every_verdict_round(robust in proptest::collection::vec(0u32..80, 1..6)) {
         let rows: Vec<Evaluation> = twins(&robust).into_iter().map(|evaluation| in_order(evaluation.row)).collect();
         let back = exchanged(&rows);
-        for (there, back) in claims(&sweep(), &rows, &[]).iter().zip(claims(&sweep(), &back, &[])).take(3) {
+        for (there, back) in claims(&sweep(), &rows, &[]).iter().zip(claims(&sweep(), &back, &[])).take(4) {
             let turned = match there.verdict {
                 Verdict::Holds => Verdict::Fails,
                 Verdict::Fails => Verdict::Holds,
@@ -301,193 +351,4 @@ proptest! {
             }
         }
     }
-}
-
-fn similarity(seed: u64, against: &str, layer: &str, value: f64) -> AnalysisRow {
-    AnalysisRow {
-        sweep: "s".into(),
-        dataset: "glyphs".into(),
-        backbone: "resnet18-w16".into(),
-        init: "pretrained".into(),
-        recipe: "standard".into(),
-        seed,
-        analysis: if against == "start" { "likeness-start" } else { "likeness-twin" }.into(),
-        method: "similarity".into(),
-        against: against.into(),
-        examples: 500,
-        measure: "cka".into(),
-        layer: layer.into(),
-        x: None,
-        value,
-    }
-}
-
-/// For each seed the similarity with the start and with the standard twin, the same in both layers; heads have nothing in common.
-fn similarities(seeds: &[[f64; 2]]) -> Vec<AnalysisRow> {
-    let of_seed = |(seed, [start, twin]): (u64, &[f64; 2])| {
-        let twin_of_seed = format!("scratch · standard · seed {seed}");
-        [("start", *start), (&twin_of_seed, *twin)]
-            .iter()
-            .flat_map(|(against, value)| {
-                let layers = [("layer1", *value), ("features", *value), ("logits", 0.0)];
-                layers.map(|(layer, value)| similarity(seed, against, layer, value))
-            })
-            .collect::<Vec<_>>()
-    };
-    (0..).zip(seeds).flat_map(of_seed).collect()
-}
-
-fn p3(rows: &[AnalysisRow]) -> Claim {
-    claims(&sweep(), &[], rows).into_iter().find(|claim| claim.id == "P3").unwrap()
-}
-
-#[test]
-fn a_model_that_stays_closer_to_its_start_than_to_its_twin_bears_the_study_out() {
-    let found = p3(&similarities(&[[0.8, 0.5], [0.82, 0.5], [0.78, 0.49]]));
-    assert_eq!((found.verdict, found.comparisons.len()), (Verdict::Holds, 1));
-    let only = &found.comparisons[0];
-    assert_eq!((only.basis, only.measure), (Basis::Seeds { seeds: 3, examples: 500 }, Measure::Cka));
-    assert!((only.shares[0] - 0.8).abs() < 1e-12 && (only.difference.estimate - 0.91 / 3.0).abs() < 1e-12, "{only:?}");
-    assert_eq!((only.first.attack.as_str(), only.second.attack.as_str()), ("its start", "scratch · standard"));
-}
-
-#[test]
-fn one_that_is_closer_to_its_twin_speaks_against_the_study() {
-    assert_eq!(p3(&similarities(&[[0.4, 0.7], [0.42, 0.7], [0.41, 0.69]])).verdict, Verdict::Fails);
-}
-
-#[test]
-fn similarities_of_one_seed_or_of_other_layers_decide_nothing() {
-    let alone = p3(&similarities(&[[0.8, 0.5]]));
-    assert_eq!((alone.verdict, alone.untested), (Verdict::NotTested, 1));
-    let mut rows = similarities(&[[0.8, 0.5], [0.8, 0.5]]);
-    rows.retain(|row| row.against == "start" || row.layer != "layer1");
-    assert_eq!((p3(&rows).verdict, p3(&rows).untested), (Verdict::NotTested, 0));
-}
-
-#[test]
-fn sections_that_differ_in_more_than_the_other_model_are_not_compared() {
-    let rows = similarities(&[[0.8, 0.5], [0.82, 0.5], [0.78, 0.49]]);
-    let asked = |of_twin: &str| {
-        let twin = "name = \"likeness-twin\"\nmethod = \"similarity\"\n";
-        let sweep = parse(&SWEEP.replace(twin, &format!("{twin}{of_twin}"))).unwrap();
-        claims(&sweep, &[], &rows).into_iter().find(|claim| claim.id == "P3").unwrap().verdict
-    };
-    assert_eq!(asked(""), Verdict::Holds);
-    assert_eq!(asked("threshold = 0.9\n"), Verdict::NotTested);
-    assert_eq!(asked("examples = 100\n"), Verdict::NotTested);
-}
-
-/// Sources with and without a planted cue, and of low and high frequencies.
-const SOURCES: &str = r#"
-name = "s"
-seeds = [0, 1, 2]
-[[dataset]]
-name = "glyphs"
-[[model]]
-backbone = "resnet18-w16"
-[[init]]
-name = "cue"
-pretrain = { dataset = { name = "glyphs", cue = { amplitude = "2/255" } }, recipe = "standard" }
-[[init]]
-name = "shuffled"
-pretrain = { dataset = { name = "glyphs", cue = { amplitude = "2/255", pairing = "shuffled" } }, recipe = "standard" }
-[[init]]
-name = "other-letters"
-pretrain = { dataset = { name = "glyphs", keep_classes = 6 }, recipe = "standard" }
-[[init]]
-name = "robust"
-pretrain = { dataset = { name = "glyphs", cue = { amplitude = "2/255" } }, recipe = { method = "pgd-at", inner = { eps = "8/255" } } }
-[[init]]
-name = "low"
-pretrain = { dataset = { name = "fashion-mnist", frequencies = { keep = "low", radius = 4 } }, recipe = "standard" }
-[[init]]
-name = "high"
-pretrain = { dataset = { name = "fashion-mnist", frequencies = { keep = "high", radius = 4 } }, recipe = "standard" }
-[[init]]
-name = "higher"
-pretrain = { dataset = { name = "fashion-mnist", frequencies = { keep = "high", radius = 8 } }, recipe = "standard" }
-[[recipe]]
-name = "standard"
-method = "standard"
-[[attack]]
-name = "pgd10"
-method = "pgd"
-eps = ["1/255", "4/255"]
-"#;
-
-fn of_sources(id: &str, evaluations: &[Evaluation]) -> Claim {
-    claims(&parse(SOURCES).unwrap(), evaluations, &[]).into_iter().find(|claim| claim.id == id).unwrap()
-}
-
-fn every_source() -> Vec<Evaluation> {
-    let mut rows = Vec::new();
-    for seed in 0..3 {
-        for (init, robust) in [
-            ("cue", 20),
-            ("shuffled", 60),
-            ("other-letters", 70),
-            ("robust", 75),
-            ("low", 70),
-            ("high", 30),
-            ("higher", 10),
-        ] {
-            for eps in ["1/255", "4/255"] {
-                rows.push(counted(row(init, "standard", seed, eps, 80, robust + seed as u32)));
-            }
-        }
-    }
-    rows
-}
-
-#[test]
-fn a_planted_cue_is_looked_for_beyond_its_amplitude_alone() {
-    let found = of_sources("C2", &every_source());
-    assert_eq!((found.verdict, found.comparisons.len()), (Verdict::Holds, 1));
-    let only = &found.comparisons[0];
-    assert_eq!((only.first.init.as_str(), only.second.init.as_str(), only.eps.as_str()), ("cue", "shuffled", "4/255"));
-}
-
-#[test]
-fn a_robust_source_is_held_against_the_same_images_with_the_same_cue() {
-    let found = of_sources("P7a", &every_source());
-    assert!(
-        found.comparisons.iter().all(|pair| (pair.first.init.as_str(), pair.second.init.as_str()) == ("robust", "cue"))
-    );
-    assert_eq!((found.verdict, found.comparisons.len()), (Verdict::Holds, 2));
-}
-
-#[test]
-fn low_frequencies_are_held_against_high_ones_of_the_same_radius() {
-    let found = of_sources("P5", &every_source());
-    assert_eq!((found.verdict, found.comparisons.len()), (Verdict::Holds, 2));
-    assert!(
-        found.comparisons.iter().all(|pair| (pair.first.init.as_str(), pair.second.init.as_str()) == ("low", "high"))
-    );
-}
-
-#[test]
-fn what_a_start_and_a_twin_pass_on_is_compared_by_universal_perturbations_of_the_same_radius() {
-    let rows = |start: f64, twin: f64, eps: f64| {
-        let mut rows = similarities(&[[start, twin], [start + 0.02, twin], [start, twin + 0.01]]);
-        rows.retain(|row| row.layer == "layer1");
-        for row in &mut rows {
-            (row.method, row.measure, row.layer, row.x) = ("uap".into(), "received".into(), String::new(), Some(eps));
-            row.analysis = row.analysis.replace("likeness", "uap");
-        }
-        rows
-    };
-    let p4 = |rows: &[AnalysisRow]| claims(&sweep(), &[], rows).into_iter().find(|claim| claim.id == "P4").unwrap();
-    let found = p4(&rows(0.6, 0.2, 0.03));
-    assert_eq!(
-        (found.verdict, found.comparisons.len(), found.comparisons[0].measure),
-        (Verdict::Holds, 1, Measure::Fooled)
-    );
-    // Half of the examples were crafted on.
-    assert_eq!(found.comparisons[0].basis, Basis::Seeds { seeds: 3, examples: 250 });
-    assert_eq!(p4(&rows(0.2, 0.6, 0.03)).verdict, Verdict::Fails);
-    let mut of_two_radii = rows(0.6, 0.2, 0.03);
-    of_two_radii.iter_mut().filter(|row| row.against == "start").for_each(|row| row.x = Some(0.06));
-    assert_eq!(p4(&of_two_radii).verdict, Verdict::NotTested);
-    assert_eq!(p3(&rows(0.6, 0.2, 0.03)).verdict, Verdict::NotTested, "it is about likeness");
 }
