@@ -106,7 +106,8 @@ fn their_small_twins_and_the_controls_plan_with_what_set_up_brings() {
         "paper/P5-lite",
         "paper/P6-lite",
         "paper/P7-lite",
-        "controls/planted-cue"
+        "controls/planted-cue",
+        "controls/robust-features"
     ];
     let mut lines = String::new();
     for (name, source) in sweeps {
