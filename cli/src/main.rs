@@ -18,6 +18,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 fn main() -> ExitCode {
+    failure::leave_quietly_when_nobody_reads();
     let args = args::Args::parse();
     args::start_logging(&args.global);
     match tokio::runtime::Builder::new_multi_thread().enable_all().build() {

@@ -193,3 +193,13 @@ fn a_file_that_is_no_toml_or_is_not_there_is_said_so() {
     let broken = fail(gauntlet(folder.path()).current_dir(folder.path()).args(["plan", "broken.toml"]));
     insta::assert_snapshot!("no_toml", text(&broken.stderr));
 }
+
+#[test]
+fn an_answer_that_nobody_reads_to_its_end_is_left_without_a_word() {
+    let folder = tempfile::tempdir().unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = gauntlet(folder.path()).arg("backbones").stdout(writer).output().unwrap();
+    assert_eq!(output.status.code(), Some(141), "{output:?}");
+    assert_eq!(text(&output.stderr), "");
+}

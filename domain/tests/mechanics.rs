@@ -59,6 +59,7 @@ fn what_concerns_single_steps_and_the_choice_of_the_epoch_is_read() {
     let plain = recipe("");
     assert_eq!((plain.micro_batch_size, plain.gradient_clip, plain.ema, &plain.validation), (None, None, None, &None));
     assert_eq!(plain.precision, Precision::F32);
+    assert_eq!((plain.batch_norm_momentum, recipe("batch_norm_momentum = 1").batch_norm_momentum), (None, Some(1.0)));
     let full = recipe("micro_batch_size = 32\ngradient_clip = 1\nprecision = \"bf16\"\nema = {}\nvalidation = {}");
     assert_eq!((full.micro_batch_size, full.gradient_clip), (Some(32), Some(1.0)));
     assert_eq!((full.precision, full.ema), (Precision::Bf16, Some(Ema { decay: 0.999 })));
@@ -74,6 +75,7 @@ fn each_of_these_keys_makes_another_training() {
         "",
         "micro_batch_size = 32",
         "gradient_clip = 1",
+        "batch_norm_momentum = 0.5",
         "precision = \"bf16\"",
         "ema = {}",
         "validation = {}",
@@ -114,6 +116,7 @@ fn mistakes_in_these_keys_are_told_in_words() {
         "micro_batch_size = 48",
         "micro_batch_size = 1",
         "gradient_clip = 0",
+        "batch_norm_momentum = 0",
         "precision = \"fp16\"",
         "ema = { decay = 1 }",
         "ema = 0.9",

@@ -153,7 +153,10 @@ fn assert_drops_in_training_only(model: &Model, side: i64) {
     let pixels = formula_pixels("dropout", &[2, 3, side, side]);
     let at = |iteration: Option<u32>| {
         let dropout = iteration.map(|iteration| Dropout { seed: 1, iteration, first_row: 0 });
-        model.forward(&pixels, Mode::Train(Train { moves_statistics: false, dropout })).unwrap().logits
+        model
+            .forward(&pixels, Mode::Train(Train { moves_statistics: false, batch_norm_momentum: None, dropout }))
+            .unwrap()
+            .logits
     };
     assert_eq!(at(Some(0)), at(Some(0)));
     assert_ne!(at(Some(0)), at(Some(1)));

@@ -219,7 +219,7 @@ fn dropout_and_stochastic_depth_follow_from_seed_and_step() {
         let model = Model::new(&spec(backbone), parameters, Device::Cpu).unwrap();
         let pixels = formula_pixels("dropped.pixels", &[8, 3, 32, 32]);
         let logits = |dropout| {
-            let mode = Mode::Train(Train { moves_statistics: false, dropout });
+            let mode = Mode::Train(Train { moves_statistics: false, batch_norm_momentum: None, dropout });
             model.forward(&pixels, mode).unwrap().logits
         };
         let step = |seed, iteration| Some(Dropout { seed, iteration, first_row: 0 });

@@ -27,7 +27,16 @@ fn learner<'a>(model: &'a Model, objective: &Objective) -> Learner<'a> {
 
 fn step<'a>(learner: &'a Learner<'a>, objective: &'a Objective) -> Step<'a> {
     let draws = Draws { seed: 0, iteration: 0, examples: &EXAMPLES };
-    Step { learner, objective, label_smoothing: 0.0, dropout: true, strength: 1.0, draws, first_row: 0 }
+    Step {
+        learner,
+        objective,
+        label_smoothing: 0.0,
+        dropout: true,
+        batch_norm_momentum: None,
+        strength: 1.0,
+        draws,
+        first_row: 0,
+    }
 }
 
 fn inner(steps: u32) -> InnerAttack {

@@ -13,7 +13,7 @@ use gauntlet_domain::experiment::{
     Optimizer, Precision, Recipe, Schedule, Start, Stem, Steps, TaskSpec, TrainSpec, Validation,
 };
 use gauntlet_domain::task::FailureClass;
-use gauntlet_lab::models::{Activations, Mode, Model, Parameters, computing_in};
+use gauntlet_lab::models::{Activations, Mode, Model, Parameters, Train, computing_in};
 use gauntlet_lab::training::{Average, Draws, Gradients, Learner, OptimizerState, Step, Wish, clip, gradients};
 use gauntlet_lab::{Batch, Inputs, Lab, LabError, Settings, TaskOutput};
 use support::{Bench, Golden, Notes, floats, formula_model, formula_pixels, model_spec, pattern, relative_difference};
@@ -209,6 +209,7 @@ fn step(objective: &Objective, frozen: Frozen, micro_batch_size: Option<u32>, ac
         objective,
         label_smoothing: 0.1,
         dropout: true,
+        batch_norm_momentum: None,
         strength: 1.0,
         draws: Draws { seed: 3, iteration: 5, examples: &examples },
         first_row: 0,
@@ -269,8 +270,16 @@ fn without_batch_normalisation_a_net_with_dropout_trains_in_micro_batches_as_in_
     let found = |dropout, micro| {
         let draws = Draws { seed: 3, iteration: 5, examples: &[7, 8, 9, 10] };
         let learner = &learner;
-        let step =
-            Step { learner, objective: &objective, label_smoothing: 0.0, dropout, strength: 1.0, draws, first_row: 0 };
+        let step = Step {
+            learner,
+            objective: &objective,
+            label_smoothing: 0.0,
+            dropout,
+            batch_norm_momentum: None,
+            strength: 1.0,
+            draws,
+            first_row: 0,
+        };
         gradients(&step, &batch, micro, &by).unwrap()
     };
     let (whole, parts) = (found(true, None), found(true, Some(2)));
@@ -280,6 +289,33 @@ fn without_batch_normalisation_a_net_with_dropout_trains_in_micro_batches_as_in_
         assert!(difference < 1e-4, "{name}: {difference:e}");
     }
     assert!((whole.loss - found(false, None).loss).abs() > 1e-5, "nothing was dropped");
+}
+
+#[test]
+fn running_statistics_follow_a_batch_as_strongly_as_the_recipe_says() {
+    let pixels = formula_pixels("followed", &[8, 1, 32, 32]);
+    let moved = |batch_norm_momentum| {
+        let model = formula_model(Backbone::ResNet18W16, 1, 3);
+        let mode = Mode::Train(Train { moves_statistics: true, batch_norm_momentum, dropout: None });
+        model.forward(&pixels, mode).unwrap();
+        floats(&model.parameters().tensors()["bn1.running_mean"])
+    };
+    let start = floats(&formula_model(Backbone::ResNet18W16, 1, 3).parameters().tensors()["bn1.running_mean"]);
+    let (own, weak, whole) = (moved(None), moved(Some(0.01)), moved(Some(1.0)));
+    assert_eq!(own, moved(Some(0.1)));
+    for channel in 0..start.len() {
+        let expected = |momentum| start[channel] + momentum * (whole[channel] - start[channel]);
+        assert!((own[channel] - expected(0.1)).abs() < 1e-6 && (weak[channel] - expected(0.01)).abs() < 1e-6);
+        assert!((whole[channel] - start[channel]).abs() > 1e-4, "channel {channel} moves");
+    }
+    let bench = Bench::new(16);
+    let trained = |momentum| {
+        let mut spec = bench.train_spec(Objective::Standard, Length::Iterations(1));
+        spec.recipe.batch_norm_momentum = momentum;
+        bytes(train(&spec, &bench.inputs_for(&format!("{momentum:?}")), &[]).0)
+    };
+    assert_eq!(trained(None), trained(Some(0.1)));
+    assert_ne!(trained(None), trained(Some(0.5)));
 }
 
 #[test]

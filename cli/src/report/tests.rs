@@ -358,6 +358,18 @@ fn analyses_are_drawn_along_the_layers_or_their_own_axis() {
 }
 
 #[test]
+fn layers_that_have_an_axis_of_their_own_have_a_panel_each() {
+    let spectra = analyses()
+        .into_iter()
+        .filter(|row| row.x.is_some())
+        .flat_map(|row| ["eps=2/255", "eps=8/255"].map(|layer| AnalysisRow { layer: layer.to_owned(), ..row.clone() }));
+    let html = page(&Report { analyses: spectra.collect(), ..report() }).unwrap();
+    let text = text_of(&html);
+    assert!([", eps=2/255", ", eps=8/255"].iter().all(|layer| text.contains(layer)), "{text}");
+    assert!(!html.contains("\nlayer\n</text>") && html.contains("\nradius, cycles per image\n</text>"), "{html}");
+}
+
+#[test]
 fn heat_maps_are_drawn_for_each_way_of_training_on_one_scale() {
     let html = page(&Report { analyses: heat_maps(), ..report() }).unwrap();
     let document = Document::parse(main_of(&html)).unwrap();

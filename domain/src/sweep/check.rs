@@ -91,9 +91,14 @@ fn refuse_idle(sweep: &Sweep, pretrain: &Pretrain, report: &Report) {
 fn refuse_other_features(sweep: &Sweep, section: &DatasetSection, report: &Report) {
     let Some(Located { value: features, .. }) = &section.features else { return };
     let init = &sweep.inits[features.from.value];
-    let Some(stage) = pretrain(sweep, features.from.value) else { return };
-    let training = sweep.recipe_of(&stage.recipe.value).training.as_ref();
-    let plain = training.is_some_and(|training| matches!(training.objective, Objective::Standard));
+    let plain = match &init.start {
+        InitStart::Pretrain(stage) => {
+            let training = sweep.recipe_of(&stage.recipe.value).training.as_ref();
+            training.is_some_and(|training| matches!(training.objective, Objective::Standard))
+        }
+        InitStart::Checkpoint { robust: Some(robust), .. } => !robust,
+        InitStart::Checkpoint { robust: None, .. } | InitStart::Scratch => return,
+    };
     let (wrong, other) = match features.set {
         FeatureSet::Robust => (plain, "`set = \"non-robust\"` is what such a model sees"),
         FeatureSet::NonRobust => (!plain, "`set = \"robust\"` is what such a model sees"),

@@ -131,6 +131,10 @@ impl BatchNorm {
 
     pub(super) fn forward(&self, input: &Tensor, mode: Mode) -> tch::Result<Tensor> {
         let BatchNormSettings { epsilon, momentum } = self.settings;
+        let momentum = match mode {
+            Mode::Train(Train { batch_norm_momentum: Some(chosen), .. }) => chosen,
+            Mode::Train(_) | Mode::Eval => momentum,
+        };
         let (weight, bias) = (Some(&self.weight), Some(&self.bias));
         let normalise = |mean: Option<&Tensor>, variance: Option<&Tensor>, by_batch| {
             input.f_batch_norm(weight, bias, mean, variance, by_batch, momentum, epsilon, true)

@@ -38,7 +38,7 @@ use vit::VisionTransformer;
 pub use weights::{Checkpoints, starting_weights};
 
 /// How layers behave that training and evaluation treat differently.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Mode {
     /// Batch normalisation goes by the batch, and dropout may be on.
     Train(Train),
@@ -47,10 +47,12 @@ pub enum Mode {
 }
 
 /// A pass in train mode.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Train {
     /// Whether the running statistics follow the batch. They must not when activations of an earlier pass are computed again.
     pub moves_statistics: bool,
+    /// Weight of the batch in the running statistics; the architecture's own if none.
+    pub batch_norm_momentum: Option<f64>,
     /// What draws the masks of dropout and stochastic depth; without it nothing is dropped.
     pub dropout: Option<Dropout>,
 }
@@ -68,7 +70,7 @@ pub struct Dropout {
 
 impl Mode {
     /// Train mode that moves the statistics and drops nothing.
-    pub const TRAIN: Self = Self::Train(Train { moves_statistics: true, dropout: None });
+    pub const TRAIN: Self = Self::Train(Train { moves_statistics: true, batch_norm_momentum: None, dropout: None });
 
     /// What draws the masks of dropout, if anything is dropped.
     const fn dropout(self) -> Option<Dropout> {

@@ -23,6 +23,8 @@ pub struct Step<'a> {
     pub label_smoothing: f64,
     /// Whether passes in train mode drop activations.
     pub dropout: bool,
+    /// Weight of a batch in the running statistics; the architecture's own if none.
+    pub batch_norm_momentum: Option<f64>,
     /// Share of its ε that the inner attack has. At zero the step is one of standard training.
     pub strength: f64,
     /// Names its random draws.
@@ -217,6 +219,6 @@ impl<'a> Step<'a> {
             iteration,
             first_row,
         });
-        Mode::Train(Train { moves_statistics: true, dropout })
+        Mode::Train(Train { moves_statistics: true, batch_norm_momentum: self.batch_norm_momentum, dropout })
     }
 }

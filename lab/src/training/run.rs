@@ -305,6 +305,7 @@ impl<'a> Run<'a> {
             objective: phase.objective,
             label_smoothing: recipe.label_smoothing,
             dropout: recipe.dropout,
+            batch_norm_momentum: recipe.batch_norm_momentum,
             strength: recipe.epsilon_schedule.share(done, phase.steps),
             draws: Draws { seed: spec.seed, iteration, examples: indices },
             first_row: 0,
@@ -396,6 +397,7 @@ mod tests {
             validation: None,
             head_learning_rate: None,
             dropout: true,
+            batch_norm_momentum: None,
             schedule: Schedule { warmup: 0.0, decay: Decay::Constant },
             augmentation: Augmentation::default(),
         }

@@ -186,6 +186,7 @@ impl Bench {
             head_first: None,
             head_learning_rate: None,
             dropout: true,
+            batch_norm_momentum: None,
             length,
             batch_size: 16,
             micro_batch_size: None,

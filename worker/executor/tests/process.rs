@@ -129,6 +129,7 @@ fn training(dataset: DatasetSpec, steps: u32) -> TaskSpec {
             head_first: None,
             head_learning_rate: None,
             dropout: true,
+            batch_norm_momentum: None,
             length: Length::Iterations(steps),
             batch_size: 16,
             micro_batch_size: None,

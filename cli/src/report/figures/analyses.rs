@@ -17,7 +17,7 @@ to either side. Lines of one panel are moved apart sideways by a few pixels wher
 /// More measures of one analysis are left to its table.
 const MOST_MEASURES: usize = 6;
 
-/// A panel for every analysis, data set, model, what it is compared with, and measure.
+/// A panel for every analysis, data set, model, what it is compared with, and measure; for every layer too, where it has an axis of its own.
 ///
 /// # Errors
 /// One cannot be drawn.
@@ -36,9 +36,11 @@ pub fn figure(rows: &[AnalysisRow], looks: &Looks) -> anyhow::Result<Figure> {
         }
         let mut single = Vec::new();
         for measure in measures.into_iter().take(MOST_MEASURES) {
-            match Axis::of(&rows, measure) {
-                Axis { places, .. } if places.len() < 2 => single.push(measure),
-                axis => panels.push(draw(scene, measure, &axis, &rows, looks)?),
+            for (layer, rows) in lines_of(&rows, measure) {
+                match Axis::of(&rows, measure) {
+                    Axis { places, .. } if places.len() < 2 => single.push(measure),
+                    axis => panels.push(draw(scene, (measure, layer), &axis, &rows, looks)?),
+                }
             }
         }
         if !single.is_empty() {
@@ -98,6 +100,23 @@ fn measures<'a>(rows: &[&'a AnalysisSummary]) -> Vec<&'a str> {
 
 fn value(row: &AnalysisSummary, measure: &str) -> Option<Spread> {
     row.values.iter().find(|(name, _)| name == measure).map(|(_, spread)| *spread)
+}
+
+/// The rows of a measure that share an axis: all of them, or, where each layer has an axis of numbers of its own, those of each layer with its name.
+fn lines_of<'a>(rows: &[&'a AnalysisSummary], measure: &str) -> Vec<(&'a str, Vec<&'a AnalysisSummary>)> {
+    let rows: Vec<&AnalysisSummary> = rows.iter().copied().filter(|row| value(row, measure).is_some()).collect();
+    let mut layers: Vec<&str> = Vec::new();
+    for row in &rows {
+        if !layers.contains(&row.layer.as_str()) {
+            layers.push(&row.layer);
+        }
+    }
+    let along_numbers = rows.iter().any(|row| row.x.is_some() && row.x != rows[0].x);
+    if layers.len() < 2 || !along_numbers {
+        return vec![("", rows)];
+    }
+    let of = |layer| (layer, rows.iter().copied().filter(|row| row.layer == layer).collect());
+    layers.into_iter().map(of).collect()
 }
 
 /// The horizontal axis: places along an axis of numbers, or layers one after the other.
@@ -174,7 +193,7 @@ fn line<'a>(rows: &[&AnalysisSummary], way: (&str, &str), measure: &str, axis: &
 
 fn draw(
     scene: Scene<'_>,
-    measure: &str,
+    (measure, layer): (&str, &str),
     axis: &Axis<'_>,
     rows: &[&AnalysisSummary],
     looks: &Looks,
@@ -214,7 +233,7 @@ fn draw(
         },
     )?;
     Ok(Panel {
-        title: scene.words(measure),
+        title: scene.words(&if layer.is_empty() { measure.to_owned() } else { format!("{measure}, {layer}") }),
         svg,
         header: ["init", "recipe", "at", "seeds × examples", "mean", "sample standard deviation"]
             .map(str::to_owned)

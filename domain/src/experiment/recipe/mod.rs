@@ -49,6 +49,10 @@ pub struct Recipe {
     pub head_learning_rate: Option<f64>,
     /// Whether the architecture's own dropout and stochastic depth are on in train mode.
     pub dropout: bool,
+    /// Weight of a batch in the running statistics of batch normalisations, in (0,1]; the architecture's own if none. Short trainings want more of it than
+    /// an architecture whose statistics were made to follow for days.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch_norm_momentum: Option<f64>,
     /// How the learning rate moves.
     pub schedule: Schedule,
     /// Number format of convolutions and matrix products.

@@ -205,6 +205,7 @@ fn recipe() -> Recipe {
         head_first: None,
         head_learning_rate: None,
         dropout: true,
+        batch_norm_momentum: None,
         length: Length::Epochs(2),
         batch_size: 1,
         micro_batch_size: None,

@@ -69,7 +69,7 @@ impl Method {
         refuse(self == Self::FreeAt, &["replays"], "method `free-at`");
         if self == Self::LinearProbe {
             let why = "does not go with `linear-probe`, which trains the head alone";
-            table.refuse(&["freeze", "head_first", "dropout"], why);
+            table.refuse(&["freeze", "head_first", "dropout", "batch_norm_momentum"], why);
         }
     }
 }

@@ -20,7 +20,7 @@ use augmentation::augmentation;
 use method::{METHODS, Method};
 use optimizer::OptimizerKeys;
 
-const TRAINING_KEYS: [&str; 21] = [
+const TRAINING_KEYS: [&str; 22] = [
     "epochs",
     "iterations",
     "batch_size",
@@ -34,6 +34,7 @@ const TRAINING_KEYS: [&str; 21] = [
     "augment",
     "label_smoothing",
     "dropout",
+    "batch_norm_momentum",
     "freeze",
     "head_first",
     "inner",
@@ -91,6 +92,7 @@ fn training(table: &mut Table<'_>, method: Method) -> Option<Recipe> {
     let augmentation = augmentation(table);
     let label_smoothing = table.number("label_smoothing", defaults::LABEL_SMOOTHING, &NumberRange::of(0.0..1.0));
     let dropout = method != Method::LinearProbe && table.boolean("dropout", defaults::DROPOUT);
+    let batch_norm_momentum = steps::batch_norm_momentum(table);
     let epsilon_schedule =
         if method.is_adversarial() { inner::epsilon_schedule(table) } else { EpsilonSchedule::Constant };
     let objective = objective::objective(table, method, batch_size);
@@ -113,6 +115,7 @@ fn training(table: &mut Table<'_>, method: Method) -> Option<Recipe> {
         decay_norm_and_bias,
         gradient_clip,
         dropout,
+        batch_norm_momentum,
         schedule,
         precision,
         ema,

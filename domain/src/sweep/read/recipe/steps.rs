@@ -1,4 +1,4 @@
-//! Keys about single steps: `micro_batch_size`, `gradient_clip`, `precision`, `ema`.
+//! Keys about single steps: `micro_batch_size`, `gradient_clip`, `batch_norm_momentum`, `precision`, `ema`.
 
 use std::ops::Bound;
 
@@ -19,6 +19,11 @@ pub(super) fn micro_batch_size(table: &mut Table<'_>, batch_size: u32) -> Option
 
 pub(super) fn gradient_clip(table: &mut Table<'_>) -> Option<f64> {
     table.field("gradient_clip").and_then(|field| field.number(&NumberRange::above_zero()))
+}
+
+pub(super) fn batch_norm_momentum(table: &mut Table<'_>) -> Option<f64> {
+    let share = NumberRange::of((Bound::Excluded(0.0), Bound::Included(1.0)));
+    table.field("batch_norm_momentum").and_then(|field| field.number(&share))
 }
 
 pub(super) fn precision(table: &mut Table<'_>) -> Precision {
