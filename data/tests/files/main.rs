@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may stop at once, and so may its helpers")]
 
 mod cifar;
+mod constructed;
 mod cues;
 mod glyphs;
 mod idx;
