@@ -1,6 +1,6 @@
 //! What the sweep says of the claims.
 
-use gauntlet_domain::claims::{Basis, Claim, Comparison, Measure, Outcome, RULE, Side, Verdict, claims};
+use gauntlet_domain::claims::{Basis, Claim, Comparison, Measure, Outcome, Overall, RULE, Side, Verdict, claims};
 use maud::{Markup, html};
 
 use super::Report;
@@ -46,7 +46,7 @@ fn overview(found: &[Claim]) -> Markup {
     html! {
         ul.verdicts {
             @for claim in found {
-                li { a href={ "#" (claim.id) } { (claim.id) } " " (claim.statement) ": " (badge(claim.verdict)) (tally(claim)) }
+                li { a href={ "#" (claim.id) } { (claim.id) } " " (claim.statement) ": " (badge(claim.verdict)) (tally(claim)) (mean(claim)) }
             }
         }
     }
@@ -71,6 +71,19 @@ fn tally(claim: &Claim) -> String {
     format!(" ({holds} for it, {fails} against, {undecided} undecided, of {})", counted(claim.comparisons.len()))
 }
 
+/// What it comes to on average.
+fn mean(claim: &Claim) -> String {
+    let Some(Overall { comparisons, seeds, difference, outcome }) = claim.overall() else { return String::new() };
+    format!(
+        "; in the mean over {comparisons} comparisons {} points ({} to {}), {seeds} seeds, p {}: {}",
+        points(difference.estimate),
+        points(difference.low),
+        points(difference.high),
+        p_value(difference.p_value),
+        outcome.words(),
+    )
+}
+
 fn counted(comparisons: usize) -> String {
     format!("{comparisons} comparison{}", if comparisons == 1 { "" } else { "s" })
 }
@@ -79,7 +92,7 @@ fn one(claim: &Claim) -> Markup {
     let rows: Vec<Vec<String>> = claim.comparisons.iter().map(cells).collect();
     html! {
         h3 id=(claim.id) { (claim.id) ". " (claim.statement) }
-        p { (badge(claim.verdict)) (tally(claim)) }
+        p { (badge(claim.verdict)) (tally(claim)) (mean(claim)) }
         @if claim.comparisons.is_empty() { p { "What it takes: " (claim.needs) "." } }
         @if claim.untested > 0 {
             p { (counted(claim.untested)) " could not be tested: for want of a second seed or of outcomes per example, or because nothing is right before the attack." }

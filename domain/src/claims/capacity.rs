@@ -71,21 +71,21 @@ fn by_seed<'a>(larger: Cell<'a>, smaller: &Cell<'a>) -> Vec<Gaps<'a>> {
 /// The paired t test over the seeds; none for fewer than two.
 fn comparison(gaps: &[Gaps<'_>]) -> Option<Comparison> {
     // Of each seed both gaps, and what one example changes in one of them, on the examples of all four models.
-    let measured: Vec<([f64; 2], f64, u32)> = gaps
+    let measured: Vec<(u64, [f64; 2], f64, u32)> = gaps
         .iter()
         .filter_map(|[larger, smaller]| {
             let examples = larger.examples().min(smaller.examples());
             let (of_larger, of_smaller) =
                 (larger.measured_on(Measure::Aai, examples)?, smaller.measured_on(Measure::Aai, examples)?);
             let step = of_larger.step.max(of_smaller.step);
-            Some(([of_larger.difference(), of_smaller.difference()], step, examples))
+            Some((larger.first.row.seed, [of_larger.difference(), of_smaller.difference()], step, examples))
         })
         .collect();
-    let differences: Vec<f64> = measured.iter().map(|([larger, smaller], _, _)| larger - smaller).collect();
+    let differences: Vec<f64> = measured.iter().map(|(_, [larger, smaller], _, _)| larger - smaller).collect();
     // Four counts are rounded to whole examples here, in place of two.
-    let step = SQRT_2 * measured.iter().map(|(_, step, _)| *step).fold(0.0, f64::max);
+    let step = SQRT_2 * measured.iter().map(|(_, _, step, _)| *step).fold(0.0, f64::max);
     let difference = over_seeds_within(&differences, step, 2.0)?;
-    let mean = |side: usize| measured.iter().map(|(gaps, _, _)| gaps[side]).sum::<f64>() / measured.len() as f64;
+    let mean = |side: usize| measured.iter().map(|(_, gaps, _, _)| gaps[side]).sum::<f64>() / measured.len() as f64;
     let [larger, smaller] = gaps.first()?;
     let row = &larger.first.row;
     Some(Comparison {
@@ -97,10 +97,11 @@ fn comparison(gaps: &[Gaps<'_>]) -> Option<Comparison> {
         measure: Measure::AaiGap,
         basis: Basis::Seeds {
             seeds: measured.len(),
-            examples: measured.iter().map(|(_, _, examples)| *examples).min()?,
+            examples: measured.iter().map(|(_, _, _, examples)| *examples).min()?,
         },
         shares: [mean(0), mean(1)],
         difference,
+        by_seed: measured.iter().map(|(seed, ..)| *seed).zip(differences).collect(),
         adjusted_p_value: 1.0,
         outcome: Outcome::Undecided,
     })

@@ -1,7 +1,7 @@
 //! One comparison and its test.
 
+use super::Sign;
 use super::evaluation::{Measure, Measured, Pair};
-use super::{LEVEL, Sign};
 use crate::experiment::{Epsilon, Norm};
 use crate::results::ResultRow;
 use crate::statistics::paired::{Difference, over_examples, over_seeds};
@@ -47,6 +47,8 @@ pub struct Comparison {
     pub shares: [f64; 2],
     /// First minus second.
     pub difference: Difference,
+    /// The same by seed, where the seed is the unit; empty where the example is.
+    pub by_seed: Vec<(u64, f64)>,
     /// The p-value, adjusted for the number of comparisons of the claim.
     pub adjusted_p_value: f64,
     /// What follows.
@@ -99,15 +101,7 @@ impl Outcome {
 impl Comparison {
     pub(super) fn decide(&mut self, adjusted_p_value: f64, claimed: Sign) {
         self.adjusted_p_value = adjusted_p_value;
-        let as_claimed = match claimed {
-            Sign::Positive => self.difference.estimate > 0.0,
-            Sign::Negative => self.difference.estimate < 0.0,
-        };
-        self.outcome = match as_claimed {
-            _ if adjusted_p_value >= LEVEL => Outcome::Undecided,
-            true => Outcome::Holds,
-            false => Outcome::Fails,
-        };
+        self.outcome = Outcome::of(&self.difference, adjusted_p_value, claimed);
     }
 }
 
@@ -143,6 +137,12 @@ impl Cell<'_> {
     /// The comparison, not yet decided; none where no test can be made.
     pub(super) fn compare(&self, measure: Measure) -> Option<Comparison> {
         let (basis, shares, difference) = self.over_seeds(measure).or_else(|| self.over_examples(measure))?;
+        let by_seed = match basis {
+            Basis::Seeds { .. } => {
+                self.by_seed(measure).map(|(seed, measured)| (seed, measured.difference())).collect()
+            }
+            Basis::Examples { .. } => Vec::new(),
+        };
         let Pair { first, second } = self.pairs.first()?;
         Some(Comparison {
             dataset: first.row.dataset.clone(),
@@ -154,13 +154,19 @@ impl Cell<'_> {
             basis,
             shares,
             difference,
+            by_seed,
             adjusted_p_value: 1.0,
             outcome: Outcome::Undecided,
         })
     }
 
+    /// The measure of both, of each seed that has it.
+    fn by_seed(&self, measure: Measure) -> impl Iterator<Item = (u64, Measured)> + '_ {
+        self.pairs.iter().filter_map(move |pair| Some((pair.first.row.seed, pair.measured(measure)?)))
+    }
+
     fn over_seeds(&self, measure: Measure) -> Option<(Basis, [f64; 2], Difference)> {
-        let measured: Vec<Measured> = self.pairs.iter().filter_map(|pair| pair.measured(measure)).collect();
+        let measured: Vec<Measured> = self.by_seed(measure).map(|(_, measured)| measured).collect();
         let differences: Vec<f64> = measured.iter().map(Measured::difference).collect();
         let step = measured.iter().map(|measured| measured.step).fold(0.0, f64::max);
         let difference = over_seeds(&differences, step)?;

@@ -99,6 +99,7 @@ struct Run<'a> {
 
 /// Both bonds of a fine-tuned model of one seed.
 struct Pair<'a> {
+    seed: u64,
     twin: Arm<'a>,
     /// Of each of the two.
     examples: u32,
@@ -130,7 +131,7 @@ impl Asked<'_> {
             return None;
         }
         let mean = |values: &Values<'_>| values.values().sum::<f64>() / values.len() as f64;
-        Some(Pair { twin, examples: self.shown(examples), to_start: mean(&start), to_twin: mean(&other) })
+        Some(Pair { seed, twin, examples: self.shown(examples), to_start: mean(&start), to_twin: mean(&other) })
     }
 
     /// Of so many examples, those that a number is about: nothing is said of those that a perturbation was crafted on.
@@ -174,6 +175,7 @@ impl Asked<'_> {
             basis: Basis::Seeds { seeds: pairs.len(), examples },
             shares: [mean(|pair| pair.to_start), mean(|pair| pair.to_twin)],
             difference,
+            by_seed: pairs.iter().map(|pair| pair.seed).zip(differences).collect(),
             adjusted_p_value: 1.0,
             outcome: Outcome::Undecided,
         })

@@ -9,6 +9,7 @@ mod capacity;
 mod comparison;
 mod evaluation;
 mod kinship;
+mod overall;
 mod questions;
 mod roles;
 mod rows;
@@ -21,6 +22,7 @@ use kinship::Bond;
 
 pub use comparison::{Basis, Comparison, Outcome, Side};
 pub use evaluation::{Evaluation, Examples, Measure};
+pub use overall::Overall;
 pub use roles::Start;
 
 use crate::analyses::AnalysisRow;
@@ -37,7 +39,8 @@ pub const RULE: &str = "A comparison is decided where its two-sided p-value, adj
 comparison holds (fails) and none is decided the other way, is mixed where both occur, and is undecided at this sample size where nothing is decided. \
 Comparisons over two or more seeds use the paired t test with the seed as the unit, and speak about other seeds on the same test examples; comparisons \
 of one seed use the exact McNemar test over its examples with Tango's score interval, and speak about other examples and the same two models. The \
-intervals are 95 % each, not adjusted.";
+intervals are 95 % each, not adjusted. Beside a verdict stands the mean over the claim's comparisons, a single paired t test over what each seed gives in the \
+mean: whether the claim is right on average over the settings of this sweep. It decides no verdict.";
 
 /// What a sweep says about one claim.
 #[derive(Debug, Clone, PartialEq)]
@@ -107,6 +110,11 @@ impl Verdict {
 }
 
 impl Claim {
+    /// The mean over its comparisons, tested once; none for fewer than two over the same seeds.
+    pub fn overall(&self) -> Option<Overall> {
+        overall::overall(&self.comparisons, self.claimed)
+    }
+
     /// Comparisons that came out so.
     pub fn count(&self, outcome: Outcome) -> usize {
         self.comparisons.iter().filter(|comparison| comparison.outcome == outcome).count()

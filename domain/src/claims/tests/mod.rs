@@ -116,6 +116,27 @@ fn seeds_that_disagree_decide_nothing() {
 }
 
 #[test]
+fn what_no_comparison_decides_may_be_decided_in_the_mean_over_all_of_them() {
+    let mut rows = twins(&[21, 40, 30]);
+    assert_eq!(claim("P1b", &rows).overall(), None, "the mean of one is that one");
+    for (seed, robust) in [(0, 40), (1, 21), (2, 30)] {
+        rows.push(counted(row("scratch", "standard", seed, "2/255", 80, 50)));
+        rows.push(counted(row("pretrained", "standard", seed, "2/255", 85, robust)));
+    }
+    let found = claim("P1b", &rows);
+    assert_eq!(found.verdict, Verdict::Undecided);
+    assert_eq!(found.comparisons[0].by_seed.iter().map(|(seed, _)| *seed).collect::<Vec<_>>(), [0, 1, 2]);
+    let overall = found.overall().unwrap();
+    assert_eq!((overall.comparisons, overall.seeds, overall.outcome), (2, 3, Outcome::Holds));
+    assert!((overall.difference.estimate + 0.59 / 3.0).abs() < 1e-12 && overall.difference.high < 0.0, "{overall:?}");
+    // A seed that one of them lacks is no seed of the mean.
+    rows.retain(|evaluation| evaluation.row.eps == "4/255" || evaluation.row.seed == 0);
+    rows.push(counted(row("scratch", "standard", 3, "2/255", 80, 50)));
+    rows.push(counted(row("pretrained", "standard", 3, "2/255", 85, 40)));
+    assert_eq!(claim("P1b", &rows).overall(), None, "one seed in common has no spread");
+}
+
+#[test]
 fn what_holds_at_one_epsilon_and_fails_at_another_is_mixed() {
     let mut rows = twins(&[21, 22, 20]);
     for seed in 0..3 {
