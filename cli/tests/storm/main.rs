@@ -41,7 +41,7 @@ fn setting<T: std::str::FromStr>(variable: &str, usual: T) -> T {
     }
 }
 
-/// Asked beside the attacks of whichever sweep.
+/// Asked beside the attacks of whichever sweep: some of every run, of one run every other method.
 const ANALYSES: &str = r#"
 [[analysis]]
 name = "likeness"
@@ -52,6 +52,66 @@ against = "start"
 name = "bands"
 method = "frequency"
 radii = [2, 8]
+
+[[analysis]]
+name = "map"
+method = "heat-map"
+reach = 1
+runs = { init = "pretrained", recipe = "standard", seed = 0 }
+examples = 20
+
+[[analysis]]
+name = "weather"
+method = "corruptions"
+kinds = ["snow", "glass_blur"]
+severities = [3]
+runs = { init = "pretrained", recipe = "standard", seed = 0 }
+examples = 20
+
+[[analysis]]
+name = "passed-on"
+method = "transfer"
+against = "start"
+epsilons = "8/255"
+runs = { init = "pretrained", recipe = "standard", seed = 0 }
+examples = 20
+
+[[analysis]]
+name = "for-all"
+method = "uap"
+against = { init = "scratch" }
+eps = "16/255"
+by = "gradient"
+runs = { init = "pretrained", recipe = "standard", seed = 0 }
+examples = 20
+
+[[analysis]]
+name = "around"
+method = "landscape"
+runs = { init = "pretrained", recipe = "standard", seed = 0 }
+examples = 20
+
+[[analysis]]
+name = "pixels"
+method = "saliency"
+against = "start"
+steps = 4
+runs = { init = "pretrained", recipe = "standard", seed = 0 }
+examples = 20
+
+[[analysis]]
+name = "sure"
+method = "confidence"
+epsilons = "8/255"
+runs = { init = "pretrained", recipe = "standard", seed = 0 }
+examples = 20
+
+[[analysis]]
+name = "rings"
+method = "spectrum"
+epsilons = "8/255"
+runs = { init = "pretrained", recipe = "standard", seed = 0 }
+examples = 20
 "#;
 
 /// What analyses came to, to the bit.
