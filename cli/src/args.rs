@@ -84,7 +84,7 @@ pub enum Command {
     Sweeps(ListArgs),
     /// Print the results of a sweep: one row per run × attack.
     Results(ResultsArgs),
-    /// Print what the analyses of a sweep came to: one row per number.
+    /// List the methods of analysis, or print what the analyses of a sweep came to: one row per number.
     Analyses(AnalysesArgs),
     /// Print the outcomes of a sweep: one row per example.
     Outcomes(OutcomesArgs),
@@ -290,16 +290,17 @@ pub struct ResultsArgs {
 
 #[derive(Debug, ClapArgs)]
 pub struct AnalysesArgs {
-    /// The sweep: its id, an unambiguous beginning of it, or its name (the latest of that name).
-    pub id: String,
+    /// The sweep: its id, an unambiguous beginning of it, or its name (the latest of that name). Without one the methods are listed, with every parameter
+    /// and its default.
+    pub id: Option<String>,
     /// `table` summarises over seeds.
     #[arg(long, value_enum, default_value_t = AnalysisFormat::Table)]
     pub format: AnalysisFormat,
     /// Where to write instead of stdout.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "id")]
     pub out: Option<PathBuf>,
     /// Also write the images that analyses left, as PNG files, a folder for each run.
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(long, value_name = "FOLDER", requires = "id")]
     pub images: Option<PathBuf>,
 }
 

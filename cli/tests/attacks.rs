@@ -7,7 +7,7 @@ mod common;
 use std::fs;
 use std::path::Path;
 
-use common::{fixture, gauntlet, psql, rows, succeed, text};
+use common::{fail, fixture, gauntlet, psql, rows, succeed, text};
 use gauntlet_postgres::testing::TestDatabase;
 
 const ATTACKS: &str = r#"
@@ -155,4 +155,21 @@ fn the_catalogue_lists_every_attack_with_its_parameters() {
     }
     let people = succeed(gauntlet(state.path()).arg("attacks"));
     assert!(people.contains("binary_search_steps: constants tried by binary search"), "{people}");
+}
+
+#[test]
+fn analyses_are_listed_where_no_sweep_is_named() {
+    let state = tempfile::tempdir().unwrap();
+    let list = succeed(gauntlet(state.path()).args(["analyses", "--format", "json"]));
+    let list: serde_json::Value = serde_json::from_str(&list).unwrap();
+    let names: Vec<&str> = list.as_array().unwrap().iter().map(|entry| entry["name"].as_str().unwrap()).collect();
+    for name in
+        ["similarity", "frequency", "uap", "transfer", "saliency", "confidence", "corruptions", "robust-features"]
+    {
+        assert!(names.contains(&name), "{name} is missing of {names:?}");
+    }
+    let people = succeed(gauntlet(state.path()).arg("analyses"));
+    assert!(people.contains("threshold: share of the variance that SVCCA keeps (default 0.98)"), "{people}");
+    let refused = text(&fail(gauntlet(state.path()).args(["analyses", "--format", "csv"])).stderr);
+    assert!(refused.contains("say --format json, or name a sweep"), "{refused}");
 }

@@ -64,6 +64,52 @@ fn attacks_with_their_defaults_written_out_are_the_same_attacks() {
 }
 
 #[test]
+fn analyses_with_their_defaults_written_out_are_the_same_analyses() {
+    let known = catalogue::analyses();
+    let (made, asked) = known.split_last().unwrap();
+    assert_eq!((made.name, asked.len()), ("robust-features", 10));
+    for entry in asked {
+        let given = |key| match key {
+            "against" => "against = \"start\"\n",
+            "epsilons" => "epsilons = [\"1/255\", \"4/255\"]\n",
+            "eps" => "eps = \"10/255\"\n",
+            other => panic!("`{other}` of {} is required", entry.name),
+        };
+        let required = entry.parameters.iter().filter(|parameter| parameter.default.is_none());
+        let short = format!("method = \"{}\"\n", entry.name) + &required.map(|it| given(it.key)).collect::<String>();
+        let long = format!("{short}{}", written_out(entry, &["examples", "runs", "craft_examples"]));
+        let [short, long] = [short, long].map(|analysis| {
+            let analysis = format!("{ATTACK}\n[[analysis]]\nname = \"l\"\n{analysis}");
+            sweep(DATASET, BACKBONE, RECIPE, &analysis).analyses.remove(0).method
+        });
+        assert_eq!((short.name(), &short), (entry.name, &long));
+    }
+}
+
+#[test]
+fn what_is_made_by_features_has_the_defaults_that_the_catalogue_says() {
+    let made = catalogue::analyses().pop().unwrap();
+    let inits = "[[init]]\nname = \"plain\"\npretrain = { dataset = { name = \"glyphs\" }, recipe = \"r\" }\n";
+    let of = |keys: &str| {
+        let dataset = format!("{DATASET}\nfeatures = {{ from = \"plain\", {keys} }}");
+        let sweep = sweep(&dataset, BACKBONE, RECIPE, &format!("{ATTACK}\n{inits}"));
+        sweep.datasets[0].features.clone().unwrap().value.construction
+    };
+    let default = |key: &str| {
+        let parameter = made.parameters.iter().find(|parameter| parameter.key == key).unwrap();
+        parameter.default.clone().unwrap()
+    };
+    let [steps, step_size] = ["features.steps", "features.step_size"].map(default);
+    let [steps, step_size] = [&steps, &step_size].map(|text| text.split_once("; `rand`, `det`: ").unwrap());
+    let set = |set: &str, steps: &str, step_size: &str, more: &str| {
+        of(&format!("set = \"{set}\", steps = {steps}, step_size = {step_size}{more}"))
+    };
+    assert_eq!(of("set = \"non-robust\""), set("non-robust", steps.0, step_size.0, ""));
+    let ball = format!(", norm = {}, eps = {}", default("features.norm"), default("features.eps"));
+    assert_eq!(of("set = \"det\""), set("det", steps.1, step_size.1, &ball));
+}
+
+#[test]
 fn keys_of_the_other_choices_have_the_defaults_that_the_catalogue_says() {
     let others = [
         ("uap", "by = \"gradient\"", ["steps", "overshoot", "candidates"].as_slice()),
@@ -159,7 +205,8 @@ fn the_lists_that_people_read_can_be_printed_as_json() {
             catalogue::datasets(),
             catalogue::formats(),
             catalogue::recipes(),
-            catalogue::attacks()
+            catalogue::attacks(),
+            catalogue::analyses()
         ))
         .is_ok()
     );

@@ -8,6 +8,7 @@ use gauntlet_domain::results::{ResultRow, SkippedRow};
 use gauntlet_proto::v1;
 use tonic::{Code, Response, Status, Streaming};
 
+use super::catalogues;
 use super::connection::Connection;
 use crate::args::{AnalysesArgs, Global, ListFormat, OutcomesArgs, ResultFormat, ResultsArgs, SweepArgs};
 use crate::client::{Client, refused};
@@ -87,16 +88,17 @@ pub async fn fetch_warnings(client: &mut Client, sweep_id: &str) -> anyhow::Resu
     answer.warnings.into_iter().map(|warning| Ok(warning.try_into()?)).collect()
 }
 
-/// Prints what the analyses of a sweep came to.
+/// Prints what the analyses of a sweep came to, or lists the methods there are.
 ///
 /// # Errors
 /// The sweep is unknown, or the answer cannot be written.
 pub async fn analyses(global: &Global, args: &AnalysesArgs) -> anyhow::Result<ExitCode> {
+    let Some(id) = &args.id else { return catalogues::analyses(args.format) };
     let mut connection = Connection::to_any(global).await?;
     let answer = async {
-        let rows = fetch_analyses(&mut connection.client, &args.id).await?;
+        let rows = fetch_analyses(&mut connection.client, id).await?;
         let images = match args.images {
-            Some(_) => fetch_images(&mut connection.client, &args.id).await?,
+            Some(_) => fetch_images(&mut connection.client, id).await?,
             None => Vec::new(),
         };
         Ok::<_, anyhow::Error>((rows, images))

@@ -1,4 +1,4 @@
-//! `gauntlet datasets`, `backbones`, `recipes` and `attacks`: what a sweep file may name.
+//! `gauntlet datasets`, `backbones`, `recipes`, `attacks` and `analyses`: what a sweep file may name.
 
 use std::process::ExitCode;
 
@@ -6,7 +6,7 @@ use gauntlet_domain::catalogue::{self, Entry, Parameter};
 use gauntlet_domain::experiment::Backbone;
 use serde::Serialize;
 
-use crate::args::{ListArgs, ListFormat};
+use crate::args::{AnalysisFormat, ListArgs, ListFormat};
 
 /// Lists data sets and file formats.
 ///
@@ -81,7 +81,7 @@ fn width(default: u32) -> String {
 /// # Errors
 /// None in practice.
 pub fn recipes(args: &ListArgs) -> anyhow::Result<ExitCode> {
-    list("[[recipe]] method = …", &catalogue::recipes(), args)
+    list("[[recipe]] method = …", &catalogue::recipes(), args.format)
 }
 
 /// Lists attacks.
@@ -89,11 +89,24 @@ pub fn recipes(args: &ListArgs) -> anyhow::Result<ExitCode> {
 /// # Errors
 /// None in practice.
 pub fn attacks(args: &ListArgs) -> anyhow::Result<ExitCode> {
-    list("[[attack]] method = …", &catalogue::attacks(), args)
+    list("[[attack]] method = …", &catalogue::attacks(), args.format)
 }
 
-fn list(title: &str, known: &[Entry], args: &ListArgs) -> anyhow::Result<ExitCode> {
-    if args.format == ListFormat::Json {
+/// Lists analyses.
+///
+/// # Errors
+/// A format for numbers.
+pub fn analyses(format: AnalysisFormat) -> anyhow::Result<ExitCode> {
+    let format = match format {
+        AnalysisFormat::Table => ListFormat::Table,
+        AnalysisFormat::Json => ListFormat::Json,
+        AnalysisFormat::Csv => anyhow::bail!("the list of the methods is no CSV: say --format json, or name a sweep"),
+    };
+    list("[[analysis]] method = …", &catalogue::analyses(), format)
+}
+
+fn list(title: &str, known: &[Entry], format: ListFormat) -> anyhow::Result<ExitCode> {
+    if format == ListFormat::Json {
         return json(&known);
     }
     println!("{title}\n");

@@ -1,6 +1,7 @@
-//! The data sets, backbones, trained weights, recipes and attacks there are, with their parameters: the one place that defaults come from, for the sweep reader as
+//! The data sets, backbones, trained weights, recipes, attacks and analyses there are, with their parameters: the one place that defaults come from, for the sweep reader as
 //! for the lists that people read.
 
+mod analyses;
 mod attacks;
 mod backbones;
 mod checkpoints;
@@ -9,6 +10,7 @@ pub mod defaults;
 mod entry;
 mod recipes;
 
+pub use analyses::analyses;
 pub use attacks::attacks;
 pub use backbones::{BackboneEntry, backbones, input_channels};
 pub use checkpoints::{CheckpointEntry, checkpoints};
