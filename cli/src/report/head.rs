@@ -2,7 +2,7 @@
 
 use gauntlet_domain::claims::Start;
 use gauntlet_domain::results::ResultRow;
-use gauntlet_domain::sweep::{AttackSection, RecipeSection, Sweep};
+use gauntlet_domain::sweep::{AttackSection, InitSection, InitStart, RecipeSection, Sweep};
 use gauntlet_proto::v1;
 use maud::{Markup, html};
 
@@ -95,7 +95,7 @@ fn axes(source: &Sweep) -> Markup {
     html! {
         dt { "data sets" } dd { (source.datasets.iter().map(|dataset| dataset.name.as_str()).collect::<Vec<_>>().join(", ")) }
         dt { "models" } dd { (source.models.iter().map(|model| model.name.as_str()).collect::<Vec<_>>().join(", ")) }
-        dt { "inits" } dd { ul { @for init in &source.inits { li { b { (init.name) } ": " (Start::of(source, init).words()) } } } }
+        dt { "inits" } dd { ul { @for init in &source.inits { li { b { (init.name) } ": " (start(source, init)) } } } }
         dt { "recipes" } dd { ul { @for recipe in &source.recipes { li { b { (recipe.name) } ": " (method(recipe)) } } } }
         dt { "attacks" } dd { ul { @for attack in &source.attacks { li { b { (attack.name) } ": " (threat(attack)) } } } }
         dt { "seeds" } dd { (seeds.join(", ")) }
@@ -106,6 +106,17 @@ fn method(recipe: &RecipeSection) -> String {
     let method = recipe.training.as_ref().map_or("none (evaluated as it is)", |training| training.method());
     let frozen = if recipe.freeze.is_some() { ", partly frozen" } else { "" };
     format!("{method}{frozen}")
+}
+
+/// What runs of an init start from. Of a checkpoint nothing is known but what the sweep file declares.
+fn start(sweep: &Sweep, init: &InitSection) -> String {
+    let words = Start::of(sweep, init).words();
+    match init.start {
+        InitStart::Checkpoint { robust: Some(_), .. } => {
+            format!("an imported checkpoint, declared to come from {words}")
+        }
+        InitStart::Checkpoint { robust: None, .. } | InitStart::Scratch | InitStart::Pretrain(_) => words.to_owned(),
+    }
 }
 
 fn threat(attack: &AttackSection) -> String {

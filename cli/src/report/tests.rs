@@ -335,6 +335,18 @@ fn a_sweep_without_results_has_a_page_that_says_so() {
 }
 
 #[test]
+fn what_the_sweep_file_declares_of_a_checkpoint_is_said_to_be_declared() {
+    let given = "[[init]]\nname = \"given\"\ncheckpoint = \"w.safetensors\"\n";
+    let told = |more: &str| {
+        let source = parse(&format!("{SWEEP}{given}{more}")).unwrap();
+        text_of(&page(&Report { source: Ok(source), ..report() }).unwrap())
+    };
+    assert!(told("").contains("given: an imported checkpoint, whose pre-training is not known"));
+    let declared = "given: an imported checkpoint, declared to come from robust (adversarial) pre-training";
+    assert!(told("robust = true\n").contains(declared));
+}
+
+#[test]
 fn without_the_sweep_file_claims_are_said_not_to_be_tested() {
     let mut unknown = report();
     unknown.source = Err("the coordinator does not tell it".to_owned());
