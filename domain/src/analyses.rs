@@ -146,15 +146,12 @@ fn summary(group: &Group<'_>) -> Option<AnalysisSummary> {
     })
 }
 
-/// A place along the axis of an analysis, for people: a radius in pixel space as it is written in a sweep file, `4/255`.
+/// A place along the axis of an analysis, for people: a radius in pixel space as it is written in a sweep file, `4/255`. Two places are never written alike.
 pub fn place(x: f64) -> String {
     const SHORT: usize = 6;
-    let (text, quarters) = (format!("{x}"), x * 255.0 * 4.0);
-    // What is short was written so. Quarters of a grey level are the finest that anybody asks for.
-    if text.len() > SHORT && (quarters - quarters.round()).abs() < 1e-9 {
-        return format!("{}/255", quarters.round() / 4.0);
-    }
-    text
+    // What is short was written so. Thousandths of a grey level are finer than anybody asks for.
+    let (decimal, levels) = (x.to_string(), (x * 255e3).round() / 1e3);
+    if decimal.len() > SHORT && levels / 255.0 == x { format!("{levels}/255") } else { decimal }
 }
 
 /// What a run was compared with, without the seed where that is its own.
@@ -184,6 +181,14 @@ mod tests {
             x: None,
             value,
         }
+    }
+
+    #[test]
+    fn lengths_are_written_in_grey_levels_where_they_are_some_and_no_two_alike() {
+        let written = [4.0 / 255.0, 0.5 / 255.0, 0.5, 0.1, 1.0, 0.123_456_789, 1.0 / 3.0].map(place);
+        assert_eq!(written, ["4/255", "0.5/255", "0.5", "0.1", "1", "0.123456789", "85/255"]);
+        let beside = f64::from_bits((4.0_f64 / 255.0).to_bits() + 1);
+        assert_ne!(place(beside), "4/255");
     }
 
     #[test]

@@ -41,7 +41,7 @@ fn setting<T: std::str::FromStr>(variable: &str, usual: T) -> T {
     }
 }
 
-/// Asked beside the attacks of whichever sweep: some of every run, of one run every other method.
+/// Asked of every run, beside the attacks of whichever sweep.
 const ANALYSES: &str = r#"
 [[analysis]]
 name = "likeness"
@@ -52,67 +52,36 @@ against = "start"
 name = "bands"
 method = "frequency"
 radii = [2, 8]
-
-[[analysis]]
-name = "map"
-method = "heat-map"
-reach = 1
-runs = { init = "pretrained", recipe = "standard", seed = 0 }
-examples = 20
-
-[[analysis]]
-name = "weather"
-method = "corruptions"
-kinds = ["snow", "glass_blur"]
-severities = [3]
-runs = { init = "pretrained", recipe = "standard", seed = 0 }
-examples = 20
-
-[[analysis]]
-name = "passed-on"
-method = "transfer"
-against = "start"
-epsilons = "8/255"
-runs = { init = "pretrained", recipe = "standard", seed = 0 }
-examples = 20
-
-[[analysis]]
-name = "for-all"
-method = "uap"
-against = { init = "scratch" }
-eps = "16/255"
-by = "gradient"
-runs = { init = "pretrained", recipe = "standard", seed = 0 }
-examples = 20
-
-[[analysis]]
-name = "around"
-method = "landscape"
-runs = { init = "pretrained", recipe = "standard", seed = 0 }
-examples = 20
-
-[[analysis]]
-name = "pixels"
-method = "saliency"
-against = "start"
-steps = 4
-runs = { init = "pretrained", recipe = "standard", seed = 0 }
-examples = 20
-
-[[analysis]]
-name = "sure"
-method = "confidence"
-epsilons = "8/255"
-runs = { init = "pretrained", recipe = "standard", seed = 0 }
-examples = 20
-
-[[analysis]]
-name = "rings"
-method = "spectrum"
-epsilons = "8/255"
-runs = { init = "pretrained", recipe = "standard", seed = 0 }
-examples = 20
 "#;
+
+/// The other methods with their keys, asked of one run.
+const OTHER_METHODS: [(&str, &str); 8] = [
+    ("heat-map", "reach = 1"),
+    (
+        "corruptions",
+        r#"kinds = ["snow", "glass_blur"]
+severities = [3]"#,
+    ),
+    (
+        "transfer",
+        r#"against = "start"
+epsilons = "8/255""#,
+    ),
+    (
+        "uap",
+        r#"against = { init = "scratch" }
+eps = "16/255"
+by = "gradient""#,
+    ),
+    ("landscape", ""),
+    (
+        "saliency",
+        r#"against = "start"
+steps = 4"#,
+    ),
+    ("confidence", r#"epsilons = "8/255""#),
+    ("spectrum", r#"epsilons = "8/255""#),
+];
 
 /// What analyses came to, to the bit.
 const VALUES: &str = "select * from (select dataset, init, recipe, seed, analysis, against, examples, measure, layer, x, value from analyses) as a \
@@ -133,7 +102,11 @@ fn with_analyses(sweep: &Path, folder: &Path) -> PathBuf {
     let sweep = fs::read_to_string(sweep).unwrap();
     let last = sweep.rsplit_once("[[recipe]]").unwrap().1.split('"').nth(1).unwrap();
     let left_out = format!("\n[[exclude]]\ninit = \"made\"\nrecipe = \"{last}\"\n");
-    fs::write(&path, [sweep.as_str(), ANALYSES, MADE, &left_out].concat()).unwrap();
+    let of_one = OTHER_METHODS.map(|(method, keys)| {
+        let run = "runs = { init = \"pretrained\", recipe = \"standard\", seed = 0 }\nexamples = 20\n";
+        format!("\n[[analysis]]\nname = \"{method}\"\nmethod = \"{method}\"\n{keys}\n{run}")
+    });
+    fs::write(&path, [sweep.as_str(), ANALYSES, &of_one.concat(), MADE, &left_out].concat()).unwrap();
     path
 }
 

@@ -40,6 +40,11 @@ pub struct Cell {
     pub error: f64,
 }
 
+/// What the layer of a number is called that stands in this row of a map: its vertical frequency.
+pub fn row(vertical: i64) -> String {
+    format!("{VERTICAL}{vertical}")
+}
+
 /// All maps of a sweep.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct HeatMaps {
@@ -149,7 +154,7 @@ mod tests {
             against: String::new(),
             examples: 500,
             measure: "error".into(),
-            layer: format!("vertical={vertical}"),
+            layer: super::row(vertical),
             x: Some(horizontal as f64),
             value,
         }

@@ -44,21 +44,23 @@ impl<'a> Planner<'a> {
             seed,
             numerics: NUMERICS_VERSION,
         };
+        let method = spec.method.name().to_owned();
+        let (name, backbone) = (&section.name, &self.sweep.models[model.0].name);
+        let label = || format!("{name} · {backbone} · {init} · seed {seed} · {ANALYSIS}");
+        let task = self.tasks.add(TaskKind::Analyze, TaskSpec::Analyze(spec), label);
         let cell = AnalysisCell {
-            dataset: section.name.clone(),
-            backbone: self.sweep.models[model.0].name.clone(),
+            dataset: name.clone(),
+            backbone: backbone.clone(),
             init: init.clone(),
             recipe: AS_IT_IS.to_owned(),
             seed,
             analysis: ANALYSIS.to_owned(),
-            method: spec.method.name().to_owned(),
+            method,
             against: String::new(),
             examples: split.examples,
-            task: TaskSpec::Analyze(spec.clone()).id(),
+            task,
         };
-        let label = || format!("{} · {} · {init} · seed {seed} · {ANALYSIS}", cell.dataset, cell.backbone);
-        let task = self.tasks.add(TaskKind::Analyze, TaskSpec::Analyze(spec), label);
-        if !self.analyses.contains(&cell) {
+        if self.constructions.insert(cell.clone()) {
             self.analyses.push(cell);
         }
         let source = DatasetSource::Constructed { task };

@@ -41,6 +41,7 @@ pub fn plan(sweep: &Sweep, facts: &Facts) -> Result<Plan, Vec<Diagnostic>> {
         tasks: Tasks::default(),
         cells: Vec::new(),
         analyses: Vec::new(),
+        constructions: BTreeSet::new(),
         notes: BTreeSet::new(),
         mistakes,
     };
@@ -95,6 +96,8 @@ pub(super) struct Planner<'a> {
     pub(super) tasks: Tasks,
     cells: Vec<Cell>,
     pub(super) analyses: Vec<AnalysisCell>,
+    /// Those of them that make data sets, which several runs share.
+    pub(super) constructions: BTreeSet<AnalysisCell>,
     pub(super) notes: BTreeSet<String>,
     pub(super) mistakes: Mistakes,
 }

@@ -31,15 +31,14 @@ pub mod universal;
 mod values;
 
 use gauntlet_domain::experiment::{AnalysisMethod, AnalysisResult, AnalysisValue, Corruption};
-
 use tch::Tensor;
 
+use self::robust_features::Constructed;
 use crate::attacks::Ball;
 use crate::error::LabError;
 use crate::examples::Examples;
 use crate::models::Model;
 use crate::training::Wish;
-use robust_features::Constructed;
 
 /// What an analysis is about.
 #[derive(Debug, Clone, Copy)]

@@ -1,5 +1,7 @@
 //! What analyses found, as the numbers that are stored.
 
+use gauntlet_domain::analyses::heat_map::row;
+use gauntlet_domain::analyses::place;
 use gauntlet_domain::experiment::{AnalysisImage, AnalysisResult, AnalysisValue};
 use tch::Tensor;
 
@@ -42,7 +44,7 @@ pub(super) fn heat_map(map: &heat_map::HeatMap) -> Result<AnalysisResult, LabErr
     let values = rows.flat_map(|(vertical, errors)| {
         map.horizontal.iter().zip(errors).map(move |(horizontal, errors)| AnalysisValue {
             measure: "error".to_owned(),
-            layer: format!("vertical={vertical}"),
+            layer: row(*vertical),
             x: Some(*horizontal as f64),
             value: share(errors),
         })
@@ -145,7 +147,7 @@ pub(super) fn confidence(at: &confidence::Confidence) -> [AnalysisValue; 4] {
 pub(super) fn spectrum(spectra: &[spectrum::Spectrum]) -> Vec<AnalysisValue> {
     let several = spectra.len() > 1;
     let values = |at: &spectrum::Spectrum| {
-        let layer = if several { format!("eps={}", length_text(at.eps)) } else { String::new() };
+        let layer = if several { format!("eps={}", place(at.eps)) } else { String::new() };
         let both = [("energy", &at.adversarial), ("noise-energy", &at.noise)];
         let value = move |(measure, radius, share): (&str, u32, f64)| AnalysisValue {
             layer: layer.clone(),
@@ -159,25 +161,7 @@ pub(super) fn spectrum(spectra: &[spectrum::Spectrum]) -> Vec<AnalysisValue> {
     spectra.iter().flat_map(values).collect()
 }
 
-/// A length in pixel space as people write it: `4/255`, `0.5`.
-fn length_text(length: f64) -> String {
-    const SHORT: usize = 6;
-    let (decimal, levels) = (length.to_string(), (length * 255e3).round() / 1e3);
-    if decimal.len() > SHORT && levels / 255.0 == length { format!("{levels}/255") } else { decimal }
-}
-
 /// A number about no layer, at a place.
 fn value_at(measure: &str, x: f64, value: f64) -> AnalysisValue {
     AnalysisValue { measure: measure.to_owned(), layer: String::new(), x: Some(x), value }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lengths_are_written_in_grey_levels_where_they_are_some() {
-        let written = [4.0 / 255.0, 0.5 / 255.0, 0.5, 0.1, 1.0, 0.123_456_789, 1.0 / 3.0].map(length_text);
-        assert_eq!(written, ["4/255", "0.5/255", "0.5", "0.1", "1", "0.123456789", "85/255"]);
-    }
 }

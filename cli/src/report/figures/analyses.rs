@@ -102,15 +102,21 @@ fn value(row: &AnalysisSummary, measure: &str) -> Option<Spread> {
     row.values.iter().find(|(name, _)| name == measure).map(|(_, spread)| *spread)
 }
 
+/// The layers of some rows, in their order.
+fn layers<'a>(rows: &[&'a AnalysisSummary]) -> Vec<&'a str> {
+    let mut found = Vec::new();
+    for row in rows {
+        if !found.contains(&row.layer.as_str()) {
+            found.push(&row.layer);
+        }
+    }
+    found
+}
+
 /// The rows of a measure that share an axis: all of them, or, where each layer has an axis of numbers of its own, those of each layer with its name.
 fn lines_of<'a>(rows: &[&'a AnalysisSummary], measure: &str) -> Vec<(&'a str, Vec<&'a AnalysisSummary>)> {
     let rows: Vec<&AnalysisSummary> = rows.iter().copied().filter(|row| value(row, measure).is_some()).collect();
-    let mut layers: Vec<&str> = Vec::new();
-    for row in &rows {
-        if !layers.contains(&row.layer.as_str()) {
-            layers.push(&row.layer);
-        }
-    }
+    let layers = layers(&rows);
     let along_numbers = rows.iter().any(|row| row.x.is_some() && row.x != rows[0].x);
     if layers.len() < 2 || !along_numbers {
         return vec![("", rows)];
@@ -127,19 +133,14 @@ struct Axis<'a> {
 
 impl<'a> Axis<'a> {
     fn of(rows: &[&'a AnalysisSummary], measure: &str) -> Self {
-        let rows = || rows.iter().filter(|row| value(row, measure).is_some());
-        let mut layers: Vec<&str> = Vec::new();
-        for row in rows() {
-            if !layers.contains(&row.layer.as_str()) {
-                layers.push(&row.layer);
-            }
-        }
+        let rows: Vec<&AnalysisSummary> = rows.iter().copied().filter(|row| value(row, measure).is_some()).collect();
+        let layers = layers(&rows);
         if layers.len() > 1 {
             let places =
                 layers.iter().enumerate().map(|(number, layer)| (number as f64, (*layer).to_owned())).collect();
             return Self { places, layers };
         }
-        let mut places: Vec<f64> = rows().filter_map(|row| row.x).collect();
+        let mut places: Vec<f64> = rows.iter().filter_map(|row| row.x).collect();
         places.sort_by(f64::total_cmp);
         places.dedup();
         Self { places: places.into_iter().map(|x| (x, place(x))).collect(), layers: Vec::new() }

@@ -15,6 +15,9 @@ const LONGEST_TEXT: usize = 32;
 /// The norms by name.
 pub(super) const NORMS: [(&str, Norm); 3] = [("linf", Norm::Linf), ("l2", Norm::L2), ("l1", Norm::L1)];
 
+/// Those of the attacks that take no L1.
+pub(super) const LINF_AND_L2: [(&str, Norm); 2] = [NORMS[0], NORMS[1]];
+
 /// A radius in pixel space, with its text.
 pub(super) fn epsilon(field: &Field<'_>, norm: Norm) -> Option<Epsilon> {
     length(field, norm, "an ε")

@@ -1,6 +1,6 @@
 //! `features` of a data set.
 
-use super::epsilon::{epsilon, length, step_size};
+use super::epsilon::{LINF_AND_L2, epsilon, length, step_size};
 use super::names::AxisNames;
 use crate::catalogue::defaults;
 use crate::experiment::{Construction, Descent, Norm};
@@ -10,7 +10,6 @@ use crate::sweep::table::Table;
 
 const EXAMPLE: &str = "{ set = \"robust\", from = \"robust-init\" }";
 const MOST_STEPS: u32 = 1_000_000;
-const NORMS: [(&str, Norm); 2] = [("linf", Norm::Linf), ("l2", Norm::L2)];
 const SETS: [(&str, FeatureSet); 4] = [
     ("robust", FeatureSet::Robust),
     ("non-robust", FeatureSet::NonRobust),
@@ -49,7 +48,7 @@ fn represented(table: &mut Table<'_>) -> Option<Construction> {
 }
 
 fn descent(table: &mut Table<'_>) -> Option<Descent> {
-    let norm = table.one_of("norm", Norm::L2, "norm", &NORMS);
+    let norm = table.one_of("norm", Norm::L2, "norm", &LINF_AND_L2);
     let eps = match (table.field("eps"), norm) {
         (Some(field), _) => Some(epsilon(&field, norm)?.value()),
         (None, Norm::L2) => Some(defaults::TARGET_EPS),

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::super::attack;
-use super::super::epsilon::{epsilon, length};
+use super::super::epsilon::{LINF_AND_L2, epsilon, length};
 use crate::catalogue::defaults;
 use crate::experiment::{AnalysisMethod, Ascents, Norm, OtherClasses, UapMethod};
 use crate::sweep::attack_section::{AttackTemplate, UapTemplate};
@@ -11,14 +11,13 @@ use crate::sweep::field::Field;
 use crate::sweep::table::Table;
 
 const MOST_STEPS: u32 = 1_000_000;
-const NORMS: [(&str, Norm); 2] = [("linf", Norm::Linf), ("l2", Norm::L2)];
 
 pub(super) fn transfer(table: &mut Table<'_>) -> Option<AnalysisMethod> {
     Some(AnalysisMethod::Transfer { by: ascents(table)?, other_classes: OtherClasses::Same })
 }
 
 pub(super) fn uap(table: &mut Table<'_>) -> Option<AnalysisMethod> {
-    let norm = table.one_of("norm", Norm::Linf, "norm", &NORMS);
+    let norm = table.one_of("norm", Norm::Linf, "norm", &LINF_AND_L2);
     let eps = table.required("eps", "for example: eps = \"10/255\"").and_then(|field| epsilon(&field, norm));
     let crafted = attack::uap(table, norm);
     let eps = eps?.value();
@@ -59,7 +58,7 @@ pub(super) fn spectrum(table: &mut Table<'_>) -> Option<AnalysisMethod> {
 
 /// How images are attacked.
 fn ascents(table: &mut Table<'_>) -> Option<Ascents> {
-    let norm = table.one_of("norm", Norm::Linf, "norm", &NORMS);
+    let norm = table.one_of("norm", Norm::Linf, "norm", &LINF_AND_L2);
     let epsilons = table.required("epsilons", "for example: epsilons = [\"1/255\", \"4/255\"]");
     let epsilons = epsilons.and_then(|field| lengths(&field, norm, "an ε"));
     let steps = table.count("steps", defaults::ANALYSIS_STEPS, 1, MOST_STEPS);
